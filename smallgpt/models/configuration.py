@@ -1,0 +1,252 @@
+"""What every variant's config shares: its fields, their checks, and the description that everything else is made from.
+
+A config describes its model as a flat list of `Part`s (`layout()`). The cost card, the table that `task=inspect` draws
+and the tests read that list, so a new variant that describes itself is priced, drawn and tested without another edit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from inspect import get_annotations
+from typing import Any, Literal
+
+from transformers import PreTrainedConfig
+
+LEAST_HEAD_WIDTH = 16  # below it attention leaves the fast kernels and rotary positions have no room
+LEAST_WIDTH = 32
+LIBRARY_FIELDS = {"use_cache", "bos_token_id", "eos_token_id", "pad_token_id"}  # generation's, from the tokenizer
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """Width of the stream, number of heads and hidden width of the MLP of one decoder block."""
+
+    width: int
+    n_head: int
+    mlp_width: int
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.n_head
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of a model and what it costs. Elements are numbers, not bytes; FLOPs count a multiply-add as two."""
+
+    group: str
+    """Where its parameters are booked: embedding, positions, blocks, narrowing, paths, head."""
+    label: str
+    in_width: int
+    out_width: int
+    parameters: int
+    flops: int = 0
+    """Forward FLOPs a token of its matrix products, which do not depend on the context."""
+    attention_width: int = 0
+    """Attention over a context of t keys costs another 4 * attention_width * t FLOPs a token."""
+    cache_elements: int = 0
+    """Keys and values kept a token."""
+    state_elements: int = 0
+    """Kept a sequence, however long it is (the last inputs of a convolution)."""
+    activation_elements: int = 0
+    """Kept a token for the backward pass."""
+    n_head: int | None = None
+    mlp_width: int | None = None
+    active: bool = True
+    """False for what inference leaves out (a dropped path)."""
+
+    @property
+    def head_width(self) -> int | None:
+        return self.in_width // self.n_head if self.n_head else None
+
+
+class DecoderConfig(PreTrainedConfig):
+    """Fields of every variant. Names are GPT-2's; `attribute_map` gives the library its own names for them."""
+
+    model_type = "smallgpt-decoder"
+    attribute_map = {  # noqa: RUF012  the library's own convention
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "max_position_embeddings": "block_size",
+    }
+
+    vocab_size: int = 50304
+    """Rows of the embedding: the tokenizer's vocabulary, padded."""
+    n_layer: int = 8
+    """Decoder blocks in all."""
+    n_head: int = 8
+    n_embd: int = 512
+    """Width of the embedding and of the first block."""
+    block_size: int = 1024
+    """Longest context in tokens."""
+    dropout: float = 0.0
+    bias: bool = False
+    """Biases in the blocks' linear maps and norms."""
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    activation: Literal["gelu", "gelu_tanh", "relu2", "swiglu"] = "gelu"
+    position_encoding: Literal["learned", "rope", "none"] = "learned"
+    rope_theta: float = 10000.0
+    qk_norm: bool = False
+    """Normalise queries and keys to unit root mean square before their product."""
+    mlp_ratio: float = 4.0
+    """Hidden width of the MLP over the block's width; a gated MLP takes 2/3 of it, for the same parameters."""
+    mlp_ratio_last: float | None = None
+    """Ratio of the last block, reached from `mlp_ratio` along a cosine over depth; null: the same everywhere."""
+    head_policy: Literal["count", "width"] = "count"
+    """Where the stream is narrower: `count` keeps n_head heads (the paper), `width` keeps their width."""
+    output_head: Literal["direct", "projected"] = "direct"
+    """`direct`: from the last width to the vocabulary (the paper); `projected`: first back to n_embd, so it can be tied."""
+    tie_word_embeddings: bool = False
+    allow_narrow: bool = False
+    """Accept heads under 16 wide and streams under 32 wide."""
+    use_cache: bool = True
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+    pad_token_id: int | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        self.check()
+
+    # -- what a variant describes ------------------------------------------------------------------------------------
+
+    @property
+    def output_width(self) -> int:
+        """Width of the stream where the final norm reads it."""
+        return self.n_embd
+
+    def block_shapes(self) -> list[BlockShape]:
+        """Shapes of the blocks in the order of their layer index."""
+        return [self.block_shape(self.n_embd, i, self.n_layer) for i in range(self.n_layer)]
+
+    def body(self) -> list[Part]:
+        """Parts between the embedding and the final norm."""
+        return [self.block_part(shape, f"block {i + 1}") for i, shape in enumerate(self.block_shapes())]
+
+    def schedule_string(self) -> str:
+        """Short name of the widths along depth, such as `2@512 linear 2@256 head@256`."""
+        return f"{self.n_layer}@{self.n_embd} head@{self.output_width}"
+
+    # -- from the description to the whole ---------------------------------------------------------------------------
+
+    def layout(self) -> list[Part]:
+        """Every part of the model in the order the data takes; their parameters add up to the model's."""
+        v, d, w = self.vocab_size, self.n_embd, self.output_width
+        parts = [Part("embedding", "token embedding", 1, d, v * d, activation_elements=d)]
+        if self.position_encoding == "learned":
+            parts.append(Part("positions", "learned positions", 1, d, self.block_size * d))
+        parts += self.body()
+        parts.append(Part("head", "final norm", w, w, self.norm_parameters(w), activation_elements=2 * w))
+        if self.projects_output:
+            parts.append(Part("head", "projection", w, d, w * d, flops=2 * w * d, activation_elements=d))
+            w = d
+        tied = self.tie_word_embeddings
+        parts.append(
+            Part("head", f"{'tied ' if tied else ''}output head", w, v, 0 if tied else v * w, 2 * v * w)
+        )
+        return parts
+
+    @property
+    def projects_output(self) -> bool:
+        return self.output_head == "projected" and self.output_width != self.n_embd
+
+    @property
+    def layer_types(self) -> list[str]:
+        """The library builds the cache from this: one entry a block, in the order of the layer index."""
+        return ["full_attention"] * self.n_layer
+
+    def mlp_width(self, width: int, index: int, depth: int) -> int:
+        """Hidden width of block `index` of `depth`: cosine from mlp_ratio to mlp_ratio_last, in steps of 8."""
+        first, last = self.mlp_ratio, self.mlp_ratio_last
+        if last is None or depth == 1:
+            ratio = first
+        else:
+            ratio = last + (first - last) * (1 + math.cos(math.pi * index / (depth - 1))) / 2
+        hidden = ratio * width * (2 / 3 if self.activation == "swiglu" else 1)
+        return max(8, 8 * round(hidden / 8))
+
+    def heads_at(self, width: int) -> int:
+        if self.head_policy == "count":
+            return self.n_head
+        return max(1, round(width / (self.n_embd / self.n_head)))
+
+    def block_shape(self, width: int, index: int, depth: int) -> BlockShape:
+        return BlockShape(width, self.heads_at(width), self.mlp_width(width, index, depth))
+
+    def norm_parameters(self, width: int) -> int:
+        return width * (2 if self.bias and self.norm == "layernorm" else 1)
+
+    def block_part(self, shape: BlockShape, label: str, active: bool = True) -> Part:
+        """Cost of a pre-norm block: attention and MLP, each behind a norm."""
+        w, f = shape.width, shape.mlp_width
+        gated = self.activation == "swiglu"
+        weights = 4 * w * w + (3 if gated else 2) * w * f
+        biases = (5 * w + (2 if gated else 1) * f) * self.bias
+        saved = 9 * w + (5 if gated else 3) * f + shape.n_head
+        return Part(
+            group="blocks",
+            label=label,
+            in_width=w,
+            out_width=w,
+            parameters=weights + biases + 2 * self.norm_parameters(w),
+            flops=2 * weights,
+            attention_width=w,
+            cache_elements=2 * w,
+            activation_elements=saved,
+            n_head=shape.n_head,
+            mlp_width=f,
+            active=active,
+        )
+
+    # -- checks ------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def settable(cls) -> dict[str, Any]:
+        """Names and types of the fields a user may set: those of this class, not those of the library."""
+        own = [c for c in reversed(cls.__mro__) if issubclass(c, DecoderConfig)]
+        hints = {key: hint for c in own for key, hint in get_annotations(c, eval_str=True).items()}
+        return {key: hint for key, hint in hints.items() if key not in LIBRARY_FIELDS}
+
+    def check(self) -> None:
+        """Raise ValueError, one line, for a config that no model can be built from."""
+        for key in ("vocab_size", "n_layer", "n_head", "n_embd", "block_size"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key}={getattr(self, key)}: must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout}: must be at least 0 and under 1")
+        for key in ("mlp_ratio", "mlp_ratio_last", "rope_theta"):
+            value = getattr(self, key)
+            if value is not None and not value > 0:
+                raise ValueError(f"{key}={value}: must be over 0")
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd={self.n_embd}: n_head={self.n_head} does not divide it; {self._widths_near()}")
+        for shape in self.block_shapes():
+            self._check_shape(shape)
+        if self.tie_word_embeddings and self.output_width != self.n_embd and not self.projects_output:
+            raise ValueError(
+                f"tie_word_embeddings=true: the head reads width {self.output_width} and the embedding has "
+                f"{self.n_embd}; use output_head=projected"
+            )
+
+    def _check_shape(self, shape: BlockShape) -> None:
+        width, heads = shape.width, shape.n_head
+        if width < 1 or width % heads:
+            fitting = [h for h in range(heads, 0, -1) if width % h == 0]
+            raise ValueError(
+                f"n_head={self.n_head}: {heads} heads do not divide a block of width {width}; "
+                f"n_head={fitting[0]} would, or a schedule whose widths are multiples of {heads}"
+            )
+        if self.position_encoding == "rope" and shape.head_width % 2:
+            raise ValueError(f"position_encoding=rope: needs an even head width, not {shape.head_width}")
+        if shape.head_width < LEAST_HEAD_WIDTH and not self.allow_narrow:
+            most = max([h for h in range(1, heads) if width % h == 0 and width // h >= LEAST_HEAD_WIDTH], default=1)
+            raise ValueError(
+                f"n_head={self.n_head}: heads {shape.head_width} wide in a block of width {width}, under "
+                f"{LEAST_HEAD_WIDTH}; use n_head={most}, head_policy=width or allow_narrow=true"
+            )
+
+    def _widths_near(self) -> str:
+        below = self.n_embd // self.n_head * self.n_head
+        return f"nearest that work: {below or self.n_head} and {below + self.n_head}"

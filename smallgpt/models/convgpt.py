@@ -1,0 +1,26 @@
+"""ConvGPT: a convolution over time halves the stream after every few blocks (arXiv 2404.14462, section 3.3).
+
+The paper's kernel is 1, which is a linear map and so the same model as LinearGPT; a longer kernel sees the last tokens.
+"""
+
+from __future__ import annotations
+
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from .decoder import Decoder
+from .downsample import Operator, WidthScheduleBackbone, WidthScheduleConfig
+
+
+class ConvGPTConfig(WidthScheduleConfig):
+    model_type = "smallgpt-conv"
+
+    downsample_operator: Operator = "conv"
+
+
+class ConvGPT(Decoder):
+    config_class = ConvGPTConfig
+    backbone_class = WidthScheduleBackbone
+
+
+AutoConfig.register(ConvGPTConfig.model_type, ConvGPTConfig, exist_ok=True)
+AutoModelForCausalLM.register(ConvGPTConfig, ConvGPT, exist_ok=True)

@@ -1,0 +1,81 @@
+"""What a model costs, in closed form, from its config alone: parameters, FLOPs, cache, memory.
+
+Matrix products of a token over p weights take 2p FLOPs forward; causal attention of width w over T positions takes
+4 w (T + 1) / 2 a token on average; training takes three times the forward pass (forward, and two products backward).
+Norms, activations and softmax are left out, as is usual (arXiv 2203.15556, appendix F).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from .configuration import DecoderConfig
+from .loss import CHUNKED_FROM, rows_per_chunk
+
+
+@dataclass(frozen=True)
+class Cost:
+    """FLOPs and bytes a token at `sequence_length`; the cache is counted in `cache_dtype_bytes`."""
+
+    sequence_length: int
+    parameters: int
+    parameters_by_group: dict[str, int]
+    parameters_without_embeddings: int
+    """Neither the token embedding, nor learned positions, nor an untied output matrix."""
+    forward_flops_per_token: float
+    """Every part, the mean over the positions of one sequence."""
+    attention_flops_per_token: float
+    head_flops_per_token: float
+    training_flops_per_token: float
+    inference_flops_per_token: float
+    """As forward, without the parts that inference leaves out."""
+    cache_bytes_per_token: int
+    state_bytes: int
+    """Kept a sequence besides the cache, whatever its length."""
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def cost(config: DecoderConfig, sequence_length: int | None = None, cache_dtype_bytes: int = 2) -> Cost:
+    """Cost of the model that `config` describes, at a context of `sequence_length` (its block size if not given)."""
+    length = sequence_length or config.block_size
+    parts = config.layout()
+    running = [part for part in parts if part.active]
+    context = (length + 1) / 2
+
+    groups: dict[str, int] = {}
+    for part in parts:
+        groups[part.group] = groups.get(part.group, 0) + part.parameters
+    total = sum(groups.values())
+    tables = groups["embedding"] + groups.get("positions", 0) + parts[-1].parameters
+
+    attention = sum(4 * part.attention_width * context for part in parts)
+    forward = sum(part.flops for part in parts) + attention
+    inference = sum(part.flops + 4 * part.attention_width * context for part in running)
+    return Cost(
+        sequence_length=length,
+        parameters=total,
+        parameters_by_group=groups,
+        parameters_without_embeddings=total - tables,
+        forward_flops_per_token=forward,
+        attention_flops_per_token=attention,
+        head_flops_per_token=parts[-1].flops,
+        training_flops_per_token=3 * forward,
+        inference_flops_per_token=inference,
+        cache_bytes_per_token=cache_dtype_bytes * sum(part.cache_elements for part in running),
+        state_bytes=cache_dtype_bytes * sum(part.state_elements for part in running),
+    )
+
+
+def training_memory(config: DecoderConfig, micro_batch: int, activation_bytes: int = 4) -> int:
+    """Estimate of the peak bytes of a training step: weights, gradients, two moments, activations, logits."""
+    parts = config.layout()
+    tokens = micro_batch * config.block_size
+    state = 16 * sum(part.parameters for part in parts)
+    activations = activation_bytes * tokens * sum(part.activation_elements for part in parts)
+    head = parts[-1]
+    whole = tokens * config.vocab_size < CHUNKED_FROM
+    rows = tokens if whole else rows_per_chunk(head.in_width)
+    logits = 3 * 4 * rows * config.vocab_size
+    return state + activations + logits

@@ -1,0 +1,165 @@
+"""The contract of every variant: embed, backbone, head, loss and cache.
+
+A variant is a config class and a backbone, a module that maps the embedded stream to the stream the final norm reads:
+`forward(x_BTD, context) -> x_BTW` with W = `config.output_width`. Letters in names: B batch, T time, D n_embd,
+W width of the stream, S keys in the cache, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from .configuration import DecoderConfig
+from .layers import Context, Linear, norm
+from .loss import IGNORED, linear_cross_entropy
+
+EMBEDDING_STD = 0.02
+
+
+class Decoder(PreTrainedModel, GenerationMixin):
+    """Base of the variants; a subclass names its `config_class` and its `backbone_class`."""
+
+    config_class: type[DecoderConfig] = DecoderConfig
+    backbone_class: type[nn.Module]
+    main_input_name = "input_ids"
+    _supports_sdpa = True
+    _tied_weights_keys = {"lm_head.weight": "wte.weight"}  # noqa: RUF012  the library's own convention
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__(config)
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        learned = config.position_encoding == "learned"
+        self.wpe = nn.Embedding(config.block_size, config.n_embd) if learned else None
+        self.drop = nn.Dropout(config.dropout)
+        self.backbone = self.backbone_class(config)
+        self.ln_f = norm(config, config.output_width)
+        width = config.output_width
+        self.head_proj = Linear(width, config.n_embd, bias=False) if config.projects_output else None
+        self.lm_head = Linear(config.n_embd if self.head_proj else width, config.vocab_size, bias=False)
+        self.post_init()  # initialises and ties, once the whole tree stands
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise by role, with the spread from the matrix's own inputs.
+
+        | what | standard deviation |
+        | --- | --- |
+        | embeddings | 0.02, as in GPT-2 |
+        | maps of a normalised stream | sqrt(2 / (5 inputs)): 0.02 at GPT-2's 768 (arXiv 1910.05895) |
+        | maps into the residual stream | the same / sqrt(2 n_layer), as in GPT-2 |
+        | maps of the stream itself (narrowing, paths) | sqrt(1 / inputs), which keeps its size |
+        | gains 1, biases 0, mixing weights of paths 0 | |
+        """
+        if isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=EMBEDDING_STD)
+        elif isinstance(module, Linear):
+            init.normal_(module.weight, std=self.init_std(module))
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+            init.ones_(module.weight)
+            if getattr(module, "bias", None) is not None:
+                init.zeros_(module.bias)
+
+    def init_std(self, module: Linear) -> float:
+        if module.role == "stream":
+            return math.sqrt(1 / module.in_features)
+        std = math.sqrt(2 / (5 * module.in_features))
+        return std / math.sqrt(2 * self.config.n_layer) if module.role == "residual" else std
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.wte
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.wte = value
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        self.lm_head = value
+
+    def hidden_states(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+    ) -> Tensor:
+        """What the output head multiplies, (B, T, width of the head)."""
+        x_BTD = self.wte(input_ids) if inputs_embeds is None else inputs_embeds
+        context = self._context(x_BTD, attention_mask, position_ids, cache)
+        if self.wpe is not None:
+            x_BTD = x_BTD + self.wpe(context.position_BT)
+        x_BTW = self.ln_f(self.backbone(self.drop(x_BTD), context))
+        return x_BTW if self.head_proj is None else self.head_proj(x_BTW)
+
+    def _context(
+        self,
+        x_BTD: Tensor,
+        attention_mask: Tensor | None,
+        position_BT: Tensor | None,
+        cache: Cache | None,
+    ) -> Context:
+        T, device = x_BTD.shape[1], x_BTD.device
+        past = cache.get_seq_length() if cache is not None else 0
+        is_2d = attention_mask is not None and attention_mask.dim() == 2
+        if position_BT is None:
+            if is_2d:
+                position_BT = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -T:]
+            else:
+                position_BT = torch.arange(past, past + T, device=device).unsqueeze(0)
+        mask = None
+        if cache is not None or attention_mask is not None:
+            mask = create_causal_mask(
+                config=self.config,
+                inputs_embeds=x_BTD,
+                attention_mask=attention_mask,
+                past_key_values=cache,
+            )
+        padding = attention_mask[:, -T:, None].to(x_BTD.dtype) if is_2d else None
+        return Context(position_BT, mask, cache, padding, self.config.rope_theta)
+
+    def next_token_loss(self, input_ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+        """Cross-entropy of `targets` (B, T), already shifted by one, -100 where not scored; never the whole logits."""
+        x_BTW = self.hidden_states(input_ids)
+        return linear_cross_entropy(x_BTW.flatten(0, 1), self.lm_head.weight, targets.flatten(), reduction)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs,
+    ) -> CausalLMOutputWithPast:
+        """The library's interface: `labels` are the inputs themselves and are shifted here."""
+        use_cache = self.config.use_cache and not self.training if use_cache is None else use_cache
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        x_BTW = self.hidden_states(
+            input_ids, attention_mask, position_ids, past_key_values if use_cache else None, inputs_embeds
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        loss = None
+        if labels is not None:
+            targets = nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
+            loss = linear_cross_entropy(x_BTW.flatten(0, 1), self.lm_head.weight, targets.flatten())
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=self.lm_head(x_BTW[:, kept]),
+            past_key_values=past_key_values if use_cache else None,
+        )

@@ -1,0 +1,241 @@
+"""The width schedule: a stream that is narrowed (or widened) along depth, and the operators that do it.
+
+LinearGPT and ConvGPT (arXiv 2404.14462, section 3) are this backbone with another operator. Letters in names: B batch,
+T time, W width of the stream.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .configuration import LEAST_WIDTH, BlockShape, DecoderConfig, Part
+from .layers import Block, Context, Linear
+
+Operator = Literal["linear", "conv", "pool", "carry", "pad"]
+
+
+class WidthScheduleConfig(DecoderConfig):
+    """Where, how often and how the stream changes its width."""
+
+    downsample_position: int = 2
+    """The first narrowing comes after this block."""
+    downsample_frequency: int = 2
+    """Blocks from one narrowing to the next."""
+    downsample_times: int | None = None
+    """At most so many narrowings; null: as many as the depth has room for."""
+    downsample_factor: float = 2.0
+    """A narrowing divides the width by this."""
+    widths: list[int] | None = None
+    """Instead of the four above: the width of each block and, as one entry more, of the head's input."""
+    min_width: int | None = None
+    """No block and no head reads less; null: 32, or anything with allow_narrow."""
+    downsample_operator: Operator = "linear"
+    """linear; conv, causal over `kernel_size` tokens; pool, the mean of neighbouring features; carry, where a narrow
+    block works on the first coordinates and the others go past it; pad, which drops the last or adds zeros."""
+    kernel_size: int = 1
+
+    @property
+    def stream_widths(self) -> list[int]:
+        """Width that each block reads and, last, that the head reads."""
+        if self.widths is not None:
+            widths = list(self.widths)
+            return widths if len(widths) > self.n_layer else [*widths, widths[-1]]
+        widths, width, times = [], self.n_embd, 0
+        for block in range(1, self.n_layer + 1):
+            widths.append(width)
+            due = block - self.downsample_position
+            most = self.downsample_times
+            if due >= 0 and due % self.downsample_frequency == 0 and (most is None or times < most):
+                width, times = self._narrowed(width), times + 1
+        return [*widths, width]
+
+    def _narrowed(self, width: int) -> int:
+        """Exactly width / factor where that is whole, else the nearest width that the heads divide."""
+        exact = width / self.downsample_factor
+        if exact == int(exact):
+            return int(exact)
+        unit = self.n_head if self.head_policy == "count" else self.n_embd // self.n_head
+        return max(unit, round(exact / unit) * unit)
+
+    @property
+    def output_width(self) -> int:
+        return self.n_embd if self.downsample_operator == "carry" else self.stream_widths[-1]
+
+    def block_shapes(self) -> list[BlockShape]:
+        return [self.block_shape(w, i, self.n_layer) for i, w in enumerate(self.stream_widths[:-1])]
+
+    def resizes(self) -> list[tuple[int, int] | None]:
+        """(in, out) width of what follows each block, or None where the stream stays as it is."""
+        pairs = zip(self.stream_widths, self.stream_widths[1:], strict=False)
+        if self.downsample_operator == "carry":
+            return [None] * self.n_layer
+        return [pair if pair[0] != pair[1] else None for pair in pairs]
+
+    def body(self) -> list[Part]:
+        parts = []
+        for i, (shape, resize) in enumerate(zip(self.block_shapes(), self.resizes(), strict=True)):
+            parts.append(self.block_part(shape, f"block {i + 1}"))
+            if resize:
+                parts.append(self.resize_part(*resize))
+        return parts
+
+    def resize_part(self, in_width: int, out_width: int) -> Part:
+        if self.downsample_operator in ("pool", "pad"):
+            return Part("narrowing", self.operator_name, in_width, out_width, 0)
+        taps = self.kernel_size if self.downsample_operator == "conv" else 1
+        return Part(
+            group="narrowing",
+            label=self.operator_name,
+            in_width=in_width,
+            out_width=out_width,
+            parameters=taps * in_width * out_width + out_width,
+            flops=2 * taps * in_width * out_width,
+            state_elements=(taps - 1) * in_width,
+            activation_elements=taps * in_width,
+        )
+
+    @property
+    def operator_name(self) -> str:
+        return f"conv{self.kernel_size}" if self.downsample_operator == "conv" else self.downsample_operator
+
+    @property
+    def layer_types(self) -> list[str]:
+        """`hybrid` where a convolution behind the block keeps its last inputs in the cache."""
+        if self.downsample_operator != "conv" or self.kernel_size == 1:
+            return super().layer_types
+        return ["hybrid" if resize else "full_attention" for resize in self.resizes()]
+
+    def schedule_string(self) -> str:
+        runs = [(width, len(list(run))) for width, run in groupby(self.stream_widths[:-1])]
+        text = f" {self.operator_name} ".join(f"{count}@{width}" for width, count in runs)
+        narrows_last = self.resizes()[-1] is not None
+        return f"{text} {self.operator_name + ' ' if narrows_last else ''}head@{self.output_width}"
+
+    def check(self) -> None:
+        for key in ("downsample_position", "downsample_frequency", "kernel_size"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key}={getattr(self, key)}: must be at least 1")
+        if self.downsample_times is not None and self.downsample_times < 0:
+            raise ValueError(f"downsample_times={self.downsample_times}: must be at least 0")
+        if not self.downsample_factor > 1:
+            raise ValueError(f"downsample_factor={self.downsample_factor}: must be over 1")
+        if self.kernel_size > 1 and self.downsample_operator != "conv":
+            raise ValueError(
+                f"kernel_size={self.kernel_size}: belongs to downsample_operator=conv, "
+                f"not to downsample_operator={self.downsample_operator}"
+            )
+        if self.widths is not None:
+            self._check_widths(self.widths)
+        self._check_least()
+        if self.downsample_operator == "pool":
+            for resize in filter(None, self.resizes()):
+                if resize[0] % resize[1]:
+                    raise ValueError(
+                        f"downsample_operator=pool: cannot pool {resize[0]} features to {resize[1]}; "
+                        "each width must divide the one before it"
+                    )
+        super().check()
+
+    def _check_widths(self, widths: list[int]) -> None:
+        n = self.n_layer
+        if len(widths) not in (n, n + 1):
+            raise ValueError(f"widths={widths}: has {len(widths)} entries; n_layer={n} wants {n}, or {n + 1} with the head")
+        if self.downsample_operator == "carry":
+            if max(widths) > self.n_embd:
+                raise ValueError(f"widths={widths}: carry works inside n_embd={self.n_embd}; none may be wider")
+        elif widths[0] != self.n_embd:
+            raise ValueError(f"widths={widths}: the first must be n_embd={self.n_embd}")
+
+    def _check_least(self) -> None:
+        least = self.min_width or (1 if self.allow_narrow else LEAST_WIDTH)
+        narrowest = min(self.stream_widths)
+        if narrowest >= least:
+            return
+        reached = sum(1 for w in dict.fromkeys(self.stream_widths) if w >= least) - 1
+        keys = "widths" if self.widths is not None else f"downsample_times={max(reached, 0)}"
+        lift = "" if self.min_width else " or allow_narrow=true"
+        raise ValueError(
+            f"min_width={self.min_width or least}: the schedule {self.schedule_string()} goes down to {narrowest}; "
+            f"use {keys}{' of at least ' + str(least) if self.widths is not None else ''}, min_width={narrowest}{lift}"
+        )
+
+
+class CausalConv(nn.Module):
+    """y_t = b + sum_j A_j x_(t-j) over the last `kernel_size` inputs: one linear map of those inputs side by side.
+
+    Kernel 1 is a plain linear map. Before the first token the inputs are zero; the cache keeps the last k-1 of them.
+    """
+
+    def __init__(self, in_width: int, out_width: int, kernel_size: int, layer_idx: int):
+        super().__init__()
+        self.kernel_size, self.layer_idx = kernel_size, layer_idx
+        self.proj = Linear(kernel_size * in_width, out_width, bias=True, role="stream")
+
+    def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
+        past = self.kernel_size - 1
+        if past == 0:
+            return self.proj(x_BTW)
+        if context.padding_BT1 is not None:
+            x_BTW = x_BTW * context.padding_BT1
+        T = x_BTW.shape[1]
+        x_BWT = x_BTW.transpose(1, 2)
+        if context.cache is not None:
+            started = context.cache.get_conv_state(self.layer_idx) is not None
+            x_BWT = context.cache.update_conv_state(x_BWT, self.layer_idx, conv_kernel_size=past)
+            x_BWT = x_BWT[..., -(T + past) :] if started else x_BWT[..., -T:]
+        x_BWS = F.pad(x_BWT, (T + past - x_BWT.shape[-1], 0))
+        taps = [x_BWS[..., j : j + T] for j in range(self.kernel_size)]
+        return self.proj(torch.cat(taps, dim=1).transpose(1, 2))
+
+
+class Resize(nn.Module):
+    """The operators without weights: pool and pad."""
+
+    def __init__(self, in_width: int, out_width: int, operator: Operator):
+        super().__init__()
+        self.in_width, self.out_width, self.operator = in_width, out_width, operator
+
+    def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
+        if self.operator == "pool":
+            return x_BTW.unflatten(-1, (self.out_width, -1)).mean(dim=-1)
+        return F.pad(x_BTW, (0, self.out_width - self.in_width))
+
+
+class CarriedBlock(Block):
+    """A block that reads and writes the first coordinates of a wider stream (arXiv 2606.18246)."""
+
+    def __init__(self, config: DecoderConfig, shape: BlockShape, layer_idx: int):
+        super().__init__(config, shape, layer_idx)
+        self.width = shape.width
+
+    def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
+        worked = super().forward(x_BTW[..., : self.width], context)
+        return torch.cat((worked, x_BTW[..., self.width :]), dim=-1)
+
+
+class WidthScheduleBackbone(nn.Module):
+    def __init__(self, config: WidthScheduleConfig):
+        super().__init__()
+        block = CarriedBlock if config.downsample_operator == "carry" else Block
+        self.h = nn.ModuleList(block(config, shape, i) for i, shape in enumerate(config.block_shapes()))
+        self.resize = nn.ModuleDict(
+            {str(i): self._operator(config, *pair, i) for i, pair in enumerate(config.resizes()) if pair}
+        )
+
+    @staticmethod
+    def _operator(config: WidthScheduleConfig, in_width: int, out_width: int, layer_idx: int) -> nn.Module:
+        if config.downsample_operator in ("linear", "conv"):
+            return CausalConv(in_width, out_width, config.kernel_size, layer_idx)
+        return Resize(in_width, out_width, config.downsample_operator)
+
+    def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
+        for i, block in enumerate(self.h):
+            x_BTW = block(x_BTW, context)
+            if str(i) in self.resize:
+                x_BTW = self.resize[str(i)](x_BTW, context)
+        return x_BTW

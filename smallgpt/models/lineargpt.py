@@ -1,0 +1,21 @@
+"""LinearGPT: a learned linear map halves the stream after every few blocks (arXiv 2404.14462, section 3.2)."""
+
+from __future__ import annotations
+
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from .decoder import Decoder
+from .downsample import WidthScheduleBackbone, WidthScheduleConfig
+
+
+class LinearGPTConfig(WidthScheduleConfig):
+    model_type = "smallgpt-linear"
+
+
+class LinearGPT(Decoder):
+    config_class = LinearGPTConfig
+    backbone_class = WidthScheduleBackbone
+
+
+AutoConfig.register(LinearGPTConfig.model_type, LinearGPTConfig, exist_ok=True)
+AutoModelForCausalLM.register(LinearGPTConfig, LinearGPT, exist_ok=True)

@@ -1,0 +1,180 @@
+"""The contract every variant in conf/model/ keeps, whatever its schedule and block."""
+
+import copy
+
+import pytest
+import torch
+from helpers import CASES, build_config, build_model
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from smallgpt.models.cost import cost
+from smallgpt.models.layers import Linear
+
+T = 12
+
+
+@pytest.fixture(params=CASES, ids=str)
+def case(request):
+    return request.param
+
+
+@pytest.fixture
+def model(case):
+    return build_model(case)
+
+
+def tokens(model, batch=2, length=T, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(1, model.config.vocab_size, (batch, length), generator=generator)
+
+
+def noisy(model):
+    """Weights far from their small initial values, so that an error in any part shows in the logits."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=generator))
+    return model
+
+
+def test_no_position_sees_a_later_one(model):
+    noisy(model)
+    embedded = model.wte(tokens(model, batch=1)).detach().requires_grad_()
+    logits = model(inputs_embeds=embedded, use_cache=False).logits
+    for t in range(T):
+        (gradient,) = torch.autograd.grad(logits[0, t].sum(), embedded, retain_graph=True)
+        reach = gradient[0].abs().sum(-1)
+        assert not reach[t + 1 :].any()
+        assert reach[t] > 0
+
+
+@pytest.mark.parametrize("chunks", [[1] * T, [T - 1, 1], [1, T - 1], [2, 3, T - 5], [5, 1, 1, T - 7]], ids=str)
+def test_cache_in_any_chunks_equals_no_cache(model, chunks):
+    noisy(model)
+    ids = tokens(model)
+    with torch.no_grad():
+        whole = model(ids, use_cache=False).logits
+        cache, parts = DynamicCache(config=model.config), []
+        for chunk in ids.split(chunks, dim=1):
+            parts.append(model(chunk, past_key_values=cache, use_cache=True).logits)
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=2e-4, rtol=1e-3)
+
+
+def test_generate_with_and_without_cache_gives_the_same_ids(model):
+    noisy(model)
+    ids = tokens(model, length=5)
+    mask = torch.ones_like(ids)
+    settings = {"max_new_tokens": 12, "do_sample": False, "attention_mask": mask, "pad_token_id": 0}
+    cached = model.generate(ids, use_cache=True, **settings)
+    assert torch.equal(cached, model.generate(ids, use_cache=False, **settings))
+    beams = model.generate(ids, num_beams=3, **settings)
+    assert torch.equal(beams, model.generate(ids, num_beams=3, use_cache=False, **settings))
+
+
+def test_left_padding_changes_nothing(model):
+    noisy(model)
+    ids = tokens(model, batch=1, length=6)
+    padded = torch.cat((torch.zeros(1, 3, dtype=torch.long), ids), 1)
+    mask = torch.tensor([[0] * 3 + [1] * 6])
+    settings = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+    alone = model.generate(ids, attention_mask=torch.ones_like(ids), **settings)
+    assert torch.equal(alone[0], model.generate(padded, attention_mask=mask, **settings)[0, 3:])
+
+
+def test_save_and_load_gives_the_same_logits(model, tmp_path):
+    noisy(model)
+    ids = tokens(model)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert type(loaded) is type(model)
+    with torch.no_grad():
+        assert torch.equal(loaded(ids).logits, model(ids).logits)
+
+
+def test_parameters_equal_the_cost(model):
+    groups = cost(model.config).parameters_by_group
+    assert sum(groups.values()) == sum(p.numel() for p in model.parameters())
+    assert groups["embedding"] == model.wte.weight.numel()
+
+
+def test_flops_equal_the_counter_of_torch(model):
+    ids = tokens(model, batch=1, length=T)
+    with (
+        torch.no_grad(),
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
+        model(ids, use_cache=False)
+    priced = cost(model.config, T)
+    # the counter sees the whole T x T square of attention, of which a causal kernel needs (T + 1) / 2T
+    running = [part for part in model.config.layout() if part.active]
+    square = sum(4 * part.attention_width * T for part in running)
+    causal = sum(4 * part.attention_width * (T + 1) / 2 for part in running)
+    assert counter.get_total_flops() == T * (priced.inference_flops_per_token - causal + square)
+
+
+def test_cache_holds_what_the_cost_says(model):
+    ids = tokens(model, batch=1)
+    with torch.no_grad():
+        cache = model(ids, use_cache=True).past_key_values
+    layers = [layer for layer in cache.layers if layer.keys is not None]
+    held = sum(layer.keys.numel() + layer.values.numel() for layer in layers)
+    states = sum(layer.conv_states[0].numel() for layer in layers if hasattr(layer, "conv_states"))
+    priced = cost(model.config, cache_dtype_bytes=1)
+    assert held == T * priced.cache_bytes_per_token
+    assert states == priced.state_bytes
+
+
+def test_one_batch_is_learned_and_every_parameter_gets_a_gradient(case):
+    model = build_model(case).train()
+    ids = tokens(model, batch=4, length=17)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0)
+    for step in range(150):
+        loss = model.next_token_loss(ids[:, :-1], ids[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        if step == 0:
+            for name, p in model.named_parameters():
+                assert p.grad is not None and p.grad.any(), name
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    assert loss < 0.1
+
+
+def test_every_weight_has_the_spread_of_its_role(case):
+    model = build_model(case)
+    seen = set()
+    for name, module in model.named_modules():
+        for key, p in module.named_parameters(recurse=False):
+            seen.add(id(p))
+            if isinstance(module, torch.nn.Embedding):
+                expected = 0.02
+            elif isinstance(module, Linear) and key == "weight":
+                if module is model.lm_head and model.config.tie_word_embeddings:
+                    continue
+                expected = model.init_std(module)
+            else:
+                expected = 0.0
+                ones = isinstance(module, torch.nn.LayerNorm | torch.nn.RMSNorm) and key == "weight"
+                assert (p == (1.0 if ones else 0.0)).all(), f"{name}.{key}"
+            spread = p.std().item() if p.numel() > 1 else 0.0
+            assert spread == pytest.approx(expected, rel=0.15, abs=1e-6), f"{name}.{key}"
+    assert seen == {id(p) for p in model.parameters()}
+
+
+def test_building_a_model_leaves_its_config_alone(case):
+    config = build_config(case)
+    before = copy.deepcopy(config.to_dict())
+    type(build_model(case))(config)
+    after = config.to_dict()
+    assert {k: after[k] for k in config.settable()} == {k: before[k] for k in config.settable()}
+
+
+def test_library_loss_equals_ours(model):
+    ids = tokens(model)
+    with torch.no_grad():
+        ours = model.next_token_loss(ids[:, :-1], ids[:, 1:])
+        out = model(ids, labels=ids)
+    torch.testing.assert_close(out.loss, ours)
+    assert out.logits.shape == (2, T, model.config.vocab_size)
