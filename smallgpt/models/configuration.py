@@ -97,7 +97,7 @@ class DecoderConfig(PreTrainedConfig):
     head_policy: Literal["count", "width"] = "count"
     """Where the stream is narrower: `count` keeps n_head heads (the paper), `width` keeps their width."""
     output_head: Literal["direct", "projected"] = "direct"
-    """`direct`: from the last width to the vocabulary (the paper); `projected`: first back to n_embd, so it can be tied."""
+    """`direct`: from the last width to the vocabulary (the paper); `projected`: first back to n_embd, to be tied."""
     tie_word_embeddings: bool = False
     allow_narrow: bool = False
     """Accept heads under 16 wide and streams under 32 wide."""
@@ -143,9 +143,7 @@ class DecoderConfig(PreTrainedConfig):
             parts.append(Part("head", "projection", w, d, w * d, flops=2 * w * d, activation_elements=d))
             w = d
         tied = self.tie_word_embeddings
-        parts.append(
-            Part("head", f"{'tied ' if tied else ''}output head", w, v, 0 if tied else v * w, 2 * v * w)
-        )
+        parts.append(Part("head", f"{'tied ' if tied else ''}output head", w, v, 0 if tied else v * w, 2 * v * w))
         return parts
 
     @property

@@ -144,7 +144,9 @@ class WidthScheduleConfig(DecoderConfig):
     def _check_widths(self, widths: list[int]) -> None:
         n = self.n_layer
         if len(widths) not in (n, n + 1):
-            raise ValueError(f"widths={widths}: has {len(widths)} entries; n_layer={n} wants {n}, or {n + 1} with the head")
+            raise ValueError(
+                f"widths={widths}: has {len(widths)} entries; n_layer={n} wants {n}, or {n + 1} with the head"
+            )
         if self.downsample_operator == "carry":
             if max(widths) > self.n_embd:
                 raise ValueError(f"widths={widths}: carry works inside n_embd={self.n_embd}; none may be wider")
@@ -185,9 +187,8 @@ class CausalConv(nn.Module):
         T = x_BTW.shape[1]
         x_BWT = x_BTW.transpose(1, 2)
         if context.cache is not None:
-            started = context.cache.get_conv_state(self.layer_idx) is not None
+            # what it kept, then these inputs; at the first call these inputs alone
             x_BWT = context.cache.update_conv_state(x_BWT, self.layer_idx, conv_kernel_size=past)
-            x_BWT = x_BWT[..., -(T + past) :] if started else x_BWT[..., -T:]
         x_BWS = F.pad(x_BWT, (T + past - x_BWT.shape[-1], 0))
         taps = [x_BWS[..., j : j + T] for j in range(self.kernel_size)]
         return self.proj(torch.cat(taps, dim=1).transpose(1, 2))

@@ -60,12 +60,16 @@ class ParallelGPTConfig(DecoderConfig):
         if self.n_layer % self.n_path:
             below = self.n_layer // self.n_path * self.n_path
             near = " and ".join(str(n) for n in (below, below + self.n_path) if n)
-            raise ValueError(f"n_layer={self.n_layer}: n_path={self.n_path} does not divide it; nearest that work: {near}")
+            raise ValueError(
+                f"n_layer={self.n_layer}: n_path={self.n_path} does not divide it; nearest that work: {near}"
+            )
         paths = self.active_paths
         if paths is not None and (
             not paths or len(set(paths)) < len(paths) or not all(0 <= p < self.n_path for p in paths)
         ):
-            raise ValueError(f"active_paths={paths}: must name one or more of the paths 0 to {self.n_path - 1}, each once")
+            raise ValueError(
+                f"active_paths={paths}: must name one or more of the paths 0 to {self.n_path - 1}, each once"
+            )
         super().check()
 
 

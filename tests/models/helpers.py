@@ -24,7 +24,9 @@ class Case:
 
 
 CASES = [Case(variant, block) for variant in VARIANTS for block in ("gpt2", "modern")] + [
-    Case("gpt", "modern", {"activation": "relu2", "mlp_ratio": 6, "mlp_ratio_last": 2, "norm": "layernorm", "bias": True}),
+    Case(
+        "gpt", "modern", {"activation": "relu2", "mlp_ratio": 6, "mlp_ratio_last": 2, "norm": "layernorm", "bias": True}
+    ),
     Case("parallelgpt", "gpt2", {"n_path": 4}),
     Case("lineargpt", "gpt2", {"downsample_position": 1, "downsample_frequency": 1, "downsample_times": 2}),
     Case("lineargpt", "modern", {"downsample_operator": "pool", "head_policy": "width"}),

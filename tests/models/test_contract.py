@@ -80,6 +80,9 @@ def test_left_padding_changes_nothing(model):
     settings = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
     alone = model.generate(ids, attention_mask=torch.ones_like(ids), **settings)
     assert torch.equal(alone[0], model.generate(padded, attention_mask=mask, **settings)[0, 3:])
+    with torch.no_grad():
+        forward = model(padded, attention_mask=mask).logits[:, 3:]
+        torch.testing.assert_close(forward, model(ids).logits, atol=2e-4, rtol=1e-3)
 
 
 def test_save_and_load_gives_the_same_logits(model, tmp_path):

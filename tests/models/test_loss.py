@@ -25,7 +25,9 @@ def test_chunked_equals_plain(monkeypatch, autocast, reduction):
         expected = plain(x, weight, target) * (297 if reduction == "sum" else 1)
     gradients = torch.autograd.grad(3 * ours, (x, weight))
     wanted = torch.autograd.grad(3 * expected, (x, weight))
-    tolerance = {"atol": 2e-2 if reduction == "mean" else 0.5, "rtol": 2e-2} if autocast else {"atol": 1e-4, "rtol": 1e-4}
+    tolerance = (
+        {"atol": 2e-2 if reduction == "mean" else 0.5, "rtol": 2e-2} if autocast else {"atol": 1e-4, "rtol": 1e-4}
+    )
     torch.testing.assert_close(ours, expected, **tolerance)
     for got, want in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(got, want, **tolerance)

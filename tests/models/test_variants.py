@@ -1,5 +1,7 @@
 """What is particular to a variant or an operator."""
 
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,7 @@ from helpers import SMALL, Case, build_config, build_model
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from smallgpt.models.downsample import CausalConv
-from smallgpt.models.layers import Context
+from smallgpt.models.layers import Context, Linear
 
 IDS = torch.arange(24).reshape(2, 12)
 
@@ -44,6 +46,19 @@ def test_gpt_equals_the_librarys_gpt2(activation):
     torch.testing.assert_close(logits(ours), logits(theirs), atol=1e-5, rtol=0)
 
 
+def test_roles_of_the_linear_maps():
+    roles = {}
+    for case in (Case("parallelgpt"), Case("lineargpt", "modern")):
+        for name, module in build_model(case).named_modules():
+            if isinstance(module, Linear):
+                roles.setdefault(module.role, set()).add(re.sub(r"\.?\d+\.?", ".", name).split("backbone.")[-1])
+    assert roles == {
+        "residual": {"h.attn.c_proj", "h.mlp.c_proj", "paths..attn.c_proj", "paths..mlp.c_proj"},
+        "hidden": {"h.attn.c_attn", "h.mlp.c_fc", "paths..attn.c_attn", "paths..mlp.c_fc", "lm_head", "head_proj"},
+        "stream": {"inputs.", "resize.proj"},
+    }
+
+
 def test_convgpt_with_kernel_1_is_lineargpt():
     assert torch.equal(logits(build_model(Case("convgpt"))), logits(build_model(Case("lineargpt"))))
 
@@ -71,7 +86,9 @@ def test_paths_that_stay_share_the_weight():
     one = build_model(Case("parallelgpt"), n_path=4, active_paths=[3])
     assert not torch.equal(logits(some), logits(one))
     ids = some.generate(IDS[:, :4], max_new_tokens=6, do_sample=False, pad_token_id=0)
-    assert torch.equal(ids, some.generate(IDS[:, :4], max_new_tokens=6, do_sample=False, use_cache=False, pad_token_id=0))
+    assert torch.equal(
+        ids, some.generate(IDS[:, :4], max_new_tokens=6, do_sample=False, use_cache=False, pad_token_id=0)
+    )
 
 
 def test_training_runs_every_path():

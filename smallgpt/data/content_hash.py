@@ -1,0 +1,42 @@
+"""Hashes of files by their content, remembered so that large files are read once."""
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+SMALL_BYTES = 1 << 24
+# A file younger than this could change again without a new time stamp.
+SETTLED_SECONDS = 5
+
+
+def hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(path: Path, cache_dir: Path) -> str:
+    """SHA-256 of the content; for large files remembered under path, size and times."""
+    if path.stat().st_size < SMALL_BYTES:
+        return hash_of(path)
+    key = _state(path)
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    record = cache_dir / "hashes" / name
+    if record.is_file():
+        return record.read_text()
+    content = hash_of(path)
+    settled = time.time() - SETTLED_SECONDS > path.stat().st_ctime
+    if settled and _state(path) == key:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        partial = record.with_name(f"{name}.{os.getpid()}")
+        partial.write_text(content)
+        os.replace(partial, record)
+    return content
+
+
+def _state(path: Path) -> list[str | int]:
+    status = path.stat()
+    # The time of the last change of any kind, for the other one can be set at will.
+    times = [status.st_mtime_ns, status.st_ctime_ns]
+    return [str(path.resolve()), status.st_size, *times]

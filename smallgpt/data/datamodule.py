@@ -1,0 +1,190 @@
+"""Windows of tokens as batches, in an order that one number says.
+
+A window is block_size + 1 tokens; the next one starts block_size further. An epoch is one
+permutation of the windows, drawn from (seed, epoch), and sample i of the stream is window
+`permutation(i // windows)[i % windows]`: a pure function of (seed, i). So the whole state of the
+loader is how many samples are used up, the same for any number of workers and ranks.
+
+B batch, T time.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from smallgpt.data.prepare import PreparedData
+from smallgpt.errors import UserError
+
+Batch = dict[str, torch.Tensor]
+IGNORED = -100
+
+
+class TrainWindows(Dataset[Batch]):
+    """The endless training stream; an item is a batch, asked for by its global sample indices."""
+
+    def __init__(self, prepared: PreparedData, block_size: int, seed: int):
+        self.prepared, self.block_size, self.seed = prepared, block_size, seed
+        self.windows = (prepared.train_tokens - 1) // block_size
+        self._tokens: np.ndarray | None = None
+        self._epoch: tuple[int, np.ndarray] | None = None
+
+    def __getitem__(self, index: list[int]) -> Batch:
+        if self._tokens is None:  # opened in the process that reads
+            self._tokens = self.prepared.train()
+        starts = [self.window(sample) * self.block_size for sample in index]
+        rows = [self._tokens[start : start + self.block_size + 1] for start in starts]
+        return batch_of(np.stack(rows).astype(np.int64))
+
+    def window(self, sample: int) -> int:
+        epoch, place = divmod(sample, self.windows)
+        if self._epoch is None or self._epoch[0] != epoch:
+            generator = np.random.default_rng([self.seed, epoch])
+            self._epoch = epoch, generator.permutation(self.windows)
+        return int(self._epoch[1][place])
+
+
+class ValidationWindows(Dataset[Batch]):
+    """The held-out documents cut into windows that score each target once.
+
+    The last window is padded, and so are the window numbers: past the last one come windows
+    without targets, so that batches and ranks are of one size.
+    """
+
+    def __init__(self, prepared: PreparedData, block_size: int, targets: int):
+        self.tokens = prepared.validation()[: targets + 1]
+        self.block_size, self.eos_id = block_size, prepared.eos_id
+        self.windows = -(-targets // block_size)
+
+    def __getitem__(self, index: list[int]) -> Batch:
+        rows = np.full((len(index), self.block_size + 1), IGNORED, dtype=np.int64)
+        for row, window_number in zip(rows, index, strict=True):
+            start = window_number * self.block_size
+            window = self.tokens[start : start + self.block_size + 1]
+            # One token alone would be an input without a target.
+            if len(window) > 1:
+                row[: len(window)] = window
+        batch = batch_of(rows)
+        batch["input_ids"].masked_fill_(batch["input_ids"] == IGNORED, self.eos_id)
+        return batch
+
+
+def batch_of(rows: np.ndarray) -> Batch:
+    """(B, T + 1) tokens as inputs and the targets one step ahead, both (B, T)."""
+    rows_BT = torch.from_numpy(rows)
+    return {
+        "input_ids": rows_BT[:, :-1].contiguous(),
+        "targets": rows_BT[:, 1:].contiguous(),
+    }
+
+
+class RankBatches(Sampler[list[int]]):
+    """Lists of global indices for one rank: index i of the stream goes to rank i % world.
+
+    `stop` is None for the endless training stream; `start` is asked each time a pass begins.
+    """
+
+    def __init__(self, module: "TokenDataModule", stop: int | None):
+        self.module, self.stop = module, stop
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rank, world = self.module.rank_and_world()
+        step = self.module.micro_batch_size * world
+        start = self.module.begin_pass() if self.stop is None else 0
+        while self.stop is None or start < self.stop:
+            yield list(range(start + rank, start + step, world))
+            start += step
+
+
+class FiniteRankBatches(RankBatches):
+    """The same with an end, so that its length is known."""
+
+    def __len__(self) -> int:
+        _, world = self.module.rank_and_world()
+        return -(-(self.stop or 0) // (self.module.micro_batch_size * world))
+
+
+class TokenDataModule(L.LightningDataModule):
+    """Batches {"input_ids": (B, T), "targets": (B, T)}, int64; target -100 is not scored.
+
+    first_sample: where the training stream starts, a global sample index.
+    epoch_tokens: targets in one pass over the training text.
+    validation_bytes, validation_documents, validation_targets: of the documents that are scored,
+    the first whole ones within `validation_tokens` targets (None: all).
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedData,
+        block_size: int,
+        micro_batch_size: int,
+        seed: int,
+        workers: int = 0,
+        validation_tokens: int | None = None,
+    ):
+        super().__init__()
+        self.prepared = prepared
+        self.block_size, self.micro_batch_size = block_size, micro_batch_size
+        self.workers = workers
+        self.first_sample = 0
+        self._steps_before: int | None = None
+        self.train_windows = TrainWindows(prepared, block_size, seed)
+        if not self.train_windows.windows:
+            raise UserError(
+                f"data={prepared.name}: its {prepared.train_tokens} training tokens are less than "
+                f"one window of model.block_size={block_size}; give more text or a smaller block"
+            )
+        self.epoch_tokens = self.train_windows.windows * block_size
+        held_out = prepared.held_out(validation_tokens)
+        self.validation_documents, self.validation_targets, self.validation_bytes = held_out
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self.train_windows, RankBatches(self, None), self.workers)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        windows = ValidationWindows(self.prepared, self.block_size, self.validation_targets)
+        return self._loader(windows, FiniteRankBatches(self, windows.windows), 0)
+
+    def _loader(self, windows: Dataset[Batch], batches: RankBatches, workers: int) -> DataLoader:
+        trainer = self.trainer
+        return DataLoader(
+            windows,
+            sampler=batches,
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
+            # Without one, each pass would draw from the global generator and disturb training.
+            generator=torch.Generator(),
+        )
+
+    def rank_and_world(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def samples_per_step(self) -> int:
+        """Samples of one optimizer step, over all ranks."""
+        accumulated = self.trainer.accumulate_grad_batches if self.trainer else 1
+        return self.micro_batch_size * self.rank_and_world()[1] * accumulated
+
+    def consumed_samples(self) -> int:
+        """Samples of finished optimizer steps, counted from the start of the stream."""
+        if self.trainer is None or self._steps_before is None:
+            return self.first_sample
+        steps = self.trainer.global_step - self._steps_before
+        return self.first_sample + steps * self.samples_per_step()
+
+    def begin_pass(self) -> int:
+        """Where a pass over the training stream starts: behind what is used up."""
+        self.first_sample = self.consumed_samples()
+        self._steps_before = self.trainer.global_step if self.trainer else None
+        return self.first_sample
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"first_sample": self.consumed_samples()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.first_sample = state_dict["first_sample"]
+        self._steps_before = None

@@ -1,0 +1,129 @@
+"""A data set of the hub as a corpus, through `datasets`."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from smallgpt.data import hub
+from smallgpt.data.corpora import Corpus
+from smallgpt.data.parts import Document, Part, Split, SplitRule, batched_texts, unknown_field
+from smallgpt.errors import UserError
+
+
+class Hub(Corpus):
+    """A data set by its hub name (or a local folder laid out like one)."""
+
+    repository: str
+    config: str | None = None
+    revision: str | None = None
+    field: str = "text"
+    train_split: str = "train"
+    validation_split: str | None = None
+    """Official held-out split; without one, documents are held out by the hash of their text."""
+    document_start: str | None = None
+    """Where rows are lines: the pattern of a document's first one. None: a row is a document."""
+    limit_bytes: int | None = Field(None, gt=0)
+    """Stream this much training text instead of downloading all of it."""
+    licence: str = "see the data set's page"
+
+    @property
+    def name(self) -> str:
+        return re.sub(r"[^\w.-]+", "-", self.repository.rstrip("/").rsplit("/", 1)[-1])
+
+    def check(self) -> None:
+        try:
+            re.compile(self.document_start or "")
+        except re.error as error:
+            raise UserError(f"data.document_start={self.document_start}: not a pattern ({error})") from None
+
+    def check_reachable(self) -> None:
+        if not self._is_local() and not hub.reachable() and not self._is_cached():
+            with self._errors():
+                raise ConnectionError
+
+    def fingerprint(self, cache_dir: Path) -> dict[str, Any]:
+        return {"corpus": "hub", **self.model_dump(exclude={"licence"})}
+
+    def origin(self) -> dict[str, str]:
+        return {"source": f"hub data set {self.repository}", "licence": self.licence}
+
+    def size(self) -> int | None:
+        return self.limit_bytes
+
+    def parts(self) -> Iterator[Part]:
+        yield from batched_texts((document, len(document[1].encode())) for document in self._documents())
+
+    def _documents(self) -> Iterator[Document]:
+        splits: list[tuple[str, Split | None]] = [(self.train_split, "train" if self.validation_split else None)]
+        if self.validation_split:
+            splits.append((self.validation_split, "validation"))
+        for name, official in splits:
+            rule = SplitRule(official, self.holdout)
+            texts = self._joined(self._rows(name))
+            if self.limit_bytes and official != "validation":
+                texts = limited(texts, self.limit_bytes)
+            for text in texts:
+                yield rule(text), text
+
+    def _joined(self, rows: Iterable[str]) -> Iterator[str]:
+        if self.document_start is None:
+            yield from rows
+            return
+        start = re.compile(self.document_start)
+        document: list[str] = []
+        for row in rows:
+            if document and start.match(row):
+                yield "".join(document)
+                document = []
+            document.append(row)
+        yield "".join(document)
+
+    def _rows(self, split: str) -> Iterator[str]:
+        import datasets
+
+        with self._errors():
+            streaming = self.limit_bytes is not None
+            loaded = datasets.load_dataset(
+                self.repository,
+                self.config,
+                split=split,
+                revision=None if self._is_local() else self.revision,
+                streaming=streaming,
+            )
+            names = loaded.column_names or [self.field]
+            if self.field not in names:
+                raise unknown_field(self.field, names, Path(self.repository))
+            for row in loaded.select_columns([self.field]):
+                yield row[self.field]
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return hub.errors(
+            f"data.repository={self.repository}",
+            "data=stdlib, which needs no network, or data=files data.path=<your text>",
+            local=self._is_local(),
+        )
+
+    def _is_local(self) -> bool:
+        return Path(self.repository).expanduser().is_dir()
+
+    def _is_cached(self) -> bool:
+        """Whether a loaded copy lies in the cache of `datasets`; only loading it tells the rest."""
+        if self.limit_bytes is not None:
+            return False
+        import datasets.config
+
+        folder = Path(datasets.config.HF_DATASETS_CACHE)
+        return (folder / self.repository.replace("/", "___")).is_dir()
+
+
+def limited(texts: Iterable[str], limit: int) -> Iterator[str]:
+    """Texts until their bytes reach the limit."""
+    for text in texts:
+        yield text
+        limit -= len(text.encode())
+        if limit <= 0:
+            return
