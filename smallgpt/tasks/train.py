@@ -1,0 +1,181 @@
+"""task=train: from settings to a trained model, its record and its score."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smallgpt.settings import Settings
+
+if TYPE_CHECKING:
+    from lightning import LightningDataModule, Trainer
+
+    from smallgpt.data.prepare import PreparedData
+    from smallgpt.training.horizon import Horizon
+    from smallgpt.training.metrics import Recorder
+    from smallgpt.training.module import LanguageModel
+
+
+def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
+    """Trains, validates, saves, prints a table and a sample; returns the sections of the result."""
+    import torch
+    from lightning import seed_everything
+
+    from smallgpt.data.prepare import prepare
+    from smallgpt.models.cost import cost
+    from smallgpt.training.hardware import device
+    from smallgpt.training.memory import keep_freed_memory
+    from smallgpt.training.metrics import Recorder
+    from smallgpt.training.module import LanguageModel
+
+    device(settings.trainer.accelerator)
+    keep_freed_memory()
+    if settings.trainer.threads is not None:
+        torch.set_num_threads(settings.trainer.threads)
+    prepared = prepare(settings.data, settings.tokenizer, settings.cache_dir)
+    seed_everything(settings.seed, verbose=False)
+    model = settings.model_class(settings.model)
+    model.generation_config.eos_token_id = prepared.eos_id
+    model.generation_config.pad_token_id = prepared.eos_id
+    price = cost(settings.model)
+    data = data_module(settings, prepared)
+    module = LanguageModel(
+        model,
+        settings.optimizer,
+        settings.schedule,
+        horizon(settings, data.epoch_tokens),
+        clip=settings.trainer.clip,
+        validation_bytes=data.validation_bytes,
+        compile=settings.compile,
+    )
+    recorder = Recorder(
+        settings.batch.tokens,
+        price.training_flops_per_token,
+        peak(settings),
+        every=settings.log_every,
+    )
+    trainer = trainer_for(settings, run_dir, prepared, recorder)
+    trainer.fit(module, datamodule=data)
+    sections = {
+        "cost": price.to_dict(),
+        "data_fingerprint": prepared.fingerprint,
+        **scores(recorder),
+        "samples": [sample(settings, module, prepared)] if trainer.is_global_zero else [],
+    }
+    if trainer.is_global_zero:
+        print_summary(settings, sections)
+    return sections
+
+
+def data_module(settings: Settings, prepared: "PreparedData") -> "LightningDataModule":
+    from smallgpt.data.datamodule import TokenDataModule
+    from smallgpt.training.overfit import OverfitDataModule
+
+    overfit = settings.trainer.overfit
+    data = (OverfitDataModule if overfit else TokenDataModule)(
+        prepared,
+        block_size=settings.model.block_size,
+        micro_batch_size=settings.micro_batch_size,
+        seed=settings.seed,
+        workers=settings.trainer.workers,
+        validation_tokens=settings.validation.tokens,
+    )
+    if overfit:
+        data.micro_batches = settings.accumulation
+    return data
+
+
+def horizon(settings: Settings, epoch_tokens: int) -> "Horizon":
+    """The budget in optimizer steps, or in seconds."""
+    from smallgpt.training.horizon import Horizon
+
+    budget = settings.budget
+    if budget.seconds is not None:
+        return Horizon(seconds=budget.seconds)
+    tokens = budget.tokens if budget.epochs is None else budget.epochs * epoch_tokens
+    return Horizon(steps=settings.steps_for(tokens))
+
+
+def peak(settings: Settings) -> float | None:
+    """FLOPs a second that the devices of the run reach together at their best."""
+    from smallgpt.training.hardware import device, peak_flops
+
+    one = peak_flops(device(settings.trainer.accelerator), precision(settings))
+    # processes on one CPU share it
+    devices = 1 if settings.trainer.accelerator == "cpu" else settings.trainer.devices
+    return None if one is None else one * devices
+
+
+def precision(settings: Settings) -> str:
+    from smallgpt.training.hardware import native_precision
+
+    wanted = settings.trainer.precision
+    return native_precision(settings.trainer.accelerator) if wanted == "auto" else wanted
+
+
+def trainer_for(settings: Settings, run_dir: Path, prepared: "PreparedData", recorder: "Recorder") -> "Trainer":
+    from smallgpt.training.checkpoints import Checkpoints
+    from smallgpt.training.metrics import MetricsFile
+    from smallgpt.training.profiling import Profile
+    from smallgpt.training.progress import ProgressLine
+    from smallgpt.training.rhythm import Rhythm
+    from smallgpt.training.trainer import build_trainer
+
+    metrics = MetricsFile(run_dir / "metrics.csv")
+    callbacks = [
+        Rhythm(settings.validation.every),  # first: it says which step is the last
+        recorder,
+        ProgressLine(recorder),
+        Checkpoints(run_dir / "checkpoints", prepared.tokenizer_dir, metrics),
+    ]
+    if settings.trainer.profile:
+        callbacks.append(Profile(run_dir / "trace.json"))
+    return build_trainer(
+        run_dir,
+        callbacks,
+        [metrics, *settings.logger.build(run_dir)],
+        accumulation=settings.accumulation,
+        accelerator=settings.trainer.accelerator,
+        devices=settings.trainer.devices,
+        precision=precision(settings),
+    )
+
+
+def scores(recorder: "Recorder") -> dict[str, dict[str, float]]:
+    """The sections `train` and `val`: where the run ended."""
+    latest = recorder.latest
+    train = {
+        "tokens": latest["tokens"],
+        "steps": latest["step"],
+        "seconds": latest["seconds"],
+        "tokens_per_second": latest["tokens"] / latest["seconds"],
+        "loss": latest["train/loss"],
+        "mfu": latest.get("speed/mfu"),
+    }
+    val = {name.removeprefix("val/"): value for name, value in latest.items() if name.startswith("val/")}
+    return {"train": train, "val": val}
+
+
+def sample(settings: Settings, module: "LanguageModel", prepared: "PreparedData") -> str:
+    from transformers import AutoTokenizer
+
+    from smallgpt.inference.generate import generate
+
+    tokenizer = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
+    return generate(module.model, tokenizer, settings.prompt or "", settings.generation, settings.seed)
+
+
+def print_summary(settings: Settings, sections: dict[str, Any]) -> None:
+    train, val = sections["train"], sections["val"]
+    rows = {
+        "model": settings.model.model_type,
+        "parameters": f"{sections['cost']['parameters']:,}",
+        "tokens": f"{train['tokens']:,} in {train['steps']:,} steps",
+        "time": f"{train['seconds']:.1f} s, {train['tokens_per_second']:,.0f} tokens/s",
+        "train loss": f"{train['loss']:.4f}",
+        "validation loss": f"{val['loss']:.4f}",
+        "perplexity": f"{val['perplexity']:.2f}",
+        "bits per byte": f"{val['bits_per_byte']:.4f}",
+    }
+    print()
+    for name, value in rows.items():
+        print(f"{name:<16} {value}")
+    print(f"\n--- sample ---\n{sections['samples'][0]}\n--------------")

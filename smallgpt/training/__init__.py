@@ -1,0 +1,1 @@
+"""Training: the one LightningModule, its optimizers and schedules, and what watches a run."""

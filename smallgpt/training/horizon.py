@@ -1,0 +1,54 @@
+"""Where a run stands: how much of its budget is spent, and the clock that counts training time."""
+
+import time
+from dataclasses import dataclass
+
+VALIDATIONS_A_RUN = 10
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """The end of a run, in optimizer steps or in seconds of training; exactly one is given."""
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def progress(self, step: int, elapsed: float) -> float:
+        """The part of the budget that `step` steps and `elapsed` seconds are; over 1 beyond it."""
+        if self.steps is not None:
+            return step / self.steps
+        assert self.seconds is not None
+        return elapsed / self.seconds
+
+    def reached(self, step: int, elapsed: float) -> bool:
+        """Whether the run ends here. A step that has begun is finished, so there is always one."""
+        return step >= 1 and self.progress(step, elapsed) >= 1
+
+    def validations(self, step: int, elapsed: float, every: int | None) -> int:
+        """How many validations are due by now: one every `every` steps, or ten a run."""
+        if every is not None:
+            return step // every
+        if self.steps is not None:
+            return step * VALIDATIONS_A_RUN // self.steps
+        return int(self.progress(step, elapsed) * VALIDATIONS_A_RUN)
+
+
+class Clock:
+    """A stopwatch for training time: paused while validating and saving."""
+
+    def __init__(self) -> None:
+        self._counted = 0.0
+        self._since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        running = 0.0 if self._since is None else time.perf_counter() - self._since
+        return self._counted + running
+
+    def start(self) -> None:
+        if self._since is None:
+            self._since = time.perf_counter()
+
+    def pause(self) -> None:
+        self._counted = self.seconds
+        self._since = None

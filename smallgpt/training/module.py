@@ -1,0 +1,126 @@
+"""The one LightningModule: any model with `next_token_loss` learns to predict the next token."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from smallgpt.models.loss import IGNORED
+from smallgpt.training.horizon import Clock, Horizon
+from smallgpt.training.optimizers import AdamW, Muon
+from smallgpt.training.schedules import Schedule
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class LanguageModel(L.LightningModule):
+    """Trains a model with one optimizer; Lightning accumulates the micro-batches of a step.
+
+    Nothing is logged and no number is fetched from the device inside a step: what the metrics need
+    stays on the device until a callback asks for it.
+
+    Args:
+        model: has `next_token_loss(input_ids, targets, reduction)` and transformers' accessors of
+            the embeddings.
+        optimizer: settings that build the optimizer.
+        schedule: the learning rate over the run.
+        horizon: when the run ends.
+        clip: the largest gradient norm, or None for no clipping.
+        validation_bytes: bytes of the text that one validation scores.
+        compile: whether the loss is compiled; the weights keep their names.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        optimizer: AdamW | Muon,
+        schedule: Schedule,
+        horizon: Horizon,
+        clip: float | None = 1.0,
+        validation_bytes: int | None = None,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer = optimizer
+        self.schedule = schedule if horizon.steps is None else schedule.for_steps(horizon.steps)
+        self.horizon = horizon
+        self.clip = math.inf if clip is None else clip
+        self.validation_bytes = validation_bytes
+        self.clock = Clock()
+        self.learning_rate = 0.0
+        self.gradient_norm: Tensor | None = None
+        self.validation: dict[str, float] = {}
+        self.micro_losses: list[Tensor] = []
+        self._loss = torch.compile(model.next_token_loss) if compile else model.next_token_loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer.build(self.model)
+
+    def on_train_start(self) -> None:
+        self.clock.start()
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        loss = self._loss(batch["input_ids"], batch["targets"])
+        self.micro_losses.append(loss.detach())
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        step = self.trainer.global_step
+        progress = self.horizon.progress(step, self.elapsed)
+        self.learning_rate = self.optimizer.lr * self.schedule.factor(step, progress)
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
+        # Lightning's own clipping refuses fused optimizers in mixed precision, and hides the norm
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training; where they are the budget, all ranks go by the first one's clock."""
+        seconds = self.clock.seconds
+        if self.horizon.seconds is None or self.trainer.world_size == 1:
+            return seconds
+        return self.trainer.strategy.broadcast(seconds)
+
+    def step_loss(self) -> float:
+        """The mean loss of the micro-batches of the step just done, over all ranks."""
+        loss = torch.stack(self.micro_losses).mean()
+        return self.trainer.strategy.reduce(loss, reduce_op="mean").item()
+
+    def on_validation_start(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # work still queued is training time
+        self.clock.pause()
+
+    def on_validation_epoch_start(self) -> None:
+        self._nats = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._targets = torch.zeros((), dtype=torch.int64, device=self.device)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        targets = batch["targets"]
+        self._nats += self._loss(batch["input_ids"], targets, reduction="sum").double()
+        self._targets += (targets != IGNORED).sum()
+
+    def on_validation_epoch_end(self) -> None:
+        nats = self.trainer.strategy.reduce(self._nats, reduce_op="sum").item()
+        targets = self.trainer.strategy.reduce(self._targets, reduce_op="sum").item()
+        loss = nats / targets
+        self.validation = {
+            "val/loss": loss,
+            "val/perplexity": math.exp(min(loss, 700.0)),  # the largest that a float can hold
+        }
+        if self.validation_bytes:
+            self.validation["val/bits_per_byte"] = nats / math.log(2) / self.validation_bytes
+
+    def on_validation_end(self) -> None:
+        # after the callbacks' own: writing checkpoints is not training time
+        self.clock.start()
+
+    def on_train_end(self) -> None:
+        self.clock.pause()

@@ -1,0 +1,88 @@
+"""Optimizers, each a group of settings that builds ONE torch optimizer for a model.
+
+One optimizer object a run: Lightning then counts steps, accumulates and saves state as usual. Every
+parameter group has the same `lr`, set before each step from the schedule.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from smallgpt.settings import Group
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+Memory = Annotated[float, Field(ge=0, lt=1)]
+"""How much of a running average stays at each step."""
+
+
+class AdamW(Group):
+    """AdamW as in the paper: weight decay on everything with two or more dimensions, embeddings and
+    convolution kernels included; none on norms, biases and single weights."""
+
+    lr: float = Field(6e-4, gt=0)
+    betas: tuple[Memory, Memory] = (0.9, 0.95)
+    weight_decay: float = Field(0.1, ge=0)
+    eps: float = Field(1e-8, gt=0)
+
+    def build(self, model: "PreTrainedModel") -> "torch.optim.Optimizer":
+        import torch
+
+        return torch.optim.AdamW(
+            decay_groups(model.parameters(), self.weight_decay),
+            lr=self.lr,
+            betas=self.betas,
+            eps=self.eps,
+            fused=True,
+        )
+
+
+class Muon(Group):
+    """Muon for the matrices inside, AdamW for the rest (embeddings, output head, norms, vectors).
+
+    Muon's updates are scaled to the size of AdamW's, so that one learning rate and one weight decay
+    serve both.
+    """
+
+    lr: float = Field(6e-4, gt=0)
+    momentum: Memory = 0.95
+    betas: tuple[Memory, Memory] = (0.9, 0.95)
+    weight_decay: float = Field(0.1, ge=0)
+    eps: float = Field(1e-8, gt=0)
+
+    def build(self, model: "PreTrainedModel") -> "torch.optim.Optimizer":
+        from smallgpt.training.muon import MuonWithAdamW
+
+        matrices = hidden_matrices(model)
+        chosen = {id(parameter) for parameter in matrices}
+        rest = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
+        return MuonWithAdamW(
+            matrices,
+            decay_groups(rest, self.weight_decay),
+            lr=self.lr,
+            muon={"momentum": self.momentum, "weight_decay": self.weight_decay},
+            adamw={"betas": self.betas, "eps": self.eps},
+        )
+
+
+def decay_groups(parameters: Iterable["torch.nn.Parameter"], weight_decay: float) -> list[dict[str, Any]]:
+    """Two parameter groups: with two or more dimensions and decayed, the others and not."""
+    trained = [p for p in parameters if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def hidden_matrices(model: "PreTrainedModel") -> list["torch.nn.Parameter"]:
+    """The 2-D weights between hidden vectors: no embeddings, positions or output head."""
+    import torch
+
+    tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+    lookups = {id(p) for m in (*tables, *ends) if m is not None for p in m.parameters()}
+    return [p for p in model.parameters() if p.requires_grad and p.dim() == 2 and id(p) not in lookups]

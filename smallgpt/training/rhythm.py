@@ -1,0 +1,41 @@
+"""When a run validates and when it ends."""
+
+import math
+from typing import Any
+
+import lightning as L
+
+from smallgpt.training.module import LanguageModel
+
+
+class Rhythm(L.Callback):
+    """Validates every so many steps (ten times a run by default) and at the end, between two steps.
+
+    Lightning's own limits know neither seconds of training nor validation at the end of a run whose
+    length its interval does not divide.
+    """
+
+    def __init__(self, every: int | None = None) -> None:
+        self.every = every
+        self._validations = 0
+        self._step = 0
+
+    def on_train_start(self, trainer: L.Trainer, module: LanguageModel) -> None:
+        trainer.val_check_batch = math.inf
+        self._step = trainer.global_step
+        self._validations = module.horizon.validations(self._step, module.elapsed, self.every)
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: LanguageModel, *_: Any) -> None:
+        step = trainer.global_step
+        if step == self._step:
+            return
+        self._step = step
+        elapsed = module.elapsed
+        if module.horizon.reached(step, elapsed):
+            trainer.should_stop = True  # Lightning validates once more on the way out
+            return
+        due = module.horizon.validations(step, elapsed, self.every)
+        # Lightning validates when the batches so far are a multiple of this
+        batches = trainer.fit_loop.total_batch_idx + 1
+        trainer.val_check_batch = batches if due > self._validations else math.inf
+        self._validations = due

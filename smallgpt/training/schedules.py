@@ -1,0 +1,82 @@
+"""Learning-rate schedules: pure functions of where a run stands.
+
+A schedule is asked before every optimizer step with `step`, the optimizer steps already done, and
+`progress`, the part of the budget already spent (0 at the start, 1 at the end). It keeps nothing,
+so a resumed run, a report and a test all get the same learning rate from the same two numbers.
+"""
+
+import math
+from typing import Self
+
+from pydantic import Field
+
+from smallgpt.settings import Group
+
+# the proportions of the paper's recipe: 715 of 19,073 steps of warm-up, then down to a tenth
+PAPER_WARMUP = 715 / 19_073
+PAPER_FINAL = 0.1
+
+
+class Schedule(Group):
+    """Linear warm-up, then whatever `after_warmup` says."""
+
+    warmup: float = Field(PAPER_WARMUP, ge=0)
+    """Steps if 1 or more, else a fraction of the run."""
+
+    def for_steps(self, total: int) -> Self:
+        """The same schedule, its warm-up in steps, so that the first step is not lost at zero."""
+        if self.warmup >= 1:
+            return self
+        return self.model_copy(update={"warmup": float(round(self.warmup * total))})
+
+    def factor(self, step: int, progress: float) -> float:
+        """What the base learning rate is multiplied by at this step."""
+        if self.warmup >= 1:
+            if step < self.warmup:
+                return (step + 1) / self.warmup
+            # the part of the budget that the warm-up took, at the run's pace so far
+            start = self.warmup * progress / step
+        else:
+            if progress < self.warmup:
+                return progress / self.warmup
+            start = self.warmup
+        if start >= 1:
+            return 1.0
+        return self.after_warmup(min(1.0, max(0.0, progress)), start)
+
+    def after_warmup(self, progress: float, start: float) -> float:
+        """The factor at `progress`, for a warm-up that ended at `start`."""
+        raise NotImplementedError
+
+
+class Cosine(Schedule):
+    """Half a cosine from 1 down to `final`."""
+
+    final: float = Field(PAPER_FINAL, ge=0, le=1)
+    """The factor at the end of the run."""
+
+    def after_warmup(self, progress: float, start: float) -> float:
+        done = (progress - start) / (1 - start)
+        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class WSD(Schedule):
+    """Warm-up, stable, decay: constant, then in the last `decay` of the run a line to `final`."""
+
+    decay: float = Field(0.2, gt=0, le=1)
+    """The fraction of the run that the descent takes, at its end."""
+    final: float = Field(PAPER_FINAL, ge=0, le=1)
+    """The factor at the end of the run."""
+
+    def after_warmup(self, progress: float, start: float) -> float:
+        descent = max(1 - self.decay, start)
+        if progress <= descent:
+            return 1.0
+        return 1.0 - (1 - self.final) * (progress - descent) / (1 - descent)
+
+
+class Constant(Schedule):
+    """No descent at all."""
+
+    def after_warmup(self, progress: float, start: float) -> float:
+        return 1.0

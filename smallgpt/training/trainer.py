@@ -1,0 +1,53 @@
+"""Lightning's Trainer as smallgpt uses it."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.loggers.logger import Logger
+from transformers.utils.logging import disable_progress_bar
+
+from smallgpt.training.hardware import Precision
+
+LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
+
+def build_trainer(
+    run_dir: Path,
+    callbacks: list[L.Callback],
+    loggers: list[Logger],
+    accumulation: int = 1,
+    accelerator: str = "cpu",
+    devices: int = 1,
+    precision: Precision = "fp32",
+) -> L.Trainer:
+    """A Trainer that runs until a callback stops it, and does nothing that was not asked for.
+
+    Validation, checkpoints and progress are callbacks; the batches of all ranks are laid out by the
+    data module.
+    """
+    quieten()
+    return L.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        precision=LIGHTNING_PRECISION[precision],
+        accumulate_grad_batches=accumulation,
+        max_epochs=-1,
+        callbacks=callbacks,
+        logger=loggers,
+        default_root_dir=run_dir,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def quieten() -> None:
+    """Leaves out what the libraries say about themselves; what they refuse they still raise."""
+    for name in ("lightning.fabric.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning.*")
+    disable_progress_bar()  # of transformers, one for each file saved
