@@ -11,7 +11,7 @@ from smallgpt.errors import UserError
 Precision = Literal["fp32", "bf16"]
 
 PEAK_SIZE = 1024  # a square product this large reaches a CPU's peak and takes milliseconds
-PEAK_ROUNDS = 8
+PEAK_SECONDS = 0.5  # long enough that one product in it is not disturbed by what else the machine does
 
 
 def device(accelerator: str) -> torch.device:
@@ -53,8 +53,8 @@ def peak_flops(device: torch.device, precision: Precision) -> float | None:
         return get_available_flops(device, dtype)
     a, b = torch.ones(2, PEAK_SIZE, PEAK_SIZE, dtype=dtype)
     best = float("inf")
-    for _ in range(PEAK_ROUNDS):
-        start = time.perf_counter()
+    begin = time.perf_counter()
+    while (start := time.perf_counter()) < begin + PEAK_SECONDS:
         torch.mm(a, b)
         best = min(best, time.perf_counter() - start)
     return 2 * PEAK_SIZE**3 / best

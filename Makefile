@@ -1,0 +1,44 @@
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format types bench clean
+
+help: ## show what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv with everything pinned in constraints.txt
+
+$(STAMP): constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: install ## train the four variants on the embedded corpus and compare them (minutes on 2 cores)
+	$(BIN)/python run.py -m model=gpt,parallelgpt,lineargpt,convgpt size=nano budget.tokens=1e6 study=demo
+
+test: install ## run the tests
+	$(BIN)/python -m pytest
+
+lint: install ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install ## put the code into its style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: install ## check types
+	$(BIN)/ty check
+
+bench: install ## measure speed and memory against plain PyTorch and tiktoken (a quiet machine, minutes)
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.training_loop
+	$(BIN)/python -m benchmarks.training_step
+	$(BIN)/python -m benchmarks.training_step --memory
+	$(BIN)/python -m benchmarks.tokenize
+
+clean: ## remove the environment and caches; keeps outputs and prepared data
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,92 @@
+"""Hydra callback that refuses what cannot work before a directory is made or a job begins."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from smallgpt.errors import UserError
+from smallgpt.launch.command_line import refuse
+from smallgpt.launch.rephrase import rephrase
+from smallgpt.run_directory import claim, release
+from smallgpt.settings import load
+
+TASKS_WITH_DATA = {"train", "prepare", "inspect"}
+
+
+class Checks(Callback):
+    """A single run is checked once, a sweep job by job before its first job starts."""
+
+    def __init__(self) -> None:
+        self.made: list[Path] = []
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        with refusing():
+            check(config)
+            self.made = claim(Path(config.hydra.run.dir))
+
+    def on_run_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        status = job_return.return_value["status"]
+        if status == "refused":
+            release(self.made)
+        if status != "completed":
+            raise SystemExit(1)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        with refusing():
+            sweep_dir = Path(config.hydra.sweep.dir)
+            jobs = list(sweep_jobs(config))
+            for job in jobs:
+                check(job)
+            made = claim(sweep_dir, "hydra.sweep.dir")
+            try:
+                for job in jobs:
+                    release(claim(sweep_dir / str(job.hydra.sweep.subdir), "hydra.sweep.dir"))
+            except UserError:
+                release(made)
+                raise
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Ends the process on what is wrong: Hydra turns an ordinary exception of a callback into a warning."""
+    try:
+        yield
+    except Exception as error:
+        refuse(str(error) if isinstance(error, UserError) else rephrase(error))
+        raise SystemExit(1) from None
+
+
+def check(config: DictConfig) -> None:
+    """Raises UserError for the first thing that is wrong with a job."""
+    HydraConfig.instance().set_config(config)
+    keys = [str(key) for key in config if key != "hydra"]
+    overrides = OmegaConf.to_container(config.hydra.overrides.task)
+    settings = load(OmegaConf.masked_copy(config, keys), overrides)
+    if settings.task_name in TASKS_WITH_DATA:
+        settings.data.check()
+        settings.tokenizer.check()
+
+
+def sweep_jobs(config: DictConfig) -> Iterator[DictConfig]:
+    """The configs of Hydra's own sweeper; another sweeper decides its jobs as it goes."""
+    sweeper = config.hydra.sweeper
+    if sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}":
+        return
+    loader = GlobalHydra.instance().config_loader()
+    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    words += OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
+    for number, job in enumerate(BasicSweeper.split_arguments(overrides, None)[0]):
+        composed = loader.load_sweep_config(config, list(job))
+        with open_dict(composed):
+            composed.hydra.job.num = number
+        yield composed

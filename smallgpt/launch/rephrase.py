@@ -1,0 +1,98 @@
+"""Hydra's and OmegaConf's errors in one line that names key, value and fix."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from smallgpt.errors import UserError, nearest, nearest_key, one_line
+from smallgpt.settings import schema_of
+
+CONF = Path(__file__).parents[2] / "conf"
+SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(?P<word>.*?)'(?=\s)", re.S)
+
+
+def rephrase(error: Exception) -> str:
+    """One line for what Hydra could not compose; an error that is no fault of the user's keeps its name."""
+    if isinstance(error, MissingConfigException):
+        return missing_config(error)
+    if isinstance(error, OverrideParseException):
+        return unreadable(error.override, str(error))
+    cause = error.__cause__
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
+        return unknown_key(cause.full_key)
+    if isinstance(error, HydraException):
+        several = SEVERAL.match(str(error))
+        if several:
+            word = several["word"]
+            return f"{word}: several values; -m runs one job for each, [a,b] would be a list"
+        return one_line(cause if isinstance(error, ConfigCompositionException) and cause else error)
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error.full_key}: {one_line(error).partition(' full_key:')[0]}"
+    return f"{type(error).__name__}: {one_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
+
+
+def missing_config(error: MissingConfigException) -> str:
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    if not error.options:
+        return f"{group or '--config-name'}={choice}: no such file; see `python run.py --help`"
+    options = ", ".join(error.options)
+    return f"{group}={choice}: no such choice; there is {options}{nearest(choice, error.options)}"
+
+
+def unreadable(word: str, message: str) -> str:
+    if "missing EQUAL" in message:
+        return f"{word}: has no value; write {word}=<value>"
+    return f"{word}: cannot be read; close brackets and quotes, and quote a text: key='\"a, b\"'"
+
+
+def unknown_key(key: str) -> str:
+    """The nearest key of the config; or how to add one that the chosen file leaves out."""
+    word = next((w for w in sys.argv[1:] if w.lstrip("+").partition("=")[0] == key), key)
+    config = with_choices()
+    near = nearest_key(key, dotted(config))
+    group, _, name = key.partition(".")
+    # what a model can be told is known only after PyTorch is imported
+    quick = group != "model" or "did you mean" not in near
+    if name and "." not in name and quick and group in config and group != "hydra":
+        try:
+            fields = schema_of(group, OmegaConf.to_container(config[group])).model_fields
+        except (UserError, KeyError):
+            fields = {}
+        if name in fields:
+            return f"{word}: not in the chosen file of {group}; write +{word} to add it"
+        if fields:
+            near = nearest_key(key, [f"{group}.{field}" for field in fields])
+    return f"{word}: unknown key{near}"
+
+
+def with_choices() -> DictConfig:
+    """The config with the chosen groups alone, Hydra's own node included."""
+    groups = {str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()}
+    words = [word for word in sys.argv[1:] if word.partition("=")[0] in groups]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        # of a sweep's values the first
+        return compose("config", [word.split(",")[0] for word in words], return_hydra_config=True)
+
+
+def dotted(node: Any, prefix: str = "") -> list[str]:
+    """The keys of a config, of groups and of values."""
+    keys = []
+    for key in node:
+        keys.append(f"{prefix}{key}")
+        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+            child = node[key]
+            keys += dotted(child, f"{prefix}{key}.") if OmegaConf.is_dict(child) else []
+    return keys

@@ -1,0 +1,1 @@
+"""Tables for people, made from the results that programs read."""

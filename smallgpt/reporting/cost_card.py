@@ -1,0 +1,40 @@
+"""The cost card: what a run would cost, before any weight exists."""
+
+from typing import Any
+
+from smallgpt.reporting.tables import print_pairs, print_table, scaled
+from smallgpt.settings import Settings
+
+
+def print_cost_card(settings: Settings, cost: dict[str, Any]) -> None:
+    config = settings.model
+    columns = ("part", "in", "out", "heads", "head width", "MLP width", "parameters")
+    rows = [
+        (p.label, p.in_width, p.out_width, p.n_head, p.head_width, p.mlp_width, p.parameters) for p in config.layout()
+    ]
+    print_table(f"{config.model_type}: {cost['schedule']}", columns, rows)
+    print_pairs("parameters", {**cost["parameters_by_group"], "all": cost["parameters"]})
+    training = cost["training_flops"]
+    pairs = {
+        "context": f"{cost['sequence_length']:,} tokens",
+        "training": f"{scaled(cost['training_flops_per_token'], 'FLOP')} a token",
+        "inference": f"{scaled(cost['inference_flops_per_token'], 'FLOP')} a token",
+        "cache": f"{scaled(cost['cache_bytes_per_token'], 'B')} a token",
+        "fixed state": f"{scaled(cost['state_bytes'], 'B')} a sequence",
+        "step": (
+            f"{settings.batch.tokens:,} tokens: {settings.trainer.devices} device(s) x "
+            f"{settings.accumulation} x {settings.micro_batch_size} sequences"
+        ),
+        "training memory": f"{scaled(cost['training_memory_bytes'], 'B')} at the peak, estimated",
+        "budget": budget(settings, cost),
+        "training in all": "depends on the budget" if training is None else scaled(training, "FLOP"),
+    }
+    print_pairs("cost", pairs)
+
+
+def budget(settings: Settings, cost: dict[str, Any]) -> str:
+    limit = settings.budget
+    if limit.tokens is None:
+        return f"{limit.epochs:g} epochs" if limit.seconds is None else f"{limit.seconds:g} seconds"
+    each = f"{cost['tokens_per_parameter']:.4g} a parameter"
+    return f"{cost['tokens']:,} tokens in {cost['steps']:,} steps, {each}"

@@ -1,0 +1,138 @@
+"""What a run leaves behind: config.yaml and result.json, each written whole or not at all."""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from smallgpt.errors import UserError
+from smallgpt.settings import Settings
+
+LOCATION_KEYS = {"study", "cache_dir"}  # where a run writes does not change what it is
+LIBRARIES = ("torch", "lightning", "transformers")
+
+
+def claim(run_dir: Path, key: str = "hydra.run.dir") -> list[Path]:
+    """Makes the directory, proves that it can be written, and returns what was made, outermost first.
+
+    Raises:
+        UserError: it holds a completed run or cannot be written; then nothing is left behind.
+    """
+    if (read_result(run_dir) or {}).get("status") == "completed":
+        raise UserError(f"{key}={run_dir}: holds a completed run; choose another directory")
+    made = [path for path in (*reversed(run_dir.absolute().parents), run_dir) if not path.exists()]
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=run_dir).close()
+    except OSError as error:
+        release(made)
+        reason = error.strerror or error
+        raise UserError(f"{key}={run_dir}: cannot be written ({reason}); choose another directory") from error
+    return made
+
+
+def release(made: list[Path]) -> None:
+    """Removes directories that `claim` made, as far as they are empty."""
+    for path in reversed(made):
+        try:
+            path.rmdir()
+        except OSError:
+            return
+
+
+def write_config(run_dir: Path, plain: dict[str, Any]) -> None:
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
+
+
+def write_result(run_dir: Path, result: dict[str, Any]) -> None:
+    write_text(run_dir / "result.json", json.dumps(plain_json(result), indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Under a temporary name first, so that a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_result(run_dir: Path) -> dict[str, Any] | None:
+    try:
+        result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return result if isinstance(result, dict) else None
+
+
+def plain_json(value: Any) -> Any:
+    """As JSON has it: no NaN, no infinity, no paths."""
+    if isinstance(value, dict):
+        return {str(key): plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def header(settings: Settings, variant: str) -> dict[str, Any]:
+    """The sections that every result begins with."""
+    return {
+        "task": settings.task_name,
+        "variant": variant,
+        "overrides": list(settings.overrides),
+        "seed": settings.seed,
+        "config_hash": config_hash(settings.plain),
+    }
+
+
+def config_hash(plain: dict[str, Any]) -> str:
+    """The same for runs that differ only in where they write."""
+    what = {key: value for key, value in plain.items() if key not in LOCATION_KEYS}
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def environment() -> dict[str, Any]:
+    """What a run ran on. Asks only for what is loaded, so that it costs nothing."""
+    torch = sys.modules.get("torch")
+    gpu = torch is not None and torch.cuda.is_available()
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads() if torch else None,
+        "gpu": torch.cuda.get_device_name() if gpu else None,
+        "commit": commit(),
+    }
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """The commit of the code, with `+` where files differ from it; None outside of a repository."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        words = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

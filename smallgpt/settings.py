@@ -1,0 +1,301 @@
+"""What can be set, with types, ranges and defaults; `load` turns a composed config into checked `Settings`.
+
+Every group of the config is a `Group`. Groups that a user chooses from (data, tokenizer, optimizer, schedule, logger)
+name their own class with `_target_`; the model names a model class, whose config class says what can be set.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from smallgpt.errors import UserError, explain, nearest_divisors, nearest_key, nearest_multiples, one_line, shown
+
+MICRO_BATCH_TOKENS = 16_384  # one forward pass, if batch.micro does not say; larger gains nothing on a CPU
+DEFAULT_BUDGET_TOKENS = 1_000_000
+CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
+GROUPS = ("budget", "trainer", "batch", "validation", "generation")
+DERIVED = {"model_class", "chosen", "overrides", "plain"}
+
+
+class Group(BaseModel):
+    """Base of every group: unknown keys, NaN and infinity are refused, values never change."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        coerce_numbers_to_str=True,
+        protected_namespaces=(),
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic takes true for 1
+        if isinstance(value, bool) and info.field_name:
+            kind = str(cls.model_fields[info.field_name].annotation)
+            if "bool" not in kind and "Any" not in kind:
+                raise ValueError(f"{info.field_name}={shown(value)}: must not be true or false")
+        return value
+
+
+GroupType = TypeVar("GroupType", bound=Group)
+
+
+class Batch(Group):
+    tokens: int = Field(8192, gt=0)
+    """Tokens of one optimizer step, over all devices."""
+    micro: int | None = Field(None, gt=0)
+    """Sequences of one forward pass; null: as many as fit in 16,384 tokens."""
+
+
+class Validation(Group):
+    every: int | None = Field(None, gt=0)
+    """Optimizer steps between validations; null: ten times a run."""
+    tokens: int | None = Field(65_536, gt=0)
+    """At most about this many held-out tokens, in whole documents; null: all of them."""
+
+
+class Generation(Group):
+    max_new_tokens: int = Field(100, gt=0)
+    temperature: float = Field(0.8, ge=0)
+    """0 is greedy."""
+    top_k: int | None = Field(None, gt=0)
+    top_p: float | None = Field(None, gt=0, le=1)
+    num_beams: int = Field(1, gt=0)
+
+
+class Budget(Group):
+    """How long to train: one of the three, or a million tokens if none is given."""
+
+    tokens: int | None = Field(None, gt=0)
+    epochs: float | None = Field(None, gt=0)
+    seconds: float | None = Field(None, gt=0)
+    """Of training; validation and saving do not count."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        given = {key: value for key, value in self if value is not None}
+        if len(given) > 1:
+            first, *others = given
+            raise ValueError(f"{first}={shown(given[first])}: budget.{others[0]} is given too; set one of them to null")
+        if not given:
+            object.__setattr__(self, "tokens", DEFAULT_BUDGET_TOKENS)
+        return self
+
+
+class Trainer(Group):
+    """The hardware and how a step runs on it."""
+
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    devices: int = Field(1, gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the processor has it natively, else fp32."""
+    threads: int | None = Field(None, gt=0)
+    """CPU threads; null: PyTorch's choice."""
+    clip: float | None = Field(1.0, gt=0)
+    """Largest norm of the gradient; null: no limit."""
+    workers: int = Field(0, ge=0)
+    """Processes that load batches; 0: the training process itself."""
+    overfit: bool = False
+    """Train on the first batch again and again."""
+    profile: bool = False
+    """Record where the time of a few steps goes."""
+
+
+class Settings(Group):
+    """A whole run, checked. `plain` is the config as plain values, for config.yaml."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    task: str
+    """Dotted name of the function that does the work."""
+    model: Any
+    """The model's config, with vocab_size filled in."""
+    model_class: Any
+    data: Any
+    tokenizer: Any
+    optimizer: Any
+    schedule: Any
+    logger: Any
+    budget: Budget
+    trainer: Trainer
+    batch: Batch
+    validation: Validation
+    generation: Generation
+    prompt: str | None = None
+    checkpoint: str | None = None
+    """A run directory, a model folder or a name on the hub."""
+    seed: int = Field(1337, ge=0, lt=2**32)
+    cache_dir: Path
+    """Where prepared data is kept."""
+    log_every: int = Field(10, gt=0)
+    """Optimizer steps between rows of metrics.csv."""
+    compile: bool = False
+    study: str
+    """Name of a sweep's directory."""
+    chosen: frozenset[str] = frozenset()
+    """Keys that the command line names."""
+    overrides: tuple[str, ...] = ()
+    plain: dict[str, Any]
+
+    @field_validator("cache_dir")
+    @classmethod
+    def _home(cls, value: Path) -> Path:
+        return value.expanduser()
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> Self:
+        tokens, micro = self.batch.tokens, self.batch.micro
+        unit = self.model.block_size * self.trainer.devices
+        if tokens % unit:
+            near = nearest_multiples(tokens, unit)
+            what = f"model.block_size * trainer.devices = {unit}"
+            raise ValueError(f"batch.tokens={tokens}: not a multiple of {what}; nearest that work: {near}")
+        sequences = tokens // unit
+        if micro and sequences % micro:
+            near = nearest_divisors(micro, sequences)
+            what = f"the {sequences} sequences of a step on one device"
+            raise ValueError(f"batch.micro={micro}: does not divide {what}; nearest that work: {near}")
+        return self
+
+    @property
+    def task_name(self) -> str:
+        """`train` of `smallgpt.tasks.train.run`."""
+        return self.task.split(".")[-2]
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Sequences of one forward pass on one device."""
+        sequences = self.batch.tokens // (self.model.block_size * self.trainer.devices)
+        most = max(1, MICRO_BATCH_TOKENS // self.model.block_size)
+        return self.batch.micro or max(n for n in range(1, min(most, sequences) + 1) if sequences % n == 0)
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes of one optimizer step on one device."""
+        return self.batch.tokens // (self.micro_batch_size * self.model.block_size * self.trainer.devices)
+
+    def steps_for(self, tokens: float) -> int:
+        """Optimizer steps that see at least so many tokens."""
+        return max(1, int(-(-tokens // self.batch.tokens)))
+
+
+def load(cfg: DictConfig, overrides: Sequence[str] = ()) -> Settings:
+    """Checks a composed config, without Hydra's own node, against what can be set.
+
+    Args:
+        cfg: the config.
+        overrides: what the command line changed.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    plain = resolved(cfg)
+    names = set(Settings.model_fields) - DERIVED
+    for key, value in plain.items():
+        if key not in names:
+            raise UserError(f"{key}={shown(value)}: unknown key{nearest_key(key, names)}")
+    fields: dict[str, Any] = {name: build_group(name, plain) for name in (*CHOSEN_GROUPS, *GROUPS)}
+    # last: it is the only one that imports PyTorch
+    fields["model_class"], fields["model"] = build_model(plain, fields["tokenizer"])
+    fields["task"] = target("task", plain.get("task"))[0]
+    fields["chosen"] = frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
+    return build(Settings, "", {**plain, **fields, "overrides": tuple(overrides), "plain": plain})
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain values."""
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key}=???: has no default; give {error.full_key}=<value>") from None
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {one_line(error).partition(' full_key:')[0]}") from None
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def target(name: str, values: Any) -> tuple[str, dict[str, Any]]:
+    """The `_target_` of a chosen group and its other values."""
+    if not isinstance(values, dict) or "_target_" not in values:
+        raise UserError(f"{name}={shown(values)}: not one of the choices; see `python run.py --help`")
+    return str(values["_target_"]), {key: value for key, value in values.items() if key != "_target_"}
+
+
+def imported(name: str, path: str) -> Any:
+    module, _, attribute = path.rpartition(".")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{name}._target_={path}: cannot be imported ({one_line(error)})") from error
+
+
+def schema_of(name: str, values: Any) -> type[Group]:
+    """What can be set in a group of the config."""
+    field = Settings.model_fields[name].annotation
+    if isinstance(field, type) and issubclass(field, Group):
+        return field
+    chosen = imported(name, target(name, values)[0])
+    if name == "model":
+        settable = chosen.config_class.settable()
+        fields: dict[str, Any] = {key: (hint, None) for key, hint in settable.items()}
+        return create_model("Model", __base__=Group, **fields)
+    if not (isinstance(chosen, type) and issubclass(chosen, Group)):
+        raise UserError(f"{name}._target_={values['_target_']}: not a class of settings")
+    return chosen
+
+
+def build_group(name: str, plain: dict[str, Any]) -> Group:
+    values = plain.get(name)
+    schema = schema_of(name, values)
+    return build(schema, name, target(name, values)[1] if name in CHOSEN_GROUPS else values)
+
+
+def build_model(plain: dict[str, Any], tokenizer: Any) -> tuple[Any, Any]:
+    """The model class and its config, with the tokenizer's vocabulary where none is given."""
+    path, values = target("model", plain.get("model"))
+    schema = schema_of("model", plain["model"])
+    given = values.get("vocab_size")
+    if given is None:
+        values["vocab_size"] = tokenizer.padded_vocab_size
+    checked = build(schema, "model", values)
+    least = tokenizer.vocab_size or tokenizer.padded_vocab_size
+    if checked.vocab_size < least:
+        raise UserError(f"model.vocab_size={given}: the tokenizer has {least} tokens; null takes its number")
+    model_class = imported("model", path)
+    fields = {key: getattr(checked, key) for key in values}
+    try:
+        return model_class, model_class.config_class(**fields)
+    except ValueError as error:
+        raise UserError(f"model.{one_line(error)}") from error
+
+
+def build(schema: type[GroupType], name: str, values: Any) -> GroupType:
+    """An instance of a group. Raises UserError for its first fault, found by pydantic, in our words."""
+    if not isinstance(values, dict):
+        raise UserError(f"{name}={shown(values)}: must be a group, such as {name}.{next(iter(schema.model_fields))}=")
+    prefix = f"{name}." if name else ""
+    unknown = [key for key in values if key not in schema.model_fields]
+    if unknown:
+        keys = [f"{prefix}{key}" for key in schema.model_fields]
+        key = f"{prefix}{unknown[0]}"
+        raise UserError(f"{key}={shown(values[unknown[0]])}: unknown key{nearest_key(key, keys)}")
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise UserError(explain(error, prefix)) from None

@@ -1,0 +1,37 @@
+"""task=inspect: checks a config and says what it would cost; prepares and trains nothing."""
+
+from pathlib import Path
+from typing import Any
+
+from smallgpt.settings import Settings
+
+
+def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
+    """Prints the cost card and returns its section `cost`."""
+    from smallgpt.models.cost import cost, training_memory
+    from smallgpt.reporting.cost_card import print_cost_card
+
+    price = cost(settings.model)
+    card = {
+        **price.to_dict(),
+        "schedule": settings.model.schedule_string(),
+        "training_memory_bytes": training_memory(settings.model, settings.micro_batch_size),
+        **budget(settings, price.training_flops_per_token, price.parameters),
+    }
+    print_cost_card(settings, card)
+    return {"cost": card}
+
+
+def budget(settings: Settings, flops: float, parameters: int) -> dict[str, Any]:
+    """What the whole run takes; all None for a budget that is no number of tokens."""
+    if settings.budget.tokens is None:
+        names = ("steps", "tokens", "training_flops", "tokens_per_parameter")
+        return dict.fromkeys(names)
+    steps = settings.steps_for(settings.budget.tokens)
+    tokens = steps * settings.batch.tokens
+    return {
+        "steps": steps,
+        "tokens": tokens,
+        "training_flops": flops * tokens,
+        "tokens_per_parameter": tokens / parameters,
+    }

@@ -1,0 +1,26 @@
+"""task=prepare: text to tokens, once; runs with the same corpus and tokenizer then start at once."""
+
+from pathlib import Path
+from typing import Any
+
+from smallgpt.settings import Settings
+
+
+def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
+    """Prints what was prepared and returns the sections `data` and `data_fingerprint`."""
+    from smallgpt.data.prepare import prepare
+    from smallgpt.reporting.tables import print_pairs
+
+    prepared = prepare(settings.data, settings.tokenizer, settings.cache_dir)
+    names = (
+        "vocab_size",
+        "train_documents",
+        "train_tokens",
+        "validation_documents",
+        "validation_tokens",
+        "validation_bytes",
+    )
+    counts = {name: getattr(prepared, name) for name in names}
+    section = {"corpus": settings.data.name, "directory": str(prepared.directory), **counts}
+    print_pairs("data", {name.replace("_", " "): value for name, value in section.items()})
+    return {"data_fingerprint": prepared.fingerprint, "data": section}
