@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from smallgpt.errors import UserError
 from smallgpt.settings import Settings
 
-LOCATION_KEYS = {"study", "cache_dir"}  # where a run writes does not change what it is
+LOCATION_KEYS = {"study", "cache_dir", "resume"}  # where a run writes, and whether it goes on, is not what it is
 LIBRARIES = ("torch", "lightning", "transformers")
 
 

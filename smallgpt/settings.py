@@ -7,7 +7,7 @@ name their own class with `_target_`; the model names a model class, whose confi
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -117,7 +117,30 @@ class Trainer(Group):
     """Record where the time of a few steps goes."""
 
 
-class Settings(Group):
+class Common(Group):
+    """What belongs to no group."""
+
+    prompt: str | None = None
+    checkpoint: str | None = None
+    """A run directory, a model folder or a name on the hub."""
+    resume: Literal["auto"] | None = None
+    """auto: go on from the last checkpoint in the run directory, where there is one."""
+    seed: int = Field(1337, ge=0, lt=2**32)
+    cache_dir: Path
+    """Where prepared data is kept."""
+    log_every: int = Field(10, gt=0)
+    """Optimizer steps between rows of metrics.csv."""
+    compile: bool = False
+    study: str
+    """Name of a sweep's directory."""
+
+    @field_validator("cache_dir")
+    @classmethod
+    def _home(cls, value: Path) -> Path:
+        return value.expanduser()
+
+
+class Settings(Common):
     """A whole run, checked. `plain` is the config as plain values, for config.yaml."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -137,26 +160,10 @@ class Settings(Group):
     batch: Batch
     validation: Validation
     generation: Generation
-    prompt: str | None = None
-    checkpoint: str | None = None
-    """A run directory, a model folder or a name on the hub."""
-    seed: int = Field(1337, ge=0, lt=2**32)
-    cache_dir: Path
-    """Where prepared data is kept."""
-    log_every: int = Field(10, gt=0)
-    """Optimizer steps between rows of metrics.csv."""
-    compile: bool = False
-    study: str
-    """Name of a sweep's directory."""
     chosen: frozenset[str] = frozenset()
     """Keys that the command line names."""
     overrides: tuple[str, ...] = ()
     plain: dict[str, Any]
-
-    @field_validator("cache_dir")
-    @classmethod
-    def _home(cls, value: Path) -> Path:
-        return value.expanduser()
 
     @model_validator(mode="after")
     def _whole_batches(self) -> Self:
@@ -196,14 +203,9 @@ class Settings(Group):
 
 
 def load(cfg: DictConfig, overrides: Sequence[str] = ()) -> Settings:
-    """Checks a composed config, without Hydra's own node, against what can be set.
+    """Checks a config, without Hydra's own node, that the words `overrides` of a command line have changed.
 
-    Args:
-        cfg: the config.
-        overrides: what the command line changed.
-
-    Raises:
-        UserError: the first thing that is wrong.
+    Raises UserError for the first thing that is wrong.
     """
     plain = resolved(cfg)
     names = set(Settings.model_fields) - DERIVED
@@ -211,6 +213,7 @@ def load(cfg: DictConfig, overrides: Sequence[str] = ()) -> Settings:
         if key not in names:
             raise UserError(f"{key}={shown(value)}: unknown key{nearest_key(key, names)}")
     fields: dict[str, Any] = {name: build_group(name, plain) for name in (*CHOSEN_GROUPS, *GROUPS)}
+    build(Common, "", {key: plain[key] for key in Common.model_fields if key in plain})
     # last: it is the only one that imports PyTorch
     fields["model_class"], fields["model"] = build_model(plain, fields["tokenizer"])
     fields["task"] = target("task", plain.get("task"))[0]
@@ -226,8 +229,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         raise UserError(f"{error.full_key}=???: has no default; give {error.full_key}=<value>") from None
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {one_line(error).partition(' full_key:')[0]}") from None
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return cast(dict[str, Any], plain)
 
 
 def target(name: str, values: Any) -> tuple[str, dict[str, Any]]:
@@ -274,11 +276,11 @@ def build_model(plain: dict[str, Any], tokenizer: Any) -> tuple[Any, Any]:
     if given is None:
         values["vocab_size"] = tokenizer.padded_vocab_size
     checked = build(schema, "model", values)
+    fields = {key: getattr(checked, key) for key in values}
     least = tokenizer.vocab_size or tokenizer.padded_vocab_size
-    if checked.vocab_size < least:
+    if fields["vocab_size"] < least:
         raise UserError(f"model.vocab_size={given}: the tokenizer has {least} tokens; null takes its number")
     model_class = imported("model", path)
-    fields = {key: getattr(checked, key) for key in values}
     try:
         return model_class, model_class.config_class(**fields)
     except ValueError as error:

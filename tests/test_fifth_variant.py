@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     copy = tmp_path_factory.mktemp("project")
-    for name in ("smallgpt", "conf", "tests", "run.py"):
+    for name in ("smallgpt", "conf", "tests", "run.py", "pyproject.toml"):
         source = ROOT / name
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, copy / name, ignore=ignored) if source.is_dir() else shutil.copy(source, copy)
@@ -35,7 +35,8 @@ def run(project, *command):
 
 
 def test_it_keeps_the_contract(project):
-    done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/models/test_contract.py", "-k", "skipgpt")
+    contract = "tests/models/test_contract.py"
+    done = run(project, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", contract, "-k", "skipgpt")
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout and "skipgpt" not in done.stdout
 

@@ -1,6 +1,6 @@
 """Hydra callback that refuses what cannot work before a directory is made or a job begins."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from smallgpt.errors import UserError
-from smallgpt.launch.command_line import refuse
+from smallgpt.launch.command_line import given, refuse
 from smallgpt.launch.rephrase import rephrase
 from smallgpt.run_directory import claim, release
 from smallgpt.settings import load
@@ -56,7 +56,7 @@ class Checks(Callback):
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
+def refusing() -> Generator[None]:
     """Ends the process on what is wrong: Hydra turns an ordinary exception of a callback into a warning."""
     try:
         yield
@@ -69,8 +69,7 @@ def check(config: DictConfig) -> None:
     """Raises UserError for the first thing that is wrong with a job."""
     HydraConfig.instance().set_config(config)
     keys = [str(key) for key in config if key != "hydra"]
-    overrides = OmegaConf.to_container(config.hydra.overrides.task)
-    settings = load(OmegaConf.masked_copy(config, keys), overrides)
+    settings = load(OmegaConf.masked_copy(config, keys), given(config.hydra))
     if settings.task_name in TASKS_WITH_DATA:
         settings.data.check()
         settings.tokenizer.check()
@@ -83,7 +82,7 @@ def sweep_jobs(config: DictConfig) -> Iterator[DictConfig]:
         return
     loader = GlobalHydra.instance().config_loader()
     words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    words += OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    words += given(config.hydra)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
     for number, job in enumerate(BasicSweeper.split_arguments(overrides, None)[0]):
         composed = loader.load_sweep_config(config, list(job))

@@ -5,10 +5,11 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.utils import env_override
+from omegaconf import OmegaConf
 
 from smallgpt.errors import UserError, one_line
 
@@ -65,6 +66,11 @@ def announce(result: dict[str, Any]) -> None:
 def own_tracebacks() -> Any:
     """Within it the environment is as the user gave it, for processes that a task starts."""
     return env_override({"HYDRA_FULL_ERROR": "1" if TRACEBACKS else "0"})
+
+
+def given(hydra: Any) -> list[str]:
+    """The words of the command line that a job was composed with, `${...}` in them left as it is."""
+    return [str(word) for word in cast(list, OmegaConf.to_container(hydra.overrides.task, resolve=False))]
 
 
 def unexpected(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from smallgpt.errors import UserError
-from smallgpt.launch.command_line import announce, complain, own_tracebacks, unexpected
+from smallgpt.launch.command_line import announce, complain, given, own_tracebacks, unexpected
 from smallgpt.run_directory import environment, header, write_config, write_result
 from smallgpt.settings import imported, load
 
@@ -28,8 +28,8 @@ def run_job(cfg: DictConfig) -> dict[str, Any]:
     stop: BaseException | None = None
     with own_tracebacks():
         try:
-            settings = load(cfg, hydra.overrides.task)
-            result |= header(settings, hydra.runtime.choices.get("model"))
+            settings = load(cfg, given(hydra))
+            result |= header(settings, str(hydra.runtime.choices["model"]))
             first = is_first_process()
             if first:
                 write_config(run_dir, settings.plain)

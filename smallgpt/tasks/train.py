@@ -52,8 +52,12 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         peak(settings),
         every=settings.log_every,
     )
+    state = run_dir / "checkpoints" / "last.ckpt"
+    resumed = settings.resume == "auto" and state.exists()
+    if not resumed:  # rows of a run that was stopped before its first checkpoint
+        (run_dir / "metrics.csv").unlink(missing_ok=True)
     trainer = trainer_for(settings, run_dir, prepared, recorder)
-    trainer.fit(module, datamodule=data)
+    trainer.fit(module, datamodule=data, ckpt_path=state if resumed else None, weights_only=True)
     sections = {
         "cost": price.to_dict(),
         "data_fingerprint": prepared.fingerprint,

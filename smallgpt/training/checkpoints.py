@@ -18,6 +18,7 @@ import lightning as L
 import numpy as np
 import torch
 
+from smallgpt.training.horizon import Clock
 from smallgpt.training.metrics import MetricsFile
 from smallgpt.training.module import LanguageModel
 
@@ -36,6 +37,8 @@ class Checkpoints(L.Callback):
         self.tokenizer_dir = tokenizer_dir
         self.metrics = metrics
         self.best_loss = float("inf")
+        self._random_states: list[dict[str, Any]] = []
+        self._pending: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, float]:
         return {"best_loss": self.best_loss}
@@ -44,31 +47,51 @@ class Checkpoints(L.Callback):
         self.best_loss = state["best_loss"]
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: LanguageModel, checkpoint: dict[str, Any]) -> None:
-        # Lightning adds its loops, and the data module its place in the data
+        # Lightning adds weights, optimizer and step, and the data module its place in the data
         checkpoint["seconds"] = module.clock.seconds
         checkpoint["metrics_rows"] = self.metrics.rows
-        checkpoint["random_state"] = random_state()
+        checkpoint["random_states"] = self._random_states
+
+    def on_load_checkpoint(self, trainer: L.Trainer, module: LanguageModel, checkpoint: dict[str, Any]) -> None:
+        # Lightning's loops would count batches of the other run, whose accumulation may differ: only the step goes on
+        checkpoint.pop("loops")
+        steps = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
+        steps.ready = steps.completed = checkpoint["global_step"]
+        module.clock = Clock(checkpoint["seconds"])
+        if trainer.is_global_zero:
+            self.metrics.keep(checkpoint["metrics_rows"])
+        states = checkpoint["random_states"]
+        self._pending = states[trainer.global_rank] if len(states) == trainer.world_size else None
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: LanguageModel, *_: Any) -> None:
+        # not earlier: setting up draws random numbers of its own
+        if self._pending is not None:
+            restore_random_state(self._pending)
+            self._pending = None
 
     def on_validation_end(self, trainer: L.Trainer, module: LanguageModel) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
         loss = module.validation["val/loss"]
         is_best = loss < self.best_loss
         self.best_loss = min(loss, self.best_loss)
-
-        def write_model(folder: Path) -> None:
-            module.model.save_pretrained(folder)
-            shutil.copytree(self.tokenizer_dir, folder, dirs_exist_ok=True)
-
         if trainer.is_global_zero:
-            if is_best:
-                replace_folder(self.directory / "best", write_model)
-            replace_folder(self.directory / "last", write_model)
-        # every rank takes part, the first one writes
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for name in ("best", "last") if is_best else ("last",):
+                replace_folder(self.directory / name, lambda folder: self._write_model(module, folder))
+        self.save_state(trainer)
+
+    def save_state(self, trainer: L.Trainer) -> None:
+        """Writes last.ckpt; only between two optimizer steps. Every rank takes part, the first one writes."""
+        self._random_states = gather(random_state())
+        self.directory.mkdir(parents=True, exist_ok=True)
         unfinished = self.directory / ".last.ckpt"
         trainer.save_checkpoint(unfinished, weights_only=False)
         if trainer.is_global_zero:
             flush(unfinished)
             os.replace(unfinished, self.directory / "last.ckpt")
+
+    def _write_model(self, module: LanguageModel, folder: Path) -> None:
+        module.model.save_pretrained(folder)
+        shutil.copytree(self.tokenizer_dir, folder, dirs_exist_ok=True)
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
@@ -108,3 +131,22 @@ def random_state() -> dict[str, Any]:
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, place, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), place, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def gather(mine: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every rank's, in the order of the ranks."""
+    if not torch.distributed.is_initialized():
+        return [mine]
+    states: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(states, mine)
+    return states

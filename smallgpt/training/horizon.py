@@ -36,8 +36,8 @@ class Horizon:
 class Clock:
     """A stopwatch for training time: paused while validating and saving."""
 
-    def __init__(self) -> None:
-        self._counted = 0.0
+    def __init__(self, counted: float = 0.0) -> None:
+        self._counted = counted
         self._since: float | None = None
 
     @property

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,17 @@ class MetricsFile(Logger):
         self._writer = csv.DictWriter(self._file, HEADER, lineterminator="\n")
         if path.stat().st_size == 0:
             self._writer.writeheader()
+
+    def keep(self, rows: int) -> None:
+        """Drops what a run wrote after the checkpoint it goes on from, half a row of a killed one included."""
+        self._file.close()
+        lines = self.path.read_text().splitlines(keepends=True)[: rows + 1]
+        temporary = self.path.with_name(f".{self.path.name}")
+        temporary.write_text("".join(lines))
+        os.replace(temporary, self.path)
+        self._file = self.path.open("a", newline="", buffering=1)
+        self._writer = csv.DictWriter(self._file, HEADER, lineterminator="\n")
+        self.rows = rows
 
     @property
     def name(self) -> str:

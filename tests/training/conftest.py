@@ -6,8 +6,10 @@ from typing import Any
 
 import lightning as L
 import pytest
+from hydra import compose, initialize_config_dir
 from tiny_run import BLOCK, FLOPS_PER_TOKEN, RandomTokens, Run, tiny_model
 
+from smallgpt.settings import load
 from smallgpt.training.checkpoints import Checkpoints
 from smallgpt.training.horizon import Horizon
 from smallgpt.training.metrics import MetricsFile, Recorder
@@ -17,6 +19,32 @@ from smallgpt.training.progress import ProgressLine
 from smallgpt.training.rhythm import Rhythm
 from smallgpt.training.schedules import Constant
 from smallgpt.training.trainer import build_trainer
+
+CONF = Path(__file__).parents[2] / "conf"
+SMALL = [
+    *("model.n_layer=1", "model.n_head=2", "model.n_embd=32", "model.block_size=32"),
+    *("tokenizer.vocab_size=300", "batch.tokens=512", "trainer.threads=1", "log_every=5"),
+    "generation.max_new_tokens=8",
+]
+
+
+@pytest.fixture(scope="session")
+def run_task(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """Runs a task with overrides; all runs share text and cache."""
+    root = tmp_path_factory.mktemp("tasks")
+    text = root / "text"
+    text.mkdir()
+    for number in range(40):
+        lines = [f"line {number * line % 97} of document {number}" for line in range(20)]
+        (text / f"{number}.txt").write_text("\n".join(lines))
+    shared = ["data=files", f"data.path={text}", "data.holdout=0.2", f"cache_dir={root / 'cache'}"]
+
+    def run(task: Callable[..., dict[str, Any]], run_dir: Path, *overrides: str) -> dict[str, Any]:
+        with initialize_config_dir(str(CONF), version_base=None):
+            config = compose("config", overrides=[*shared, *SMALL, *overrides])
+        return task(load(config, list(overrides)), run_dir)
+
+    return run
 
 
 @pytest.fixture

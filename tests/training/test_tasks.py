@@ -8,39 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from smallgpt.data.prepare import open_prepared
 from smallgpt.errors import UserError
-from smallgpt.settings import load
 from smallgpt.tasks import generate, train
-
-CONF = Path(__file__).parents[2] / "conf"
-SMALL = [
-    *("model.n_layer=1", "model.n_head=2", "model.n_embd=32", "model.block_size=32"),
-    *("tokenizer.vocab_size=300", "batch.tokens=512", "trainer.threads=1", "log_every=5"),
-    "generation.max_new_tokens=8",
-]
-
-
-@pytest.fixture(scope="module")
-def run_task(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
-    """Runs a task with overrides; all runs share text and cache."""
-    root = tmp_path_factory.mktemp("tasks")
-    text = root / "text"
-    text.mkdir()
-    for number in range(40):
-        lines = [f"line {number * line % 97} of document {number}" for line in range(20)]
-        (text / f"{number}.txt").write_text("\n".join(lines))
-    shared = ["data=files", f"data.path={text}", "data.holdout=0.2", f"cache_dir={root / 'cache'}"]
-
-    def run(task: Callable[..., dict[str, Any]], run_dir: Path, *overrides: str) -> dict[str, Any]:
-        with initialize_config_dir(str(CONF), version_base=None):
-            config = compose("config", overrides=[*shared, *SMALL, *overrides])
-        return task(load(config, list(overrides)), run_dir)
-
-    return run
 
 
 @pytest.fixture(scope="module")

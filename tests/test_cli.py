@@ -1,0 +1,174 @@
+"""What run.py does when nothing is wrong, and what it leaves when something breaks on the way."""
+
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import RUN, CommandLine
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from smallgpt.run_directory import config_hash, plain_json
+from smallgpt.settings import load
+
+CONF = RUN.parent / "conf"
+CHOICES = sorted(
+    f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
+)
+WORK = """
+from smallgpt.errors import UserError
+
+def fine(settings, run_dir):
+    return {"train": {"tokens": 5, "tokens_per_second": 2.5}, "val": {"loss": float("nan")}}
+
+def broken(settings, run_dir):
+    if settings.seed == 2:
+        raise RuntimeError("no more\\nof this")
+    return {}
+
+def late(settings, run_dir):
+    (run_dir / "metrics.csv").write_text("step")
+    raise UserError("optimizer.lr=1: the loss is no number; try 0.1")
+
+def stopped(settings, run_dir):
+    raise KeyboardInterrupt
+"""
+
+
+@pytest.fixture
+def work(cli: CommandLine, monkeypatch: pytest.MonkeyPatch):
+    """A module `work` with tasks that end in one way each."""
+    (cli.folder / "work.py").write_text(WORK)
+    monkeypatch.syspath_prepend(str(cli.folder))
+    yield
+    sys.modules.pop("work", None)
+
+
+def test_help_is_quick_and_says_what_can_be_chosen():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, str(RUN), "--help"], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # time on the processor, which a busy machine does not stretch
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+    for part in ("model: convgpt, gpt, lineargpt, parallelgpt", "task: ", "n_layer: 8", "HYDRA_FULL_ERROR"):
+        assert part in done.stdout
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_passes_the_checks(choice: str):
+    words = [choice, "tokenizer.name=some/name"] if choice == "tokenizer=pretrained" else [choice]
+    if choice == "tokenizer=pretrained":
+        words.append("tokenizer.vocab_size=1000")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        settings = load(compose("config", words), words)
+    assert choice.partition("=")[0] in settings.chosen
+    assert settings.accumulation * settings.micro_batch_size * settings.model.block_size == settings.batch.tokens
+
+
+def test_inspect_prices_the_paper_and_prepares_nothing(cli: CommandLine):
+    words = ("task=inspect", "model=lineargpt", "size=paper", "block=gpt2", "tokenizer=gpt2", "budget.tokens=1e6")
+    done = cli(*words, "hydra.run.dir=run")
+    assert done.code == 0 and done.err == ""
+    cost = done.result["cost"]
+    assert cost["parameters"] == 36_423_936 and "36,423,936" in done.out
+    assert cost["training_flops"] == cost["training_flops_per_token"] * cost["tokens"]
+    assert cost["schedule"] in done.out and cost["schedule"].startswith("2@512 linear")
+    assert cli.tree() == {"run", "run/config.yaml", "run/result.json"}
+    assert json.loads(Path("run/result.json").read_text()) == done.result
+    assert done.result["overrides"] == list(words) and done.result["environment"]["torch"]
+
+
+def test_a_run_can_be_repeated_from_its_config(cli: CommandLine):
+    first = cli("task=inspect", "model=convgpt", "model.kernel_size=3", "seed=7", "hydra.run.dir=first")
+    config = OmegaConf.load("first/config.yaml")
+    assert first.result["config_hash"] == config_hash(OmegaConf.to_container(config))
+    assert load(config).model.kernel_size == 3
+    other = cli("task=inspect", "model=convgpt", "model.kernel_size=3", "seed=7", "study=x", "cache_dir=y")
+    assert other.result["config_hash"] == first.result["config_hash"]
+    other = cli("task=inspect", "model=convgpt", "model.kernel_size=3", "seed=8", "hydra.run.dir=other")
+    assert other.result["config_hash"] != first.result["config_hash"]
+
+
+def test_prepare_says_what_it_made(cli: CommandLine):
+    Path("text.txt").write_text("\n\n".join(f"Line {i} of a text." for i in range(3000)))
+    words = ("data=files", "data.path=text.txt", "data.holdout=0.3", "tokenizer.vocab_size=300", "hydra.run.dir=run")
+    done = cli("task=prepare", *words)
+    assert done.code == 0
+    assert done.result["data"]["train_tokens"] > 0 and done.result["data"]["vocab_size"] <= 300
+    assert Path(done.result["data"]["directory"]).is_dir()
+    assert done.result["data_fingerprint"]
+
+
+def test_a_sweep_ends_in_one_table(cli: CommandLine):
+    done = cli("-m", "task=inspect", "model=gpt,lineargpt", "model.n_layer=2,4", "study=widths")
+    assert done.code == 0
+    folder = Path("multirun_outputs/widths")
+    assert done.result == {
+        "status": "completed",
+        "jobs": 4,
+        "completed": 4,
+        "results": str(folder / "results.csv"),
+    }
+    with (folder / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["job"], row["variant"]) for row in rows] == [
+        ("0", "gpt"),
+        ("1", "gpt"),
+        ("2", "lineargpt"),
+        ("3", "lineargpt"),
+    ]
+    table = done.out[done.out.rindex("model.n_layer") :]
+    for row in rows:
+        assert f"{int(row['cost/parameters']):,}" in table
+        assert json.loads((folder / row["job"] / "result.json").read_text())["config_hash"] == row["config_hash"]
+    assert "holds a completed run" in cli.refused("-m", "task=inspect", "model=gpt,lineargpt", "study=widths")
+
+
+def test_a_failing_job_does_not_stop_the_others(cli: CommandLine, work: None):
+    done = cli("-m", "task._target_=work.broken", "seed=1,2,3", "hydra.sweep.dir=sweep")
+    assert done.code == 1
+    assert done.result["status"] == "failed" and (done.result["jobs"], done.result["completed"]) == (3, 2)
+    statuses = [json.loads(Path(f"sweep/{i}/result.json").read_text())["status"] for i in range(3)]
+    assert statuses == ["completed", "failed", "completed"]
+    assert "job 1 failed: RuntimeError: no more of this" in done.out
+    assert len(done.err.splitlines()) == 1 and "HYDRA_FULL_ERROR=1" in done.err
+
+
+@pytest.mark.parametrize(
+    ("task", "words", "code", "status", "error"),
+    [
+        ("broken", ("seed=2",), 1, "failed", "RuntimeError: no more of this"),
+        ("late", (), 1, "failed", "optimizer.lr=1: the loss is no number; try 0.1"),
+        ("stopped", (), 130, "interrupted", "KeyboardInterrupt"),
+    ],
+)
+def test_whatever_happens_the_result_is_written(
+    cli: CommandLine, work: None, task: str, words: tuple[str, ...], code: int, status: str, error: str
+):
+    done = cli(f"task._target_=work.{task}", "hydra.run.dir=run", *words)
+    assert done.code == code
+    assert (done.result["status"], done.result["error"]) == (status, error)
+    assert json.loads(Path("run/result.json").read_text()) == done.result
+    assert len(done.err.splitlines()) == 1 and "Traceback" not in done.err
+    # what is not completed may be done again in the same place
+    again = cli("task._target_=work.fine", "hydra.run.dir=run")
+    assert again.code == 0 and again.result["val"] == {"loss": None}
+
+
+def test_helpers_of_a_distributed_run_leave_the_result_to_the_first(
+    cli: CommandLine, work: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    done = cli("task._target_=work.fine", "hydra.run.dir=run")
+    assert done.code == 0 and done.out == ""
+    assert os.listdir("run") == []
+
+
+def test_results_are_plain_json():
+    value = {"a": float("inf"), "b": [float("nan"), 1.5, (2,)], "c": Path("x"), 3: None}
+    assert plain_json(value) == {"a": None, "b": [None, 1.5, [2]], "c": "x", "3": None}

@@ -1,0 +1,144 @@
+"""What a user gets wrong: refused before any work, on one line that says what would be right."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import RUN, CommandLine
+
+from smallgpt.errors import nearest_divisors
+
+TINY = (
+    "size=debug",
+    "model.n_layer=2",
+    "tokenizer.vocab_size=300",
+    "batch.tokens=512",
+    "data=files",
+    "data.holdout=0.3",
+)
+TRAINED = "trained"
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["model.n_layr=6"], ["model.n_layr=6", "did you mean 'model.n_layer'?"]),
+        (["+model.n_layr=6"], ["model.n_layr=6", "did you mean 'model.n_layer'?"]),
+        (["++optimizer.weight_deacy=0"], ["optimizer.weight_deacy=0", "did you mean 'optimizer.weight_decay'?"]),
+        (["trainer.devcies=2"], ["trainer.devcies=2", "did you mean 'trainer.devices'?"]),
+        (["sede=3"], ["sede=3", "did you mean 'seed'?"]),
+        (["lr=1e-3"], ["lr=1e-3", "did you mean 'optimizer.lr'?"]),
+        (["+foo=1"], ["foo=1", "unknown key"]),
+        (["budget.foo=1"], ["budget.foo=1", "tokens, epochs, seconds"]),
+        (["data=tinystories", "data.limit_bytes=9"], ["data.limit_bytes=9", "write +data.limit_bytes=9"]),
+        (["modle=gpt"], ["modle=gpt", "did you mean 'model'?"]),
+        (["model=convgtp"], ["model=convgtp", "gpt, lineargpt", "did you mean 'convgpt'?"]),
+        (["hydra.run.dri=x"], ["hydra.run.dri=x", "did you mean 'hydra.run.dir'?"]),
+        (["model=gpt,lineargpt"], ["model=gpt,lineargpt", "-m"]),
+        (["model.n_layer=[1"], ["model.n_layer=[1", "close brackets"]),
+        (["model.n_layer"], ["model.n_layer=<value>"]),
+        (["--model=gpt"], ["--model=gpt: no such option"]),
+        (["~optimizer"], ["optimizer"]),
+        (["tokenizer=pretrained"], ["tokenizer.name=???", "give tokenizer.name=<value>"]),
+        (["seed=${nothing}"], ["seed: ", "nothing"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_composed(cli: CommandLine, words: list[str], parts: list[str]):
+    message = cli.refused(*words)
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["model.n_layer=abc"], ["model.n_layer=abc", "whole number"]),
+        (["model.n_layer=2.5"], ["model.n_layer=2.5", "whole number"]),
+        (["model.n_layer=true"], ["model.n_layer=true"]),
+        (["model.norm=layernrom"], ["model.norm=layernrom", "layernorm, rmsnorm", "did you mean 'layernorm'?"]),
+        (["model.n_embd=250"], ["model.n_embd=250", "248 and 256"]),
+        (["model.n_embd=16"], ["model.n_", "=", "allow_narrow=true"]),
+        (["model.n_layer=0"], ["model.n_layer=0", "at least 1"]),
+        (["model.vocab_size=100"], ["model.vocab_size=100", "4096"]),
+        (["batch.tokens=1000"], ["batch.tokens=1000", "256", "768 and 1024"]),
+        (["batch.micro=3"], ["batch.micro=3", "32", "2 and 4"]),
+        (["budget.tokens=-5"], ["budget.tokens=-5", "over 0"]),
+        (["budget.tokens=5", "budget.epochs=1"], ["budget.tokens=5", "budget.epochs", "null"]),
+        (["optimizer.lr=nan"], ["optimizer.lr=nan", "finite number"]),
+        (["optimizer.lr=fast"], ["optimizer.lr=fast", "a number"]),
+        (["trainer.precision=fp61"], ["trainer.precision=fp61", "auto, fp32, bf16"]),
+        (["seed=-1"], ["seed=-1", "at least 0"]),
+        (["compile=maybe"], ["compile=maybe", "true or false"]),
+        (["model._target_=smallgpt.models.gtp.GPT"], ["model._target_=smallgpt.models.gtp.GPT"]),
+        (["data=files"], ["data.path=null"]),
+        (["data=files", "data.path=missing.txt"], ["data.path=missing.txt"]),
+        (["data=files", "data.path=empty.txt"], ["data.path=empty.txt", "empty"]),
+        (["data=files", "data.path=binary.txt"], ["data.path=binary.txt", "text"]),
+        (["hydra.run.dir=/proc/nothing/here"], ["hydra.run.dir=/proc/nothing/here", "cannot be written"]),
+        (["hydra.run.dir=text.txt/run"], ["hydra.run.dir=text.txt/run", "cannot be written"]),
+        (["task=generate"], ["checkpoint=null"]),
+        (["task=generate", "checkpoint=outputs"], ["checkpoint=outputs"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_values_that_do_not_work(cli: CommandLine, words: list[str], parts: list[str]):
+    Path("text.txt").write_text("a text")
+    Path("empty.txt").touch()
+    Path("binary.txt").write_bytes(bytes(range(256)) * 9)
+    message = cli.refused(*words)
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["model=gpt,convgtp"], "model=convgtp"),
+        (["model.n_embd=256,250"], "model.n_embd=250"),
+        (["seed=1,x"], "seed=x"),
+        (["model.n_layr=1,2"], "model.n_layer"),
+        (["seed=range(1,3"], "seed=range(1,3"),
+        (["hydra.sweep.dir=/proc/nothing"], "hydra.sweep.dir=/proc/nothing"),
+    ],
+)
+def test_a_sweep_with_a_bad_value_starts_no_job(cli: CommandLine, words: list[str], part: str):
+    assert part in cli.refused("task=inspect", *words, "-m")
+
+
+def test_a_checkpoint_of_another_variant_or_a_damaged_one(cli: CommandLine):
+    Path("text.txt").write_text("\n\n".join(f"Line {i} of a text." for i in range(3000)))
+    words = ("model=convgpt", *TINY, "data.path=text.txt", "budget.tokens=1024", f"hydra.run.dir={TRAINED}")
+    trained = cli(*words)
+    assert trained.code == 0 and trained.result["variant"] == "convgpt"
+
+    assert f"hydra.run.dir={TRAINED}: holds a completed run" in cli.refused(*words)
+    generated = cli("task=generate", f"checkpoint={TRAINED}", "hydra.run.dir=generated", "generation.max_new_tokens=3")
+    assert generated.code == 0 and generated.result["samples"]
+
+    message = cli.refused("task=generate", f"checkpoint={TRAINED}", "model=gpt")
+    assert "smallgpt-conv" in message and "smallgpt-gpt" in message
+    weights = next(Path(TRAINED).rglob("best/*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    assert f"checkpoint={TRAINED}" in cli.refused("task=generate", f"checkpoint={TRAINED}")
+
+
+def test_the_traceback_is_there_for_who_asks(tmp_path: Path):
+    words = [sys.executable, str(RUN), "model=convgtp"]
+    plain = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    start = time.perf_counter()
+    done = subprocess.run(words, cwd=tmp_path, env=plain, capture_output=True, text=True)
+    assert time.perf_counter() - start < 10
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    full = subprocess.run(words, cwd=tmp_path, env=plain | {"HYDRA_FULL_ERROR": "1"}, capture_output=True, text=True)
+    assert full.returncode == 1 and "Traceback" in full.stderr
+    assert full.stderr.splitlines()[-1] == done.stderr.strip()
+    assert not list(tmp_path.iterdir())
+
+
+def test_nearest_divisors_around_a_value():
+    assert nearest_divisors(5, 32) == "4 and 8"
+    assert nearest_divisors(100, 32) == "32"

@@ -1,0 +1,74 @@
+"""A run that was stopped and goes on ends in the same bits as one that was not."""
+
+import csv
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from smallgpt.tasks import train
+from smallgpt.training.metrics import Recorder
+
+RUN = ["budget.tokens=8192", "validation.every=4", "log_every=1", "resume=auto", "optimizer.lr=1e-2"]
+
+
+class Killed(BaseException):
+    """Nobody catches it, as nobody catches kill -9."""
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    """metrics.csv without what a clock measured."""
+    with (run_dir / "metrics.csv").open() as file:
+        clocks = ("seconds", "speed/tokens_per_second", "speed/mfu")
+        return [{k: v for k, v in row.items() if k not in clocks} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("killed_at", [2, 4, 7, 15])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["model.dropout=0.2", "trainer.precision=fp32"],
+        ["model.dropout=0.2", "trainer.precision=bf16", "batch.micro=4"],
+        ["trainer.workers=2", "batch.micro=4", "optimizer=muon"],
+    ],
+    ids=["dropout", "bf16-accumulation", "workers-muon"],
+)
+def test_the_same_bits(run_task, tmp_path, monkeypatch, options, killed_at):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    expected = run_task(train.run, whole, *RUN, *options)
+
+    record = Recorder.on_train_batch_end
+
+    def kill(self, trainer, module, *rest):
+        record(self, trainer, module, *rest)
+        if trainer.global_step == killed_at:
+            raise Killed
+
+    monkeypatch.setattr(Recorder, "on_train_batch_end", kill)
+    with pytest.raises(Killed):
+        run_task(train.run, halves, *RUN, *options)
+    monkeypatch.undo()
+    result = run_task(train.run, halves, *RUN, *options)
+
+    assert rows(halves) == rows(whole)
+    assert result["val"] == expected["val"] and result["samples"] == expected["samples"]
+    for name in ("best", "last"):
+        weights = [load_file(d / "checkpoints" / name / "model.safetensors") for d in (whole, halves)]
+        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    states = [torch.load(d / "checkpoints" / "last.ckpt", weights_only=True) for d in (whole, halves)]
+    assert states[0]["global_step"] == states[1]["global_step"] == 16
+    assert str(states[0]["optimizer_states"]) == str(states[1]["optimizer_states"])
+
+
+def test_loading_a_checkpoint_executes_nothing(run_task, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'executed'}",)
+
+    (tmp_path / "checkpoints").mkdir()
+    torch.save({"state_dict": {}, "bomb": Bomb()}, tmp_path / "checkpoints" / "last.ckpt")
+    with pytest.raises(Exception):  # noqa: B017  whatever it is, the file is not believed
+        run_task(train.run, tmp_path, *RUN)
+    assert not (tmp_path / "executed").exists()
