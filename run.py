@@ -1,6 +1,7 @@
 """The only entry point: Hydra composes the config and hands it to the chosen task."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -17,4 +18,6 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    # where Hydra looks for the namespace package `hydra_plugins`, which has the launcher
+    sys.path.append(str(Path(__file__).parent / "smallgpt" / "launch"))
     sys.exit(guarded(main))

@@ -1,6 +1,6 @@
 """How long `run.py --help` takes, against a Python that only imports Hydra, in turn.
 
-    python -m benchmarks.startup
+python -m benchmarks.startup
 """
 
 import statistics

@@ -18,6 +18,9 @@ from smallgpt.errors import UserError
 from smallgpt.settings import Settings
 
 LOCATION_KEYS = {"study", "cache_dir", "resume"}  # where a run writes, and whether it goes on, is not what it is
+HARDWARE_KEYS = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers")}
+MAY_DIFFER = LOCATION_KEYS | HARDWARE_KEYS | {"log_every"}  # between the parts of a run that was cut off
+STATE = Path("checkpoints", "last.ckpt")
 LIBRARIES = ("torch", "lightning", "transformers")
 
 
@@ -25,10 +28,8 @@ def claim(run_dir: Path, key: str = "hydra.run.dir") -> list[Path]:
     """Makes the directory, proves that it can be written, and returns what was made, outermost first.
 
     Raises:
-        UserError: it holds a completed run or cannot be written; then nothing is left behind.
+        UserError: it cannot be written; then nothing is left behind.
     """
-    if (read_result(run_dir) or {}).get("status") == "completed":
-        raise UserError(f"{key}={run_dir}: holds a completed run; choose another directory")
     made = [path for path in (*reversed(run_dir.absolute().parents), run_dir) if not path.exists()]
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -38,6 +39,35 @@ def claim(run_dir: Path, key: str = "hydra.run.dir") -> list[Path]:
         reason = error.strerror or error
         raise UserError(f"{key}={run_dir}: cannot be written ({reason}); choose another directory") from error
     return made
+
+
+def refuse_taken(run_dir: Path, resume: str | None) -> None:
+    """Raises UserError for a directory that holds a run which this one would overwrite."""
+    if (read_result(run_dir) or {}).get("status") == "completed":
+        raise UserError(f"hydra.run.dir={run_dir}: holds a completed run; choose another directory")
+    if resume is None and (run_dir / STATE).exists():
+        raise UserError(f"hydra.run.dir={run_dir}: holds a run that was cut off; resume=auto goes on with it")
+
+
+def refuse_other_config(run_dir: Path, plain: dict[str, Any], key: str = "hydra.run.dir") -> None:
+    """Raises UserError where a run that is completed, or has a checkpoint, was begun with another config."""
+    path = run_dir / "config.yaml"
+    begun = (run_dir / STATE).exists() or (read_result(run_dir) or {}).get("status") == "completed"
+    if not begun or not path.exists():
+        return
+    before = flat(OmegaConf.to_container(OmegaConf.load(path)))
+    now = flat(plain)
+    for name in (*now, *before):
+        if name not in MAY_DIFFER and before.get(name) != now.get(name):
+            old, new = (values.get(name, "absent") for values in (before, now))
+            raise UserError(f"{key}={run_dir}: was begun with {name}={old}, not {new}; choose another directory")
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested groups as dotted keys."""
+    if not isinstance(values, dict):
+        return {prefix[:-1]: values}
+    return {name: leaf for key, value in values.items() for name, leaf in flat(value, f"{prefix}{key}.").items()}
 
 
 def release(made: list[Path]) -> None:

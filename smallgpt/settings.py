@@ -170,13 +170,11 @@ class Settings(Common):
         tokens, micro = self.batch.tokens, self.batch.micro
         unit = self.model.block_size * self.trainer.devices
         if tokens % unit:
-            near = nearest_multiples(tokens, unit)
-            what = f"model.block_size * trainer.devices = {unit}"
+            what, near = f"model.block_size * trainer.devices = {unit}", nearest_multiples(tokens, unit)
             raise ValueError(f"batch.tokens={tokens}: not a multiple of {what}; nearest that work: {near}")
         sequences = tokens // unit
         if micro and sequences % micro:
-            near = nearest_divisors(micro, sequences)
-            what = f"the {sequences} sequences of a step on one device"
+            what, near = f"the {sequences} sequences of a step on one device", nearest_divisors(micro, sequences)
             raise ValueError(f"batch.micro={micro}: does not divide {what}; nearest that work: {near}")
         return self
 
@@ -280,9 +278,8 @@ def build_model(plain: dict[str, Any], tokenizer: Any) -> tuple[Any, Any]:
     least = tokenizer.vocab_size or tokenizer.padded_vocab_size
     if fields["vocab_size"] < least:
         raise UserError(f"model.vocab_size={given}: the tokenizer has {least} tokens; null takes its number")
-    model_class = imported("model", path)
     try:
-        return model_class, model_class.config_class(**fields)
+        return (model_class := imported("model", path)), model_class.config_class(**fields)
     except ValueError as error:
         raise UserError(f"model.{one_line(error)}") from error
 

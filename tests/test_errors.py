@@ -100,13 +100,14 @@ def test_values_that_do_not_work(cli: CommandLine, words: list[str], parts: list
         (["model=gpt,convgtp"], "model=convgtp"),
         (["model.n_embd=256,250"], "model.n_embd=250"),
         (["seed=1,x"], "seed=x"),
+        (["data=files", "data.path=missing.txt,other.txt"], "data.path=missing.txt"),
         (["model.n_layr=1,2"], "model.n_layer"),
         (["seed=range(1,3"], "seed=range(1,3"),
         (["hydra.sweep.dir=/proc/nothing"], "hydra.sweep.dir=/proc/nothing"),
     ],
 )
 def test_a_sweep_with_a_bad_value_starts_no_job(cli: CommandLine, words: list[str], part: str):
-    assert part in cli.refused("task=inspect", *words, "-m")
+    assert part in cli.refused("task=inspect", "-m", *words)
 
 
 def test_a_checkpoint_of_another_variant_or_a_damaged_one(cli: CommandLine):

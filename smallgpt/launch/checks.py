@@ -15,9 +15,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from smallgpt.errors import UserError
 from smallgpt.launch.command_line import given, refuse
+from smallgpt.launch.job import is_first_process
 from smallgpt.launch.rephrase import rephrase
-from smallgpt.run_directory import claim, release
-from smallgpt.settings import load
+from smallgpt.run_directory import claim, refuse_other_config, refuse_taken, release
+from smallgpt.settings import Settings, load
 
 TASKS_WITH_DATA = {"train", "prepare", "inspect"}
 
@@ -29,9 +30,14 @@ class Checks(Callback):
         self.made: list[Path] = []
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        if not is_first_process():
+            return
         with refusing():
-            check(config)
-            self.made = claim(Path(config.hydra.run.dir))
+            run_dir = Path(config.hydra.run.dir)
+            settings = check(config)
+            refuse_taken(run_dir, settings.resume)
+            refuse_other_config(run_dir, settings.plain)
+            self.made = claim(run_dir)
 
     def on_run_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         status = job_return.return_value["status"]
@@ -43,16 +49,10 @@ class Checks(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with refusing():
             sweep_dir = Path(config.hydra.sweep.dir)
-            jobs = list(sweep_jobs(config))
-            for job in jobs:
-                check(job)
-            made = claim(sweep_dir, "hydra.sweep.dir")
-            try:
-                for job in jobs:
-                    release(claim(sweep_dir / str(job.hydra.sweep.subdir), "hydra.sweep.dir"))
-            except UserError:
-                release(made)
-                raise
+            for job in sweep_jobs(config):
+                settings = check(job)
+                refuse_other_config(sweep_dir / str(job.hydra.sweep.subdir), settings.plain, "hydra.sweep.dir")
+            claim(sweep_dir, "hydra.sweep.dir")
 
 
 @contextmanager
@@ -65,14 +65,15 @@ def refusing() -> Generator[None]:
         raise SystemExit(1) from None
 
 
-def check(config: DictConfig) -> None:
-    """Raises UserError for the first thing that is wrong with a job."""
+def check(config: DictConfig) -> Settings:
+    """The settings of a job; raises UserError for the first thing that is wrong."""
     HydraConfig.instance().set_config(config)
     keys = [str(key) for key in config if key != "hydra"]
     settings = load(OmegaConf.masked_copy(config, keys), given(config.hydra))
     if settings.task_name in TASKS_WITH_DATA:
         settings.data.check()
         settings.tokenizer.check()
+    return settings
 
 
 def sweep_jobs(config: DictConfig) -> Iterator[DictConfig]:

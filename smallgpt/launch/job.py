@@ -1,5 +1,6 @@
 """One job: the task with its settings, and the result it leaves behind, whatever happens."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -14,24 +15,36 @@ from smallgpt.run_directory import environment, header, write_config, write_resu
 from smallgpt.settings import imported, load
 
 INTERRUPTED = 130
-TERMINATED = 143
+BEFORE_WORK = {"config.yaml", ".job.json", ".lock", "log.txt", "result.json"}
 
 
 def run_job(cfg: DictConfig) -> dict[str, Any]:
-    """Does the task and returns its result; never raises, so that a sweep goes on.
-
-    Only an interruption ends a sweep.
-    """
+    """The single run that Hydra has composed."""
     hydra = HydraConfig.get()
-    run_dir = Path(hydra.runtime.output_dir)
+    variant = str(hydra.runtime.choices["model"])
+    alone = hydra.mode == RunMode.RUN
+    return execute(cfg, given(hydra), variant, Path(hydra.runtime.output_dir), alone)
+
+
+def execute(
+    cfg: DictConfig, overrides: list[str], variant: str, run_dir: Path, alone: bool = False
+) -> dict[str, Any]:
+    """Does the task and returns its result; raises nothing but SystemExit, when it was interrupted.
+
+    Args:
+        cfg: the config, without Hydra's own node.
+        overrides: the words it was composed with.
+        variant: the name of the model's YAML.
+        run_dir: where everything goes.
+        alone: no part of a sweep, which counts refused jobs too.
+    """
     result: dict[str, Any] = {"status": "failed", "error": None}
-    stop: BaseException | None = None
+    stop: SystemExit | None = None
     with own_tracebacks():
         try:
-            settings = load(cfg, given(hydra))
-            result |= header(settings, str(hydra.runtime.choices["model"]))
-            first = is_first_process()
-            if first:
+            settings = load(cfg, overrides)
+            result |= header(settings, variant)
+            if is_first_process():
                 write_config(run_dir, settings.plain)
             result |= imported("task", settings.task)(settings, run_dir)
             result["status"] = "completed"
@@ -39,17 +52,28 @@ def run_job(cfg: DictConfig) -> dict[str, Any]:
             result |= {"status": "failed" if has_output(run_dir) else "refused", "error": str(error)}
             complain(str(error))
         except (KeyboardInterrupt, SystemExit) as error:
-            stop = error
-            result |= {"status": "interrupted", "error": type(error).__name__}
-            complain("interrupted")
+            stop = error if isinstance(error, SystemExit) and error.code else SystemExit(INTERRUPTED)
+            result |= {"status": "interrupted", "error": str(error) or "interrupted"}
+            complain(result["error"])
         except Exception as error:
-            result["error"] = unexpected(error)
-            complain(f"{result['error']} (HYDRA_FULL_ERROR=1 shows where)")
-    finish(run_dir, result, alone=hydra.mode == RunMode.RUN)
+            result["error"] = known(error) or unexpected(error)
+            complain(result["error"] if known(error) else f"{result['error']} (HYDRA_FULL_ERROR=1 shows where)")
+    finish(run_dir, result, alone)
     if stop is not None:
-        # Lightning raises SIGTERMException without an exit code
-        raise SystemExit(TERMINATED if "SIGTERM" in type(stop).__name__ else INTERRUPTED)
+        raise stop
     return result
+
+
+def known(error: Exception) -> str | None:
+    """A sentence for what is no fault of the program: a full disk, too little memory."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full; make room, then resume=auto goes on from the last checkpoint"
+    text = str(error)
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text or isinstance(error, MemoryError):
+        return "out of memory; a smaller batch.micro or model needs less, task=inspect estimates how much"
+    if "No space left on device" in text:
+        return known(OSError(errno.ENOSPC, text))
+    return None
 
 
 def finish(run_dir: Path, result: dict[str, Any], alone: bool) -> None:
@@ -65,7 +89,7 @@ def finish(run_dir: Path, result: dict[str, Any], alone: bool) -> None:
 
 
 def has_output(run_dir: Path) -> bool:
-    return any(path.name != "config.yaml" for path in run_dir.iterdir())
+    return any(path.name not in BEFORE_WORK for path in run_dir.iterdir())
 
 
 def is_first_process() -> bool:

@@ -117,6 +117,7 @@ def precision(settings: Settings) -> str:
 
 def trainer_for(settings: Settings, run_dir: Path, prepared: "PreparedData", recorder: "Recorder") -> "Trainer":
     from smallgpt.training.checkpoints import Checkpoints
+    from smallgpt.training.interruption import Interruption
     from smallgpt.training.metrics import MetricsFile
     from smallgpt.training.profiling import Profile
     from smallgpt.training.progress import ProgressLine
@@ -124,11 +125,13 @@ def trainer_for(settings: Settings, run_dir: Path, prepared: "PreparedData", rec
     from smallgpt.training.trainer import build_trainer
 
     metrics = MetricsFile(run_dir / "metrics.csv")
+    checkpoints = Checkpoints(run_dir / "checkpoints", prepared.tokenizer_dir, metrics)
     callbacks = [
         Rhythm(settings.validation.every),  # first: it says which step is the last
         recorder,
         ProgressLine(recorder),
-        Checkpoints(run_dir / "checkpoints", prepared.tokenizer_dir, metrics),
+        checkpoints,
+        Interruption(checkpoints),
     ]
     if settings.trainer.profile:
         callbacks.append(Profile(run_dir / "trace.json"))

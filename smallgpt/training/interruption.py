@@ -1,0 +1,71 @@
+"""A run that is told to stop saves between two steps and says so."""
+
+import math
+import signal
+from types import FrameType
+from typing import Any
+
+import lightning as L
+
+from smallgpt.training.checkpoints import Checkpoints
+from smallgpt.training.module import LanguageModel
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # the last two are how Slurm warns
+
+
+class Interrupted(SystemExit):
+    """Exit code 128 + the signal's number, as a shell has it."""
+
+    def __init__(self, number: int, step: int):
+        super().__init__(128 + number)
+        self.message = f"{signal.Signals(number).name}: saved at step {step}; resume=auto goes on"
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Interruption(L.Callback):
+    """Listed after what records and saves. The second signal ends the run at once."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.received = 0
+        self._step = 0
+        self._kept: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, module: LanguageModel) -> None:
+        self._step = trainer.global_step
+        self._kept = {number: signal.signal(number, self._receive) for number in SIGNALS}
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: LanguageModel, *_: Any) -> None:
+        if trainer.global_step == self._step:
+            return
+        self._step = trainer.global_step
+        # a validation that comes now belongs to this step, and saves
+        if trainer.should_stop or trainer.val_check_batch != math.inf or not self._told(trainer):
+            return
+        self.checkpoints.save_state(trainer)
+        raise Interrupted(self._number(), self._step)
+
+    def on_validation_end(self, trainer: L.Trainer, module: LanguageModel) -> None:
+        if not trainer.should_stop and self._told(trainer):
+            raise Interrupted(self._number(), trainer.global_step)
+
+    def _told(self, trainer: L.Trainer) -> bool:
+        """Whether any rank was told; all then stop at the same step."""
+        if trainer.world_size == 1:
+            return bool(self.received)
+        return trainer.strategy.reduce_boolean_decision(bool(self.received), all=False)
+
+    def _number(self) -> int:
+        return self.received or signal.SIGTERM
+
+    def teardown(self, *_: Any, **__: Any) -> None:
+        for number, handler in self._kept.items():
+            signal.signal(number, handler)
+        self._kept = {}
