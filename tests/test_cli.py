@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -49,12 +48,11 @@ def work(cli: CommandLine, monkeypatch: pytest.MonkeyPatch):
     sys.modules.pop("work", None)
 
 
-def test_help_is_quick_and_says_what_can_be_chosen():
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, str(RUN), "--help"], capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # time on the processor, which a busy machine does not stretch
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+def test_help_says_what_can_be_chosen_and_loads_nothing_heavy():
+    command = [sys.executable, "-X", "importtime", str(RUN), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "hydra" in loaded and not {"torch", "lightning", "transformers", "pydantic"} & loaded
     for part in ("model: convgpt, gpt, lineargpt, parallelgpt", "task: ", "n_layer: 8", "HYDRA_FULL_ERROR"):
         assert part in done.stdout
 
@@ -105,7 +103,8 @@ def test_prepare_says_what_it_made(cli: CommandLine):
 
 
 def test_a_sweep_ends_in_one_table(cli: CommandLine):
-    done = cli("-m", "task=inspect", "model=gpt,lineargpt", "model.n_layer=2,4", "study=widths")
+    basic = "hydra/launcher=basic"
+    done = cli("-m", "task=inspect", "model=gpt,lineargpt", "model.n_layer=2,4", "study=widths", basic)
     assert done.code == 0
     folder = Path("multirun_outputs/widths")
     assert done.result == {
@@ -126,17 +125,8 @@ def test_a_sweep_ends_in_one_table(cli: CommandLine):
     for row in rows:
         assert f"{int(row['cost/parameters']):,}" in table
         assert json.loads((folder / row["job"] / "result.json").read_text())["config_hash"] == row["config_hash"]
-    assert "holds a completed run" in cli.refused("-m", "task=inspect", "model=gpt,lineargpt", "study=widths")
-
-
-def test_a_failing_job_does_not_stop_the_others(cli: CommandLine, work: None):
-    done = cli("-m", "task._target_=work.broken", "seed=1,2,3", "hydra.sweep.dir=sweep")
-    assert done.code == 1
-    assert done.result["status"] == "failed" and (done.result["jobs"], done.result["completed"]) == (3, 2)
-    statuses = [json.loads(Path(f"sweep/{i}/result.json").read_text())["status"] for i in range(3)]
-    assert statuses == ["completed", "failed", "completed"]
-    assert "job 1 failed: RuntimeError: no more of this" in done.out
-    assert len(done.err.splitlines()) == 1 and "HYDRA_FULL_ERROR=1" in done.err
+    message = cli.refused("-m", "task=inspect", "model=gpt,lineargpt", "study=widths", basic)
+    assert "was begun with model.n_layer=2, not 8" in message
 
 
 @pytest.mark.parametrize(
@@ -144,7 +134,7 @@ def test_a_failing_job_does_not_stop_the_others(cli: CommandLine, work: None):
     [
         ("broken", ("seed=2",), 1, "failed", "RuntimeError: no more of this"),
         ("late", (), 1, "failed", "optimizer.lr=1: the loss is no number; try 0.1"),
-        ("stopped", (), 130, "interrupted", "KeyboardInterrupt"),
+        ("stopped", (), 130, "interrupted", "interrupted"),
     ],
 )
 def test_whatever_happens_the_result_is_written(

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from smallgpt.errors import UserError
 from smallgpt.launch.command_line import given, refuse
-from smallgpt.launch.job import is_first_process
+from smallgpt.launch.ranks import is_first_process, started_by
 from smallgpt.launch.rephrase import rephrase
 from smallgpt.run_directory import claim, refuse_other_config, refuse_taken, release
 from smallgpt.settings import Settings, load
@@ -34,6 +34,9 @@ class Checks(Callback):
             return
         with refusing():
             run_dir = Path(config.hydra.run.dir)
+            several = started_by()
+            if several and not any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra):
+                raise UserError(f"hydra.run.dir={run_dir}: {several[0]} starts several processes; give one for all")
             settings = check(config)
             refuse_taken(run_dir, settings.resume)
             refuse_other_config(run_dir, settings.plain)
@@ -48,6 +51,8 @@ class Checks(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with refusing():
+            if several := started_by():
+                raise UserError(f"-m: starts its own processes, not {several[0]}'s")
             sweep_dir = Path(config.hydra.sweep.dir)
             for job in sweep_jobs(config):
                 settings = check(job)

@@ -1,7 +1,6 @@
 """One job: the task with its settings, and the result it leaves behind, whatever happens."""
 
 import errno
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ from omegaconf import DictConfig
 
 from smallgpt.errors import UserError
 from smallgpt.launch.command_line import announce, complain, given, own_tracebacks, unexpected
-from smallgpt.run_directory import environment, header, write_config, write_result
+from smallgpt.launch.ranks import is_first_process
+from smallgpt.run_directory import environment, header, read_result, write_config, write_result
 from smallgpt.settings import imported, load
 
 INTERRUPTED = 130
@@ -19,16 +19,18 @@ BEFORE_WORK = {"config.yaml", ".job.json", ".lock", "log.txt", "result.json"}
 
 
 def run_job(cfg: DictConfig) -> dict[str, Any]:
-    """The single run that Hydra has composed."""
+    """The run that Hydra has composed, in this process."""
     hydra = HydraConfig.get()
     variant = str(hydra.runtime.choices["model"])
+    run_dir = Path(hydra.runtime.output_dir)
     alone = hydra.mode == RunMode.RUN
-    return execute(cfg, given(hydra), variant, Path(hydra.runtime.output_dir), alone)
+    done = read_result(run_dir) or {}
+    if not alone and done.get("status") == "completed":  # by the same command before
+        return done
+    return execute(cfg, given(hydra), variant, run_dir, alone)
 
 
-def execute(
-    cfg: DictConfig, overrides: list[str], variant: str, run_dir: Path, alone: bool = False
-) -> dict[str, Any]:
+def execute(cfg: DictConfig, overrides: list[str], variant: str, run_dir: Path, alone: bool = False) -> dict[str, Any]:
     """Does the task and returns its result; raises nothing but SystemExit, when it was interrupted.
 
     Args:
@@ -42,7 +44,7 @@ def execute(
     stop: SystemExit | None = None
     with own_tracebacks():
         try:
-            settings = load(cfg, overrides)
+            settings = load(cfg, overrides, variant)
             result |= header(settings, variant)
             if is_first_process():
                 write_config(run_dir, settings.plain)
@@ -90,8 +92,3 @@ def finish(run_dir: Path, result: dict[str, Any], alone: bool) -> None:
 
 def has_output(run_dir: Path) -> bool:
     return any(path.name not in BEFORE_WORK for path in run_dir.iterdir())
-
-
-def is_first_process() -> bool:
-    """Whether this is no helper that a distributed run has started."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"

@@ -13,7 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from smallgpt.launch.job import execute, is_first_process
+from smallgpt.launch.job import execute
+from smallgpt.launch.ranks import is_first_process
 from smallgpt.run_directory import read_result
 
 BUSY = 75  # sysexits.h: try again later
@@ -21,9 +22,10 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(run_dir: Path) -> int:
-    end_with_the_starter()
-    if not is_first_process():  # started by the first one, which holds the lock
+    if not is_first_process():  # of a distributed run; the first one has started it and holds the lock
+        end_with_the_starter(signal.SIGKILL)
         return run(run_dir)
+    end_with_the_starter(signal.SIGTERM)
     try:
         with FileLock(run_dir / ".lock", timeout=0):
             if (read_result(run_dir) or {}).get("status") == "completed":
@@ -36,15 +38,17 @@ def main(run_dir: Path) -> int:
 def run(run_dir: Path) -> int:
     config = OmegaConf.load(run_dir / "config.yaml")
     assert isinstance(config, DictConfig)
-    job = json.loads((run_dir / ".job.json").read_text())
+    job = {"overrides": [], "variant": ""}  # for the result, which the first process writes
+    if is_first_process():
+        job = json.loads((run_dir / ".job.json").read_text())
     result = execute(config, job["overrides"], job["variant"], run_dir)
     return 0 if result["status"] == "completed" else 1
 
 
-def end_with_the_starter() -> None:
-    """Asks Linux to end this process when the one that started it is gone, even by kill -9."""
+def end_with_the_starter(number: int) -> None:
+    """Asks Linux to send this process a signal when the one that started it is gone, even by kill -9."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 if __name__ == "__main__":

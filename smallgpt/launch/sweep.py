@@ -189,7 +189,9 @@ class Starter:
         if result["status"] == "completed":
             self.seconds.append(seconds)
             loss = result.get("val", {}).get("loss")
-            say(f"{self.done} {job.name}: " + (f"val/loss {loss:.4f}, " if loss else "") + f"{seconds:.0f} s{self.left}")
+            say(
+                f"{self.done} {job.name}: " + (f"val/loss {loss:.4f}, " if loss else "") + f"{seconds:.0f} s{self.left}"
+            )
         else:
             say(f"{self.done} {job.name}: {result['status']}: {result.get('error')}")
 

@@ -1,0 +1,125 @@
+"""Kills a training run again and again, lets it go on, and compares it with one that was never killed.
+
+    python -m benchmarks.kill_and_resume --kills 20
+    python -m benchmarks.kill_and_resume --kills 20 trainer=ddp trainer.devices=2
+
+kill -9 comes at random moments: while data is prepared, while a step runs, while a checkpoint is written. Words after
+the options are overrides of the run. At the end weights, metrics and scores must be the same to the bit; only what a
+clock measures may differ. Exit code 1 if they are not.
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RUN = str(Path(__file__).parents[1] / "run.py")
+CLOCKS = ("seconds", "speed/tokens_per_second", "speed/mfu")
+WORDS = [
+    "size=debug",
+    "batch.tokens=512",
+    "budget.tokens=150000",
+    "validation.every=5",
+    "validation.tokens=4096",
+    "tokenizer.vocab_size=1024",
+    "model.dropout=0.1",
+    "log_every=1",
+    "generation.max_new_tokens=10",
+    "resume=auto",
+]
+
+
+def start(folder: Path, name: str, words: list[str]) -> subprocess.Popen:
+    command = [sys.executable, RUN, *WORDS, *words, f"hydra.run.dir={folder / name}", f"cache_dir={folder / name}-cache"]
+    with (folder / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """The whole tree at once, as when a machine loses power."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+def run_killed(folder: Path, kills: int, seconds: float, words: list[str], chance: random.Random) -> list[float]:
+    """Starts the run until it is completed and kills it on the way; returns when each kill came, in seconds."""
+    moments: list[float] = []
+    while True:
+        process = start(folder, "killed", words)
+        if len(moments) >= kills:
+            if process.wait() != 0:
+                raise SystemExit(f"the run failed; see {folder / 'killed.log'}")
+            return moments
+        moment = chance.uniform(0.1, 1.0) * seconds
+        began = time.monotonic()
+        while process.poll() is None and time.monotonic() < began + moment:
+            time.sleep(0.01)
+        if process.poll() == 0:  # completed before its kill: begin anew, so that every kill hits a run at work
+            shutil.rmtree(folder / "killed")
+            continue
+        kill(process)
+        moments.append(moment)
+        print(f"kill {len(moments)}/{kills} after {moment:.1f} s: {where(folder / 'killed')}", flush=True)
+
+
+def where(run_dir: Path) -> str:
+    path = run_dir / "metrics.csv"
+    rows = rows_of(path) if path.exists() else []
+    saved = "with" if (run_dir / "checkpoints" / "last.ckpt").exists() else "without"
+    return f"step {rows[-1]['step'] if rows else 0}, {saved} a checkpoint"
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return [{k: v for k, v in row.items() if k not in CLOCKS} for row in csv.DictReader(file)]
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What is not the same in two run directories."""
+    found = []
+    for name in ("best", "last"):
+        weights = [(d / "checkpoints" / name / "model.safetensors").read_bytes() for d in (one, other)]
+        if weights[0] != weights[1]:
+            found.append(f"checkpoints/{name}")
+    if rows_of(one / "metrics.csv") != rows_of(other / "metrics.csv"):
+        found.append("metrics.csv")
+    results = [json.loads((d / "result.json").read_text()) for d in (one, other)]
+    found += [key for key in ("val", "samples", "data_fingerprint") if results[0][key] != results[1][key]]
+    return found
+
+
+def compare(folder: Path, kills: int, words: list[str], seed: int = 0) -> list[str]:
+    """Runs both in `folder`; returns what differs between them."""
+    began = time.monotonic()
+    if start(folder, "whole", words).wait() != 0:
+        raise SystemExit(f"the run failed; see {folder / 'whole.log'}")
+    seconds = time.monotonic() - began
+    print(f"a run that is left alone: {seconds:.0f} s", flush=True)
+    run_killed(folder, kills, seconds, words, random.Random(seed))
+    return differences(folder / "whole", folder / "killed")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--folder", type=Path, default=Path("outputs/kill_and_resume"))
+    arguments, words = parser.parse_known_args()
+    shutil.rmtree(arguments.folder, ignore_errors=True)
+    arguments.folder.mkdir(parents=True)
+    found = compare(arguments.folder.absolute(), arguments.kills, words)
+    print(f"different: {', '.join(found)}" if found else f"{arguments.kills} kills: the same weights, metrics and scores")
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()

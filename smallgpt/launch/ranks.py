@@ -1,0 +1,20 @@
+"""Which of the processes of a distributed run this one is, as its environment says."""
+
+import os
+
+
+def started_by() -> tuple[str, int, int] | None:
+    """The program that started this process as one of several, its number among them, and how many they are."""
+    env = os.environ
+    if {"TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE"} <= env.keys():
+        return "torchrun", int(env["RANK"]), int(env["WORLD_SIZE"])
+    if "SLURM_PROCID" in env and (tasks := int(env.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
+        return "srun", int(env["SLURM_PROCID"]), tasks
+    return None
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that prints and writes."""
+    if starter := started_by():
+        return starter[1] == 0
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"

@@ -1,0 +1,124 @@
+"""Sweeps as a user starts them, stops them and starts them again: every job is completed exactly once."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+RUN = Path(__file__).parents[1] / "run.py"
+WORK = '''
+"""Tasks that leave a line for each job they begin and each they complete."""
+import os, signal, time
+from pathlib import Path
+
+def note(name, settings):
+    with open(name, "a") as file:
+        file.write(f"{settings.seed}\\\\n")
+
+def slow(settings, run_dir):
+    note("begun", settings)
+    time.sleep(0.5)
+    note("completed", settings)
+    return {"val": {"loss": float(settings.seed)}}
+
+def broken(settings, run_dir):
+    note("begun", settings)
+    if settings.seed == 2 and not Path("mended").exists():
+        raise RuntimeError("no more of this")
+    if settings.seed == 3 and not Path("mended").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    note("completed", settings)
+    return {}
+'''
+
+
+class Sweep:
+    def __init__(self, folder: Path):
+        self.folder = folder
+        (folder / "work.py").write_text(WORK.replace("\\\\n", "\\n"))
+        self.env = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+        self.env.pop("HYDRA_FULL_ERROR", None)
+
+    def start(self, task: str, seeds: str, n_jobs: int = 2) -> subprocess.Popen:
+        words = [
+            f"task._target_=work.{task}",
+            f"seed={seeds}",
+            "hydra.sweep.dir=sweep",
+            f"hydra.launcher.n_jobs={n_jobs}",
+        ]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([sys.executable, str(RUN), "-m", *words], cwd=self.folder, env=self.env, **pipes)
+
+    def lines(self, name: str) -> Counter:
+        path = self.folder / name
+        return Counter(path.read_text().split() if path.exists() else [])
+
+    def statuses(self) -> list[str | None]:
+        paths = [self.folder / "sweep" / str(i) / "result.json" for i in range(len(self.jobs()))]
+        return [json.loads(path.read_text())["status"] if path.exists() else None for path in paths]
+
+    def jobs(self) -> list[Path]:
+        return [path for path in (self.folder / "sweep").iterdir() if path.is_dir()]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    return Sweep(tmp_path)
+
+
+def test_a_failing_job_stops_no_other_and_alone_runs_again(sweep):
+    first = sweep.start("broken", "1,2,3,4")
+    out, err = first.communicate(timeout=120)
+    assert first.returncode == 1
+    assert sweep.statuses() == ["completed", "failed", "failed", "completed"]
+    assert "job 1 failed: RuntimeError: no more of this" in out
+    assert "job 2 failed: ended by signal SIGKILL; see log.txt" in out
+    assert "[4/4]" in err and json.loads(out.splitlines()[-1])["completed"] == 2
+
+    (sweep.folder / "mended").touch()
+    again = sweep.start("broken", "1,2,3,4")
+    out, err = again.communicate(timeout=120)
+    assert again.returncode == 0, err
+    assert "2 of 4 jobs are completed and skipped" in err
+    assert sweep.lines("completed") == {"1": 1, "2": 1, "3": 1, "4": 1}
+    assert json.loads(out.splitlines()[-1])["completed"] == 4
+
+
+def test_killed_and_started_again_every_job_is_completed_once(sweep):
+    random.seed(0)
+    for _ in range(3):
+        process = sweep.start("slow", "1,2,3,4,5", n_jobs=1)
+        time.sleep(random.uniform(3, 9))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    last = sweep.start("slow", "1,2,3,4,5")
+    _, err = last.communicate(timeout=180)
+    assert last.returncode == 0, err
+    assert sweep.statuses() == ["completed"] * 5
+    assert sweep.lines("completed") == {str(seed): 1 for seed in range(1, 6)}
+
+
+def test_two_starters_share_the_jobs(sweep):
+    processes = [sweep.start("slow", "1,2,3,4", n_jobs=1) for _ in range(2)]
+    for process in processes:
+        out, err = process.communicate(timeout=180)
+        assert process.returncode == 0, err
+        assert json.loads(out.splitlines()[-1])["completed"] == 4
+    assert sweep.lines("begun") == sweep.lines("completed") == {str(seed): 1 for seed in range(1, 5)}
+
+
+def test_configs_are_fixed_at_the_start(sweep):
+    process = sweep.start("slow", "1,2,3", n_jobs=1)
+    while not (sweep.folder / "begun").exists():
+        time.sleep(0.1)
+    assert all((job / "config.yaml").exists() for job in sweep.jobs()) and len(sweep.jobs()) == 3
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143 and "stopping 1 jobs" in err
