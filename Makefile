@@ -3,10 +3,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types bench clean
+.PHONY: help install demo test test-all lint format types bench clean
 
 help: ## show what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv with everything pinned in constraints.txt
 
@@ -21,6 +21,9 @@ demo: install ## train the four variants on the embedded corpus and compare them
 
 test: install ## run the tests
 	$(BIN)/python -m pytest
+
+test-all: install ## run the slow tests too
+	$(BIN)/python -m pytest -m ""
 
 lint: install ## check style
 	$(BIN)/ruff check .

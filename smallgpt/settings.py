@@ -28,7 +28,7 @@ MICRO_BATCH_TOKENS = 16_384  # one forward pass, if batch.micro does not say; la
 DEFAULT_BUDGET_TOKENS = 1_000_000
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
 GROUPS = ("budget", "trainer", "batch", "validation", "generation")
-DERIVED = {"model_class", "chosen", "overrides", "plain"}
+DERIVED = {"model_class", "chosen", "overrides", "variant", "plain"}
 
 
 class Group(BaseModel):
@@ -101,8 +101,14 @@ class Budget(Group):
 class Trainer(Group):
     """The hardware and how a step runs on it."""
 
-    accelerator: Literal["cpu", "gpu"] = "cpu"
+    accelerator: Literal["auto", "cpu", "gpu"] = "cpu"
+    """auto: GPUs where there are any."""
     devices: int = Field(1, gt=0)
+    """Processes on each machine: one a GPU, or several that share a CPU."""
+    num_nodes: int = Field(1, gt=0)
+    """Machines; several need torchrun or Slurm."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """What several processes share: ddp the gradients, fsdp also the weights; auto: ddp."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the processor has it natively, else fp32."""
     threads: int | None = Field(None, gt=0)
@@ -115,6 +121,11 @@ class Trainer(Group):
     """Train on the first batch again and again."""
     profile: bool = False
     """Record where the time of a few steps goes."""
+
+    @property
+    def processes(self) -> int:
+        """Of the whole run, on all machines."""
+        return self.devices * self.num_nodes
 
 
 class Common(Group):
@@ -163,14 +174,17 @@ class Settings(Common):
     chosen: frozenset[str] = frozenset()
     """Keys that the command line names."""
     overrides: tuple[str, ...] = ()
+    variant: str = ""
+    """Name of the model's YAML."""
     plain: dict[str, Any]
 
     @model_validator(mode="after")
     def _whole_batches(self) -> Self:
         tokens, micro = self.batch.tokens, self.batch.micro
-        unit = self.model.block_size * self.trainer.devices
+        unit = self.model.block_size * self.trainer.processes
         if tokens % unit:
-            what, near = f"model.block_size * trainer.devices = {unit}", nearest_multiples(tokens, unit)
+            nodes = " * trainer.num_nodes" if self.trainer.num_nodes > 1 else ""
+            what, near = f"model.block_size * trainer.devices{nodes} = {unit}", nearest_multiples(tokens, unit)
             raise ValueError(f"batch.tokens={tokens}: not a multiple of {what}; nearest that work: {near}")
         sequences = tokens // unit
         if micro and sequences % micro:
@@ -186,21 +200,21 @@ class Settings(Common):
     @property
     def micro_batch_size(self) -> int:
         """Sequences of one forward pass on one device."""
-        sequences = self.batch.tokens // (self.model.block_size * self.trainer.devices)
+        sequences = self.batch.tokens // (self.model.block_size * self.trainer.processes)
         most = max(1, MICRO_BATCH_TOKENS // self.model.block_size)
         return self.batch.micro or max(n for n in range(1, min(most, sequences) + 1) if sequences % n == 0)
 
     @property
     def accumulation(self) -> int:
         """Forward passes of one optimizer step on one device."""
-        return self.batch.tokens // (self.micro_batch_size * self.model.block_size * self.trainer.devices)
+        return self.batch.tokens // (self.micro_batch_size * self.model.block_size * self.trainer.processes)
 
     def steps_for(self, tokens: float) -> int:
         """Optimizer steps that see at least so many tokens."""
         return max(1, int(-(-tokens // self.batch.tokens)))
 
 
-def load(cfg: DictConfig, overrides: Sequence[str] = ()) -> Settings:
+def load(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "") -> Settings:
     """Checks a config, without Hydra's own node, that the words `overrides` of a command line have changed.
 
     Raises UserError for the first thing that is wrong.
@@ -216,7 +230,8 @@ def load(cfg: DictConfig, overrides: Sequence[str] = ()) -> Settings:
     fields["model_class"], fields["model"] = build_model(plain, fields["tokenizer"])
     fields["task"] = target("task", plain.get("task"))[0]
     fields["chosen"] = frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
-    return build(Settings, "", {**plain, **fields, "overrides": tuple(overrides), "plain": plain})
+    given = {"overrides": tuple(overrides), "variant": variant}
+    return build(Settings, "", {**plain, **fields, **given, "plain": plain})
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

@@ -54,16 +54,18 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 target_n1 = target_n.clamp(min=0).unsqueeze(1)
                 logp_nV = torch.log_softmax(F.linear(x_nD, w_cast), -1, dtype=torch.float32)
                 total -= (logp_nV.gather(1, target_n1) * scored_n1).sum()
-                if not (needs_x or needs_w):
+                if grad_x is None and grad_w is None:
                     continue
                 grad_nV = logp_nV.exp_()  # softmax - onehot(target), made in place
                 grad_nV.scatter_add_(1, target_n1, grad_nV.new_full(target_n1.shape, -1.0))
                 grad_nV = grad_nV.mul_(scored_n1).to(dtype)
-                if needs_x:
+                if grad_x is not None:
                     grad_x[rows_now] = grad_nV @ w_cast
-                if needs_w and dtype == grad_w.dtype:
+                if grad_w is None:
+                    continue
+                if dtype == grad_w.dtype:
                     grad_w.addmm_(grad_nV.T, x_nD)
-                elif needs_w:
+                else:
                     grad_w += grad_nV.T @ x_nD
         ctx.grads = (grad_x, grad_w)
         return total

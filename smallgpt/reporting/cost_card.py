@@ -22,7 +22,7 @@ def print_cost_card(settings: Settings, cost: dict[str, Any]) -> None:
         "cache": f"{scaled(cost['cache_bytes_per_token'], 'B')} a token",
         "fixed state": f"{scaled(cost['state_bytes'], 'B')} a sequence",
         "step": (
-            f"{settings.batch.tokens:,} tokens: {settings.trainer.devices} device(s) x "
+            f"{settings.batch.tokens:,} tokens: {settings.trainer.processes} device(s) x "
             f"{settings.accumulation} x {settings.micro_batch_size} sequences"
         ),
         "training memory": f"{scaled(cost['training_memory_bytes'], 'B')} at the peak, estimated",

@@ -1,5 +1,6 @@
 """task=train: from settings to a trained model, its record and its score."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +17,22 @@ if TYPE_CHECKING:
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Trains, validates, saves, prints a table and a sample; returns the sections of the result."""
-    import torch
     from lightning import seed_everything
 
     from smallgpt.data.prepare import prepare
+    from smallgpt.launch.ranks import is_first_process
     from smallgpt.models.cost import cost
     from smallgpt.training.hardware import device
+    from smallgpt.training.loggers import until_the_end
     from smallgpt.training.memory import keep_freed_memory
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.module import LanguageModel
+    from smallgpt.training.processes import check_processes, share_cores
 
-    device(settings.trainer.accelerator)
+    check_processes(settings)
+    device(settings.trainer.accelerator, settings.trainer.devices)
     keep_freed_memory()
-    if settings.trainer.threads is not None:
-        torch.set_num_threads(settings.trainer.threads)
+    share_cores(settings.trainer)
     prepared = prepare(settings.data, settings.tokenizer, settings.cache_dir)
     seed_everything(settings.seed, verbose=False)
     model = settings.model_class(settings.model)
@@ -49,23 +52,26 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     recorder = Recorder(
         settings.batch.tokens,
         price.training_flops_per_token,
-        peak(settings),
+        peak(settings) if is_first_process() else None,
         every=settings.log_every,
     )
     state = run_dir / "checkpoints" / "last.ckpt"
     resumed = settings.resume == "auto" and state.exists()
-    if not resumed:  # rows of a run that was stopped before its first checkpoint
+    if not resumed and is_first_process():  # rows of a run that was stopped before its first checkpoint
         (run_dir / "metrics.csv").unlink(missing_ok=True)
     trainer = trainer_for(settings, run_dir, prepared, recorder)
-    trainer.fit(module, datamodule=data, ckpt_path=state if resumed else None, weights_only=True)
-    sections = {
-        "cost": price.to_dict(),
-        "data_fingerprint": prepared.fingerprint,
-        **scores(recorder),
-        "samples": [sample(settings, module, prepared)] if trainer.is_global_zero else [],
-    }
-    if trainer.is_global_zero:
-        print_summary(settings, sections)
+    with until_the_end(trainer.loggers) as loggers:
+        trainer.fit(module, datamodule=data, ckpt_path=state if resumed else None, weights_only=True)
+        sections = {
+            "cost": price.to_dict(),
+            "data_fingerprint": prepared.fingerprint,
+            **scores(recorder),
+            "samples": [sample(settings, module, prepared, run_dir)] if trainer.is_global_zero else [],
+        }
+        if trainer.is_global_zero:
+            print_summary(settings, sections)
+            for logger in loggers:
+                logger.log_samples(sections["samples"])
     return sections
 
 
@@ -99,32 +105,34 @@ def horizon(settings: Settings, epoch_tokens: int) -> "Horizon":
 
 
 def peak(settings: Settings) -> float | None:
-    """FLOPs a second that the devices of the run reach together at their best."""
+    """FLOPs a second that the devices of the run, or the processes' shares of a CPU, reach together at their best."""
     from smallgpt.training.hardware import device, peak_flops
 
     one = peak_flops(device(settings.trainer.accelerator), precision(settings))
-    # processes on one CPU share it
-    devices = 1 if settings.trainer.accelerator == "cpu" else settings.trainer.devices
-    return None if one is None else one * devices
+    return None if one is None else one * settings.trainer.processes
 
 
 def precision(settings: Settings) -> str:
-    from smallgpt.training.hardware import native_precision
+    from smallgpt.training.hardware import device, native_precision
 
     wanted = settings.trainer.precision
-    return native_precision(settings.trainer.accelerator) if wanted == "auto" else wanted
+    return native_precision(device(settings.trainer.accelerator)) if wanted == "auto" else wanted
 
 
 def trainer_for(settings: Settings, run_dir: Path, prepared: "PreparedData", recorder: "Recorder") -> "Trainer":
+    from smallgpt.launch.ranks import is_first_process
     from smallgpt.training.checkpoints import Checkpoints
+    from smallgpt.training.hardware import device
     from smallgpt.training.interruption import Interruption
     from smallgpt.training.metrics import MetricsFile
+    from smallgpt.training.processes import strategy
     from smallgpt.training.profiling import Profile
     from smallgpt.training.progress import ProgressLine
     from smallgpt.training.rhythm import Rhythm
     from smallgpt.training.trainer import build_trainer
 
-    metrics = MetricsFile(run_dir / "metrics.csv")
+    first = is_first_process()
+    metrics = MetricsFile(run_dir / "metrics.csv" if first else Path(os.devnull))
     checkpoints = Checkpoints(run_dir / "checkpoints", prepared.tokenizer_dir, metrics)
     callbacks = [
         Rhythm(settings.validation.every),  # first: it says which step is the last
@@ -138,10 +146,12 @@ def trainer_for(settings: Settings, run_dir: Path, prepared: "PreparedData", rec
     return build_trainer(
         run_dir,
         callbacks,
-        [metrics, *settings.logger.build(run_dir)],
+        [metrics, *settings.logger.build(settings, run_dir)] if first else [],
         accumulation=settings.accumulation,
-        accelerator=settings.trainer.accelerator,
+        accelerator=device(settings.trainer.accelerator).type,
         devices=settings.trainer.devices,
+        nodes=settings.trainer.num_nodes,
+        strategy=strategy(settings.trainer, run_dir),
         precision=precision(settings),
     )
 
@@ -161,13 +171,16 @@ def scores(recorder: "Recorder") -> dict[str, dict[str, float]]:
     return {"train": train, "val": val}
 
 
-def sample(settings: Settings, module: "LanguageModel", prepared: "PreparedData") -> str:
+def sample(settings: Settings, module: "LanguageModel", prepared: "PreparedData", run_dir: Path) -> str:
     from transformers import AutoTokenizer
 
     from smallgpt.inference.generate import generate
 
     tokenizer = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
-    return generate(module.model, tokenizer, settings.prompt or "", settings.generation, settings.seed)
+    model = module.model
+    if module.sharded:  # this process has a part of it
+        model = settings.model_class.from_pretrained(run_dir / "checkpoints" / "last")
+    return generate(model, tokenizer, settings.prompt or "", settings.generation, settings.seed)
 
 
 def print_summary(settings: Settings, sections: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ import torch
 from smallgpt.training.horizon import Clock
 from smallgpt.training.metrics import MetricsFile
 from smallgpt.training.module import LanguageModel
+from smallgpt.training.processes import seed_of_rank
 
 
 class Checkpoints(L.Callback):
@@ -39,6 +40,7 @@ class Checkpoints(L.Callback):
         self.best_loss = float("inf")
         self._random_states: list[dict[str, Any]] = []
         self._pending: dict[str, Any] | None = None
+        self._seeded = False
 
     def state_dict(self) -> dict[str, float]:
         return {"best_loss": self.best_loss}
@@ -65,32 +67,42 @@ class Checkpoints(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, module: LanguageModel, *_: Any) -> None:
         # not earlier: setting up draws random numbers of its own
+        if self._seeded:
+            return
+        self._seeded = True
         if self._pending is not None:
             restore_random_state(self._pending)
             self._pending = None
+        elif trainer.world_size > 1 or trainer.global_step > 0:
+            seed_of_rank(trainer.global_rank, trainer.global_step)
 
     def on_validation_end(self, trainer: L.Trainer, module: LanguageModel) -> None:
         loss = module.validation["val/loss"]
         is_best = loss < self.best_loss
         self.best_loss = min(loss, self.best_loss)
+        weights = trainer.strategy.lightning_module_state_dict() if module.sharded else None
         if trainer.is_global_zero:
             self.directory.mkdir(parents=True, exist_ok=True)
             for name in ("best", "last") if is_best else ("last",):
-                replace_folder(self.directory / name, lambda folder: self._write_model(module, folder))
+                replace_folder(self.directory / name, lambda folder: self._write_model(module, weights, folder))
         self.save_state(trainer)
 
     def save_state(self, trainer: L.Trainer) -> None:
         """Writes last.ckpt; only between two optimizer steps. Every rank takes part, the first one writes."""
         self._random_states = gather(random_state())
-        self.directory.mkdir(parents=True, exist_ok=True)
+        if trainer.is_global_zero:
+            self.directory.mkdir(parents=True, exist_ok=True)
         unfinished = self.directory / ".last.ckpt"
         trainer.save_checkpoint(unfinished, weights_only=False)
         if trainer.is_global_zero:
             flush(unfinished)
             os.replace(unfinished, self.directory / "last.ckpt")
 
-    def _write_model(self, module: LanguageModel, folder: Path) -> None:
-        module.model.save_pretrained(folder)
+    def _write_model(self, module: LanguageModel, weights: dict[str, torch.Tensor] | None, folder: Path) -> None:
+        """`weights`: of the module, where the model has a part of them."""
+        if weights is not None:
+            weights = {name.removeprefix("model."): value for name, value in weights.items()}
+        module.model.save_pretrained(folder, state_dict=weights)
         shutil.copytree(self.tokenizer_dir, folder, dirs_exist_ok=True)
 
 

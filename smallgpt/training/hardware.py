@@ -14,17 +14,21 @@ PEAK_SIZE = 1024  # a square product this large reaches a CPU's peak and takes m
 PEAK_SECONDS = 0.5  # long enough that one product in it is not disturbed by what else the machine does
 
 
-def device(accelerator: str) -> torch.device:
-    """The device that `trainer.accelerator` names; a UserError if this machine has none."""
+def device(accelerator: str, devices: int = 1) -> torch.device:
+    """The kind of device that `trainer.accelerator` names; a UserError if this machine has too few."""
     if accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu: no CUDA device is visible here; use trainer=cpu")
-    return torch.device("cuda" if accelerator == "gpu" else "cpu")
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if devices > (visible := torch.cuda.device_count()):
+        raise UserError(f"trainer.devices={devices}: only {visible} visible here; trainer.accelerator=cpu needs none")
+    return torch.device("cuda")
 
 
-def native_precision(accelerator: str) -> Precision:
+def native_precision(device: torch.device) -> Precision:
     """bf16 where the processor computes in it natively, fp32 elsewhere."""
-    if accelerator == "gpu":
-        native = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability() >= (8, 0)
     else:
         native = bool({"amx_bf16", "avx512_bf16", "bf16"} & processor_flags())
     return "bf16" if native else "fp32"

@@ -1,11 +1,13 @@
 """Views of a run beside its `metrics.csv`; each is given the same rows under the same names."""
 
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from smallgpt.errors import UserError
-from smallgpt.settings import Group
+from smallgpt.settings import Group, Settings
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers.logger import Logger
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 class CSV(Group):
     """Nothing more: every run writes `metrics.csv`."""
 
-    def build(self, run_dir: Path) -> list["Logger"]:
+    def build(self, settings: Settings, run_dir: Path) -> list["Logger"]:
         return []
 
 
@@ -27,7 +29,29 @@ class TensorBoard(Group):
                 "logger=tensorboard: tensorboard is not installed; `pip install tensorboard`, or logger=csv"
             )
 
-    def build(self, run_dir: Path) -> list["Logger"]:
+    def build(self, settings: Settings, run_dir: Path) -> list["Logger"]:
         from lightning.pytorch.loggers import TensorBoardLogger
 
         return [TensorBoardLogger(run_dir, name="tensorboard", version="")]
+
+
+@runtime_checkable
+class Lasting(Protocol):
+    """What a logger has that goes on after the training."""
+
+    def log_samples(self, texts: list[str]) -> None: ...
+
+    def end(self, failed: bool) -> None: ...
+
+
+@contextmanager
+def until_the_end(loggers: Sequence["Logger"]) -> Generator[list[Lasting]]:
+    """Those of the loggers that last; in the end they hear whether what was done within it failed."""
+    lasting: list[Lasting] = [logger for logger in loggers if isinstance(logger, Lasting)]
+    failed = True
+    try:
+        yield lasting
+        failed = False
+    finally:
+        for logger in lasting:
+            logger.end(failed)

@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from smallgpt.models.loss import IGNORED
 from smallgpt.training.horizon import Clock, Horizon
 from smallgpt.training.optimizers import AdamW, Muon
 from smallgpt.training.schedules import Schedule
+from smallgpt.training.sharding import shard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,6 +61,16 @@ class LanguageModel(L.LightningModule):
         self.micro_losses: list[Tensor] = []
         self._loss = torch.compile(model.next_token_loss) if compile else model.next_token_loss
 
+    @property
+    def sharded(self) -> bool:
+        """Whether each process has a part of the weights."""
+        return isinstance(self.trainer.strategy, ModelParallelStrategy)
+
+    def configure_model(self) -> None:
+        if self.sharded and not isinstance(self.model, FSDPModule):
+            shard(self.model, self.device_mesh["data_parallel"])
+            self._loss = self.model.next_token_loss
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer.build(self.model)
 
@@ -78,7 +92,8 @@ class LanguageModel(L.LightningModule):
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
         # Lightning's own clipping refuses fused optimizers in mixed precision, and hides the norm
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+        self.gradient_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     @property
     def elapsed(self) -> float:

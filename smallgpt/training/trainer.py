@@ -6,6 +6,7 @@ from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.strategies import Strategy
 from transformers.utils.logging import disable_progress_bar
 
 from smallgpt.training.hardware import Precision
@@ -20,6 +21,8 @@ def build_trainer(
     accumulation: int = 1,
     accelerator: str = "cpu",
     devices: int = 1,
+    nodes: int = 1,
+    strategy: Strategy | str = "auto",
     precision: Precision = "fp32",
 ) -> L.Trainer:
     """A Trainer that runs until a callback stops it, and does nothing that was not asked for.
@@ -31,6 +34,8 @@ def build_trainer(
     return L.Trainer(
         accelerator=accelerator,
         devices=devices,
+        num_nodes=nodes,
+        strategy=strategy,
         precision=LIGHTNING_PRECISION[precision],
         accumulate_grad_batches=accumulation,
         max_epochs=-1,
@@ -47,7 +52,7 @@ def build_trainer(
 
 def quieten() -> None:
     """Leaves out what the libraries say about themselves; what they refuse they still raise."""
-    for name in ("lightning.fabric.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("fabric.utilities.rank_zero", "pytorch.utilities.rank_zero", "fabric.utilities.distributed"):
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning.*")
     disable_progress_bar()  # of transformers, one for each file saved

@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ def wandb_folders(run_dir: Path) -> list[Path]:
     return sorted(path for path in (run_dir / "wandb").glob("*run-*") if not path.is_symlink())
 
 
+@cache
 def read(folder: Path, *options: str) -> str:
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(folder)]
     env = os.environ | {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
@@ -64,6 +67,26 @@ def recorded(run_dir: Path) -> dict[int, dict[str, float]]:
             values = {key: float(value) for key, value in row.items() if value}
             steps.setdefault(int(values["step"]), {}).update(values)
     return steps
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_sent(tmp_path_factory) -> Iterator[None]:
+    """Whoever wants to reach the network comes to this proxy; an environment that asks for it changes nothing."""
+    import wandb
+
+    with socket.create_server(("127.0.0.1", 0)) as proxy, pytest.MonkeyPatch.context() as patch:
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            patch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+            patch.setenv(name, str(tmp_path_factory.mktemp("wandb")))
+        patch.setenv("WANDB_MODE", "online")
+        patch.setenv("NETRC", os.devnull)  # nobody is logged in
+        patch.delenv("WANDB_API_KEY", raising=False)
+        yield
+        wandb.teardown()
+        proxy.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            proxy.accept()
 
 
 @pytest.fixture(scope="module")
@@ -134,37 +157,45 @@ def test_a_run_that_fails_after_its_training_is_failed(run_task, tmp_path, monke
     assert summary(folder)["exit_code"] == 1
 
 
-def test_a_sweep_is_a_group_and_nothing_is_sent(tmp_path):
+def test_a_sweep_is_a_group_of_runs(cli, tmp_path):
     text = tmp_path / "text"
     text.mkdir()
     for number in range(40):
         (text / f"{number}.txt").write_text(f"line {number} of a text\n" * 20)
-    with socket.create_server(("127.0.0.1", 0)) as proxy:
-        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
-        env = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-        env |= {f"{scheme}_proxy": address for scheme in ("http", "https")} | {"NETRC": "none", "WANDB_MODE": "online"}
-        env |= {"HTTP_PROXY": address, "HTTPS_PROXY": address}
-        words = ["model=lineargpt", "logger=wandb", "study=widths", "budget.tokens=2048", "seed=5", "log_every=1"]
-        data = ["data=files", f"data.path={text}", "data.holdout=0.2", f"cache_dir={tmp_path / 'cache'}"]
-        widths = ["model.downsample_position=1", "model.n_layer=2", "model.allow_narrow=true"]
-        small = [word for word in SMALL if not word.startswith("model.n_layer")]
-        command = [sys.executable, str(RUN_PY), "-m", *words, *data, *small, *widths]
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        proxy.settimeout(0.1)
-        with pytest.raises(TimeoutError):  # nobody has come
-            proxy.accept()
-    run_dir = tmp_path / "multirun_outputs" / "widths" / "0"
-    [folder] = wandb_folders(run_dir)
-    [run] = records(folder, "run")
-    assert (run["run_group"], run["job_type"], run["display_name"]) == ("widths", "lineargpt", "lineargpt-0")
-    config = run["config"]["update"]
-    assert config["seed"] == 5 and config["model"]["n_layer"] == 2 and config["optimizer"]["betas"] == [0.9, 0.95]
-    assert config["model"]["vocab_size"] >= 300 and config["validation"]["every"] is None
-    private = [str(tmp_path / "cache"), str(RUN_PY.parent), str(Path.home()) + os.sep]
-    private += [getpass.getuser()] if getpass.getuser() != "root" else []
-    assert not [word for word in private if word in read(folder)]
-    assert "wandb" not in (run_dir / "log.txt").read_text()
+    words = ["logger=wandb", "study=variants", "hydra/launcher=basic", "budget.tokens=1024", "seed=5"]
+    data = ["data=files", f"data.path={text}", "data.holdout=0.2", f"cache_dir={tmp_path / 'cache'}"]
+    done = cli("-m", "model=gpt,parallelgpt", "model.n_layer=2", *words, *data, *SMALL[1:])
+    assert done.code == 0, done.err
+    assert "wandb:" not in done.err + done.out
+    ids = set()
+    for number, variant in enumerate(("gpt", "parallelgpt")):
+        [folder] = wandb_folders(tmp_path / "multirun_outputs" / "variants" / str(number))
+        [run] = records(folder, "run")
+        ids.add(run["run_id"])
+        assert run["run_group"] == "variants"
+        assert run["job_type"] == variant and run["display_name"] == f"{variant}-{number}"
+        config = run["config"]["update"]
+        assert config["seed"] == 5 and config["optimizer"]["betas"] == [0.9, 0.95]
+        assert config["model"]["n_layer"] == 2 and ("n_path" in config["model"]) == (variant == "parallelgpt")
+        private = {str(tmp_path / "cache"), str(RUN_PY.parent), f"{Path.home()}{os.sep}", getpass.getuser()} - {"root"}
+        assert not [word for word in private if word in json.dumps(run)]
+    assert len(ids) == 2
+
+
+def test_a_run_outlives_its_view(run_task, tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise ConnectionResetError("Connection lost")
+
+    for name in ("log", "finish"):
+        monkeypatch.setattr(f"wandb.Run.{name}", fail)
+    result = run_task(train.run, tmp_path, "budget.tokens=1024", "log_every=1", "logger=wandb")
+    assert result["train"]["steps"] == 2
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert warnings == ["warning: the run goes on without W&B (ConnectionResetError)"]
+    monkeypatch.undo()
+    import wandb
+
+    wandb.teardown()
 
 
 def test_only_the_first_process_has_a_run(tmp_path, monkeypatch):
@@ -191,6 +222,6 @@ def test_a_missing_package_or_login_is_refused_before_any_work(run_task, tmp_pat
     with pytest.raises(UserError, match=r"^logger\.mode=online: not logged in"):
         run_task(train.run, tmp_path, "logger=wandb", "logger.mode=online")
     monkeypatch.setattr(weights_and_biases, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match="^logger=wandb: wandb is not installed; `pip install wandb`"):
+    with pytest.raises(UserError, match=r"^logger=wandb: wandb is not installed; `pip install wandb`"):
         run_task(train.run, tmp_path, "logger=wandb")
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,154 @@
+"""The one place that knows W&B: a run there for each run here, as a view; the record is in the run directory."""
+
+import os
+import secrets
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+
+from smallgpt.errors import UserError
+from smallgpt.run_directory import LOCATION_KEYS, write_text
+from smallgpt.settings import Group, Settings
+
+X_AXIS = "tokens"
+NOT_SENT = LOCATION_KEYS | {"logger"}  # may name folders and accounts
+UPLOAD_SECONDS = 30.0  # that the end of a run waits for; `wandb sync` sends the rest
+
+
+class WandB(Group):
+    """A W&B run in the run's `wandb/`; nothing leaves the machine until `wandb sync`, or with mode=online."""
+
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "smallgpt"
+    entity: str | None = None
+    """null: the account's own."""
+    group: str | None = None
+    """null: the name of the sweep's directory."""
+    tags: tuple[str, ...] = ()
+
+    def model_post_init(self, _: Any) -> None:
+        if find_spec("wandb") is None:
+            raise UserError("logger=wandb: wandb is not installed; `pip install wandb`, or logger=csv")
+        if self.mode == "online" and not imported_wandb().login(prompt=False, verify=False):
+            raise UserError("logger.mode=online: not logged in to W&B; `wandb login`, or logger.mode=offline")
+
+    def build(self, settings: Settings, run_dir: Path) -> list[Logger]:
+        if self.mode == "disabled":
+            return []
+        options = {
+            "mode": self.mode,
+            "project": self.project,
+            "entity": self.entity,
+            "group": self.group or sweep_of(run_dir),
+            "job_type": settings.variant,
+            "name": f"{settings.variant}-{run_dir.name}",
+            "tags": self.tags,
+            "config": {key: value for key, value in settings.plain.items() if key not in NOT_SENT},
+        }
+        return [WholeRun(run_dir, options)]
+
+
+class WholeRun(Logger):
+    """Begins with the training, in the first process alone, and ends when the task does.
+
+    Args:
+        run_dir: keeps W&B's files and the run's id, so that a resumed run is the same run.
+        options: of `wandb.init`.
+    """
+
+    def __init__(self, run_dir: Path, options: dict[str, Any]) -> None:
+        super().__init__()
+        self.run_dir = run_dir
+        self.options = options
+        self.step = 0
+        self._run: Any = None
+        self._lost = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._run is None:
+            wandb = imported_wandb()
+            quiet = wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                x_disable_meta=True,  # user, command line, paths
+                x_disable_machine_info=True,
+                x_disable_stats=True,
+                finish_timeout=UPLOAD_SECONDS,
+            )
+            place = {"dir": self.run_dir, "id": self._id(), "resume": "allow", "reinit": "create_new"}
+            try:
+                self._run = wandb.init(**self.options, **place, settings=quiet)
+            except wandb.Error as error:
+                reason = f"W&B began no run ({type(error).__name__})"
+                advice = "check logger.entity and the network, or use logger.mode=offline and `wandb sync`"
+                raise UserError(f"logger.mode={self.options['mode']}: {reason}; {advice}") from error
+            self._run.define_metric(X_AXIS)
+            self._run.define_metric("*", step_metric=X_AXIS)
+        return self._run
+
+    def _id(self) -> str:
+        path = self.run_dir / "wandb_id.txt"
+        if not path.exists():
+            write_text(path, secrets.token_hex(4))  # `random` is seeded
+        return path.read_text().strip()
+
+    @property
+    def name(self) -> str:
+        return "wandb"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Nothing: the run begins with its config."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        # rows of one step become one; those that a resumed run repeats are dropped
+        self.step = step or 0
+        with self._surviving():
+            self.experiment.log({"step": step, **metrics}, step=step)
+
+    def log_samples(self, texts: list[str]) -> None:
+        with self._surviving():
+            table = imported_wandb().Table(columns=["text"], data=[[text] for text in texts])
+            self.experiment.log({"samples": table}, step=self.step)
+
+    def end(self, failed: bool) -> None:
+        if self._run is not None:
+            with self._surviving():
+                self._run.finish(exit_code=int(failed))
+            self._run = None
+
+    @contextmanager
+    def _surviving(self) -> Generator[None]:
+        """What becomes of a view does not end the run."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            if not self._lost:
+                print(f"warning: the run goes on without W&B ({type(error).__name__})", file=sys.stderr, flush=True)
+            self._lost = True
+
+
+def sweep_of(run_dir: Path) -> str | None:
+    """The name of the sweep's directory that a job's directory is in; None for a single run."""
+    return next((folder.name for folder in run_dir.absolute().parents if (folder / "multirun.yaml").exists()), None)
+
+
+def imported_wandb() -> Any:
+    """The library, which reports errors and its own usage to its makers only where the environment asks for that."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    return wandb
