@@ -17,9 +17,9 @@ from omegaconf import OmegaConf
 from smallgpt.errors import UserError
 from smallgpt.settings import Settings
 
-LOCATION_KEYS = {"study", "cache_dir", "resume"}  # where a run writes, and whether it goes on, is not what it is
+LOCATION_KEYS = {"study", "cache_dir", "resume", "logger"}  # where a run writes and is seen is not what it is
 HARDWARE_KEYS = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers")}
-MAY_DIFFER = LOCATION_KEYS | HARDWARE_KEYS | {"log_every"}  # between the parts of a run that was cut off
+MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run that was cut off
 STATE = Path("checkpoints", "last.ckpt")
 LIBRARIES = ("torch", "lightning", "transformers")
 
@@ -58,7 +58,7 @@ def refuse_other_config(run_dir: Path, plain: dict[str, Any], key: str = "hydra.
     before = flat(OmegaConf.to_container(OmegaConf.load(path)))
     now = flat(plain)
     for name in (*now, *before):
-        if name not in MAY_DIFFER and before.get(name) != now.get(name):
+        if name.partition(".")[0] not in LOCATION_KEYS and name not in MAY_DIFFER and before.get(name) != now.get(name):
             old, new = (values.get(name, "absent") for values in (before, now))
             raise UserError(f"{key}={run_dir}: was begun with {name}={old}, not {new}; choose another directory")
 

@@ -89,7 +89,7 @@ def prepare(loader: ConfigLoader, config: DictConfig, words: list[str], number: 
         run_dir=run_dir.absolute(),
         overrides=overrides,
         devices=plain["trainer"]["devices"],
-        on_gpu=plain["trainer"]["accelerator"] == "gpu",
+        on_gpu=uses_gpu(plain["trainer"]["accelerator"]),
     )
     run_dir.mkdir(parents=True, exist_ok=True)
     if not job.completed:
@@ -97,6 +97,12 @@ def prepare(loader: ConfigLoader, config: DictConfig, words: list[str], number: 
         variant = str(composed.hydra.runtime.choices["model"])
         write_text(run_dir / ".job.json", json.dumps({"overrides": overrides, "variant": variant}))
     return job
+
+
+def uses_gpu(accelerator: str) -> bool:
+    import torch
+
+    return accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
 
 
 class Starter:

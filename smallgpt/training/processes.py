@@ -153,8 +153,10 @@ class Launcher(_SubprocessScriptLauncher):
             output = tempfile.TemporaryFile()  # noqa: SIM115  closed in _stop
             env = {**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": path, READY: str(say_ready)}
             command = [sys.executable, "-m", "smallgpt.launch.process", str(self.run_dir.absolute())]
-            streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
-            self.procs.append(subprocess.Popen(command, env=env, pass_fds=[say_ready], **streams))
+            process = subprocess.Popen(
+                command, env=env, pass_fds=[say_ready], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+            self.procs.append(process)
             self.outputs.append(output)
             os.close(say_ready)
             waiting.append(ready)

@@ -31,7 +31,7 @@ def build_trainer(
     data module.
     """
     quieten()
-    return L.Trainer(
+    trainer = L.Trainer(
         accelerator=accelerator,
         devices=devices,
         num_nodes=nodes,
@@ -48,6 +48,9 @@ def build_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    # `Interruption` answers signals; Lightning's answer is a collective in the middle of whatever goes on
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    return trainer
 
 
 def quieten() -> None:

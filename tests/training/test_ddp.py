@@ -254,7 +254,7 @@ def test_dropout_differs_between_processes_and_goes_on_in_the_same_bits(started,
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_trains_as_in_one_process(alone, started, tmp_path, variant, strategy):
-    options = [f"model={variant}", "+model.allow_narrow=true", "model.n_embd=64"]
+    options = [f"model={variant}", "model.allow_narrow=true", "model.n_embd=64", "model.n_layer=4"]
     one, two = tmp_path / "one", tmp_path / "two"
     alone(one, *options)
     finished(started(two, *options, f"trainer.strategy={strategy}"), two)
