@@ -37,7 +37,14 @@ WORDS = [
 
 
 def start(folder: Path, name: str, words: list[str]) -> subprocess.Popen:
-    command = [sys.executable, RUN, *WORDS, *words, f"hydra.run.dir={folder / name}", f"cache_dir={folder / name}-cache"]
+    command = [
+        sys.executable,
+        RUN,
+        *WORDS,
+        *words,
+        f"hydra.run.dir={folder / name}",
+        f"cache_dir={folder / name}-cache",
+    ]
     with (folder / f"{name}.log").open("ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
@@ -117,7 +124,9 @@ def main() -> None:
     shutil.rmtree(arguments.folder, ignore_errors=True)
     arguments.folder.mkdir(parents=True)
     found = compare(arguments.folder.absolute(), arguments.kills, words)
-    print(f"different: {', '.join(found)}" if found else f"{arguments.kills} kills: the same weights, metrics and scores")
+    print(
+        f"different: {', '.join(found)}" if found else f"{arguments.kills} kills: the same weights, metrics and scores"
+    )
     sys.exit(bool(found))
 
 

@@ -65,7 +65,8 @@ def test_every_choice_passes_the_checks(choice: str):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         settings = load(compose("config", words), words)
     assert choice.partition("=")[0] in settings.chosen
-    assert settings.accumulation * settings.micro_batch_size * settings.model.block_size == settings.batch.tokens
+    sequences = settings.accumulation * settings.micro_batch_size * settings.trainer.processes
+    assert sequences * settings.model.block_size == settings.batch.tokens
 
 
 def test_inspect_prices_the_paper_and_prepares_nothing(cli: CommandLine):

@@ -21,7 +21,7 @@ import torch
 from smallgpt.training.horizon import Clock
 from smallgpt.training.metrics import MetricsFile
 from smallgpt.training.module import LanguageModel
-from smallgpt.training.processes import seed_of_rank
+from smallgpt.training.processes import seed_of_rank, settle
 
 
 class Checkpoints(L.Callback):
@@ -65,11 +65,12 @@ class Checkpoints(L.Callback):
         states = checkpoint["random_states"]
         self._pending = states[trainer.global_rank] if len(states) == trainer.world_size else None
 
-    def on_train_batch_start(self, trainer: L.Trainer, module: LanguageModel, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, module: LanguageModel, batch: Any, *_: Any) -> None:
         # not earlier: setting up draws random numbers of its own
         if self._seeded:
             return
         self._seeded = True
+        settle(trainer, batch)
         if self._pending is not None:
             restore_random_state(self._pending)
             self._pending = None

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import lightning as L
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -71,6 +72,19 @@ def cores() -> int:
 def seed_of_rank(rank: int, step: int) -> None:
     """Gives a process random numbers of its own, for dropout; all began with the same, for the same weights."""
     torch.manual_seed(int(np.random.SeedSequence([torch.initial_seed(), rank, step]).generate_state(1)[0]))
+
+
+def settle(trainer: L.Trainer, batch: Any) -> None:
+    """Lets DDP choose the final order of its sums before the first step, which is not the same for three or more.
+
+    It reorders the gradients after its first backward pass; a run that goes on would do its first step in another order
+    than the run that was not cut off.
+    """
+    if not isinstance(trainer.strategy, DDP) or trainer.world_size < 3:
+        return
+    trainer.strategy.training_step(batch, 0).backward()
+    trainer.lightning_module.zero_grad()
+    trainer.lightning_module.micro_losses.clear()
 
 
 def strategy(trainer: Trainer, run_dir: Path) -> ParallelStrategy | str:

@@ -82,14 +82,14 @@ def started(words: list[str]) -> Any:
         out, err = (run_dir.with_suffix(suffix).open("wb") for suffix in (".out", ".err"))
         env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
         env["PYTHONPATH"] = str(CONF.parent)
-        running.append(subprocess.Popen(command, stdout=out, stderr=err, env=env))
+        running.append(subprocess.Popen(command, stdout=out, stderr=err, env=env, start_new_session=True))
         return running[-1]
 
     start.command = begin
     yield start
     for process in running:
         if process.poll() is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def composed(*options: str) -> Any:
@@ -240,6 +240,7 @@ def stopped_and_resumed(started: Any, run_dir: Path, *options: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_dropout_differs_between_processes_and_goes_on_in_the_same_bits(started, tmp_path):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     three = ["model.dropout=0.2", "trainer.devices=3", "batch.tokens=768"]
@@ -251,6 +252,7 @@ def test_dropout_differs_between_processes_and_goes_on_in_the_same_bits(started,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_trains_as_in_one_process(alone, started, tmp_path, variant, strategy):
@@ -267,6 +269,7 @@ def test_every_variant_trains_as_in_one_process(alone, started, tmp_path, varian
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_sharded_runs_go_on_in_one_process_and_back(alone, started, tmp_path):
     one, cut = tmp_path / "one", tmp_path / "cut"
     alone(one, "block=modern")
@@ -283,9 +286,10 @@ def test_sharded_runs_go_on_in_one_process_and_back(alone, started, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_torchrun_starts_the_processes(words, alone, started, tmp_path):
     run = tmp_path / "run"
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     process = started.command([*torchrun, str(RUN), *words, *TWO, f"hydra.run.dir={run}"], run)
     alone(tmp_path / "one")
     finished(process, run)
