@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
@@ -38,7 +39,7 @@ def main(run_dir: Path) -> int:
 def run(run_dir: Path) -> int:
     config = OmegaConf.load(run_dir / "config.yaml")
     assert isinstance(config, DictConfig)
-    job = {"overrides": [], "variant": ""}  # for the result, which the first process writes
+    job: dict[str, Any] = {"overrides": [], "variant": ""}  # for the result, which the first process writes
     if is_first_process():
         job = json.loads((run_dir / ".job.json").read_text())
     result = execute(config, job["overrides"], job["variant"], run_dir)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,7 +235,7 @@ class Starter:
 
 
 @contextmanager
-def forwarded_signals(starter: Starter) -> Iterator[None]:
+def forwarded_signals(starter: Starter) -> Generator[None]:
     """Ctrl-C and SIGTERM stop the jobs, then the sweep."""
 
     def stop(number: int, _: Any) -> None:

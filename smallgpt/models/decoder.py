@@ -29,6 +29,7 @@ class Decoder(PreTrainedModel, GenerationMixin):
 
     config_class: type[DecoderConfig] = DecoderConfig
     backbone_class: type[nn.Module]
+    lm_head: nn.Linear
     main_input_name = "input_ids"
     _supports_sdpa = True
     _tied_weights_keys = {"lm_head.weight": "wte.weight"}  # noqa: RUF012  the library's own convention
@@ -84,7 +85,7 @@ class Decoder(PreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
 
-    def set_output_embeddings(self, value: nn.Module) -> None:
+    def set_output_embeddings(self, value: nn.Linear) -> None:
         self.lm_head = value
 
     def hidden_states(

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
-    from lightning import LightningDataModule, Trainer
+    from lightning import Trainer
 
+    from smallgpt.data.datamodule import TokenDataModule
     from smallgpt.data.prepare import PreparedData
+    from smallgpt.training.hardware import Precision
     from smallgpt.training.horizon import Horizon
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.module import LanguageModel
@@ -75,7 +77,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     return sections
 
 
-def data_module(settings: Settings, prepared: "PreparedData") -> "LightningDataModule":
+def data_module(settings: Settings, prepared: "PreparedData") -> "TokenDataModule":
     from smallgpt.data.datamodule import TokenDataModule
     from smallgpt.training.overfit import OverfitDataModule
 
@@ -88,7 +90,7 @@ def data_module(settings: Settings, prepared: "PreparedData") -> "LightningDataM
         workers=settings.trainer.workers,
         validation_tokens=settings.validation.tokens,
     )
-    if overfit:
+    if isinstance(data, OverfitDataModule):
         data.micro_batches = settings.accumulation
     return data
 
@@ -100,8 +102,10 @@ def horizon(settings: Settings, epoch_tokens: int) -> "Horizon":
     budget = settings.budget
     if budget.seconds is not None:
         return Horizon(seconds=budget.seconds)
-    tokens = budget.tokens if budget.epochs is None else budget.epochs * epoch_tokens
-    return Horizon(steps=settings.steps_for(tokens))
+    if budget.epochs is not None:
+        return Horizon(steps=settings.steps_for(budget.epochs * epoch_tokens))
+    assert budget.tokens is not None
+    return Horizon(steps=settings.steps_for(budget.tokens))
 
 
 def peak(settings: Settings) -> float | None:
@@ -112,7 +116,7 @@ def peak(settings: Settings) -> float | None:
     return None if one is None else one * settings.trainer.processes
 
 
-def precision(settings: Settings) -> str:
+def precision(settings: Settings) -> "Precision":
     from smallgpt.training.hardware import device, native_precision
 
     wanted = settings.trainer.precision

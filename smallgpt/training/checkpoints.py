@@ -140,7 +140,7 @@ def random_state() -> dict[str, Any]:
     name, keys, place, has_gauss, cached = np.random.get_state()
     return {
         "python": (version, list(numbers), gauss),
-        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), place, has_gauss, cached),
+        "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), place, has_gauss, cached),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
