@@ -71,12 +71,17 @@ def run_killed(folder: Path, kills: int, seconds: float, words: list[str], chanc
         began = time.monotonic()
         while process.poll() is None and time.monotonic() < began + moment:
             time.sleep(0.01)
-        if process.poll() == 0:  # completed before its kill: begin anew, so that every kill hits a run at work
+        kill(process)
+        if is_completed(folder / "killed"):  # before its kill: begin anew, so that every kill hits a run at work
             shutil.rmtree(folder / "killed")
             continue
-        kill(process)
         moments.append(moment)
         print(f"kill {len(moments)}/{kills} after {moment:.1f} s: {where(folder / 'killed')}", flush=True)
+
+
+def is_completed(run_dir: Path) -> bool:
+    path = run_dir / "result.json"
+    return path.exists() and json.loads(path.read_text())["status"] == "completed"
 
 
 def where(run_dir: Path) -> str:

@@ -130,6 +130,7 @@ class Launcher(_SubprocessScriptLauncher):
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         starts = not self.cluster_environment.creates_processes_externally
         if ready := os.environ.pop(READY, None):
+            os.write(int(ready), b"1")
             os.close(int(ready))
         finished = False
         try:
@@ -174,11 +175,11 @@ class Launcher(_SubprocessScriptLauncher):
             self.outputs.append(output)
             os.close(say_ready)
             waiting.append(ready)
+        joins = [os.read(ready, 1) for ready in waiting]  # nothing from a process that has ended
         for ready in waiting:
-            os.read(ready, 1)  # returns when the other end is closed, as it is by the end of its process
             os.close(ready)
-        if lost := self._lost(0):
-            raise UserError(lost)
+        if not all(joins):
+            raise UserError(self._lost(NOTICE_SECONDS) or "a process ended before the training began")
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
@@ -201,7 +202,7 @@ class Launcher(_SubprocessScriptLauncher):
             for rank, (process, output) in enumerate(zip(self.procs, self.outputs, strict=True), start=1):
                 code = process.poll()
                 if code is not None and (code < 0 or 0 < code < 128):  # over 128: told to stop, as all are
-                    return f"process {rank} of 0 to {len(self.procs)} {reason(code, output)}"
+                    return f"process {rank} (0 to {len(self.procs)}) {reason(code, output)}"
             if time.monotonic() >= deadline:
                 break
             time.sleep(POLL_SECONDS)

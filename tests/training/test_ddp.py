@@ -221,6 +221,13 @@ def test_a_dead_process_ends_the_run(started, tmp_path):
     assert "SIGKILL" in result["error"] and "resume=auto" in result["error"]
 
 
+def test_a_process_that_cannot_start_ends_the_run(alone, tmp_path):
+    # there is no config.yaml for it to read
+    with pytest.raises(UserError, match=r"^process 1 \(0 to 1\) failed: .*config.yaml"):
+        alone(tmp_path, *TWO)
+    assert not {"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"} & os.environ.keys()
+
+
 def bits(run_dir: Path) -> list[Any]:
     """All that a clock did not measure."""
     table = [{k: v for k, v in row.items() if k not in CLOCKS} for row in rows(run_dir)]
