@@ -75,7 +75,7 @@ def sweep(tmp_path: Path) -> Sweep:
 
 def test_a_failing_job_stops_no_other_and_alone_runs_again(sweep):
     first = sweep.start("broken", "1,2,3,4")
-    out, err = first.communicate(timeout=120)
+    out, err = first.communicate(timeout=240)
     assert first.returncode == 1
     assert sweep.statuses() == ["completed", "failed", "failed", "completed"]
     assert "job 1 failed: RuntimeError: no more of this" in out
@@ -84,7 +84,7 @@ def test_a_failing_job_stops_no_other_and_alone_runs_again(sweep):
 
     (sweep.folder / "mended").touch()
     again = sweep.start("broken", "1,2,3,4")
-    out, err = again.communicate(timeout=120)
+    out, err = again.communicate(timeout=240)
     assert again.returncode == 0, err
     assert "2 of 4 jobs are completed and skipped" in err
     assert sweep.lines("completed") == {"1": 1, "2": 1, "3": 1, "4": 1}
@@ -99,7 +99,7 @@ def test_killed_and_started_again_every_job_is_completed_once(sweep):
         process.send_signal(signal.SIGKILL)
         process.communicate()
     last = sweep.start("slow", "1,2,3,4,5")
-    _, err = last.communicate(timeout=180)
+    _, err = last.communicate(timeout=240)
     assert last.returncode == 0, err
     assert sweep.statuses() == ["completed"] * 5
     assert sweep.lines("completed") == {str(seed): 1 for seed in range(1, 6)}
@@ -108,7 +108,7 @@ def test_killed_and_started_again_every_job_is_completed_once(sweep):
 def test_two_starters_share_the_jobs(sweep):
     processes = [sweep.start("slow", "1,2,3,4", n_jobs=1) for _ in range(2)]
     for process in processes:
-        out, err = process.communicate(timeout=180)
+        out, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
         assert json.loads(out.splitlines()[-1])["completed"] == 4
     assert sweep.lines("begun") == sweep.lines("completed") == {str(seed): 1 for seed in range(1, 5)}
@@ -120,5 +120,5 @@ def test_configs_are_fixed_at_the_start(sweep):
         time.sleep(0.1)
     assert all((job / "config.yaml").exists() for job in sweep.jobs()) and len(sweep.jobs()) == 3
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 143 and "stopping 1 jobs" in err

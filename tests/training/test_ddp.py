@@ -205,7 +205,7 @@ def test_one_goes_on_as_two_that_end_together_and_one_again(alone, started, tmp_
     others = children(process)
     assert len(others) == 1
     process.kill()
-    assert gone_within(others, 10)
+    assert gone_within(others, 60)
     alone(job)
     assert far(tmp_path / "one", job) < TOLERANCE
 
@@ -215,7 +215,7 @@ def test_a_dead_process_ends_the_run(started, tmp_path):
     process = started(run)
     wait_for_step(run, 25, process)
     os.kill(children(process)[0], signal.SIGKILL)
-    assert process.wait(15) == 1
+    assert process.wait(90) == 1  # seconds on a quiet machine
     result = finished(process, run, 1)
     assert result["status"] == "failed"
     assert "SIGKILL" in result["error"] and "resume=auto" in result["error"]
@@ -240,7 +240,7 @@ def stopped_and_resumed(started: Any, run_dir: Path, *options: str) -> None:
     others = children(process)
     process.terminate()
     result = finished(process, run_dir, 128 + signal.SIGTERM)
-    assert result["status"] == "interrupted" and gone_within(others, 5)
+    assert result["status"] == "interrupted" and gone_within(others, 60)
     assert run_dir.with_suffix(".err").read_text().count("error: ") == 1
     assert len(rows(run_dir)) < STEPS
     finished(started(run_dir, *options), run_dir)
