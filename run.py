@@ -7,6 +7,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
+from smallgpt.launch import last
 from smallgpt.launch.command_line import guarded
 
 
@@ -18,6 +19,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    last.register()
     # where Hydra looks for the namespace package `hydra_plugins`, which has the launcher
     sys.path.append(str(Path(__file__).parent / "smallgpt" / "launch"))
     sys.exit(guarded(main))

@@ -134,8 +134,8 @@ class Common(Group):
     prompt: str | None = None
     checkpoint: str | None = None
     """A run directory, a model folder or a name on the hub."""
-    resume: Literal["auto"] | None = None
-    """auto: go on from the last checkpoint in the run directory, where there is one."""
+    resume: Literal["auto", "last"] | None = None
+    """auto: go on from the last checkpoint in the run directory, where there is one; last: in the last run's."""
     seed: int = Field(1337, ge=0, lt=2**32)
     cache_dir: Path
     """Where prepared data is kept."""

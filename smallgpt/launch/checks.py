@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from smallgpt.errors import UserError
@@ -54,8 +55,12 @@ class Checks(Callback):
             if several := started_by():
                 raise UserError(f"-m: starts its own processes, not {several[0]}'s")
             sweep_dir = Path(config.hydra.sweep.dir)
+            own = str(config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher.")
+            machines = instantiate(config.hydra.launcher).machines if own else None
             for job in sweep_jobs(config):
                 settings = check(job)
+                if machines:
+                    machines.check(settings.trainer)
                 refuse_other_config(sweep_dir / str(job.hydra.sweep.subdir), settings.plain, "hydra.sweep.dir")
             claim(sweep_dir, "hydra.sweep.dir")
 

@@ -1,6 +1,9 @@
 """One job: the task with its settings, and the result it leaves behind, whatever happens."""
 
 import errno
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ from smallgpt.run_directory import environment, header, read_result, write_confi
 from smallgpt.settings import imported, load
 
 INTERRUPTED = 130
-BEFORE_WORK = {"config.yaml", ".job.json", ".lock", "log.txt", "result.json"}
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # Ctrl-C is Python's own; the last two are how Slurm warns
+BEFORE_WORK = {"config.yaml", ".job.json", ".lock", ".slurm", "log.txt", "result.json"}
 
 
 def run_job(cfg: DictConfig) -> dict[str, Any]:
@@ -42,7 +46,7 @@ def execute(cfg: DictConfig, overrides: list[str], variant: str, run_dir: Path, 
     """
     result: dict[str, Any] = {"status": "failed", "error": None}
     stop: SystemExit | None = None
-    with own_tracebacks():
+    with own_tracebacks(), stopped_by_signals():
         try:
             settings = load(cfg, overrides, variant)
             result |= header(settings, variant)
@@ -64,6 +68,32 @@ def execute(cfg: DictConfig, overrides: list[str], variant: str, run_dir: Path, 
     if stop is not None:
         raise stop
     return result
+
+
+@contextmanager
+def stopped_by_signals() -> Generator[None]:
+    """Lets a signal end the job with a result that says so; what trains takes them over, to save first."""
+
+    def stop(number: int, _: Any) -> None:
+        raise Stopped(number)
+
+    kept = {number: signal.signal(number, stop) for number in SIGNALS if signal.getsignal(number) == signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+class Stopped(SystemExit):
+    """Exit code 128 + the signal's number, as a shell has it."""
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.number = number
+
+    def __str__(self) -> str:
+        return f"{signal.Signals(self.number).name}: stopped; resume=auto goes on from the last checkpoint, if any"
 
 
 def known(error: Exception) -> str | None:

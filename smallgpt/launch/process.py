@@ -8,6 +8,7 @@ import ctypes
 import json
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,10 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(run_dir: Path) -> int:
-    if not is_first_process():  # of a distributed run; the first one has started it and holds the lock
-        end_with_the_starter(signal.SIGKILL)
-        return run(run_dir)
-    end_with_the_starter(signal.SIGTERM)
+    first = is_first_process()  # of a distributed run: it has started the others and holds the lock
+    end_with_the_starter(signal.SIGTERM if first else signal.SIGKILL)
     try:
-        with FileLock(run_dir / ".lock", timeout=0):
+        with FileLock(run_dir / ".lock", timeout=0) if first else nullcontext():
             if (read_result(run_dir) or {}).get("status") == "completed":
                 return 0
             return run(run_dir)

@@ -39,7 +39,9 @@ def rephrase(error: Exception) -> str:
             return f"{word}: several values; -m runs one job for each, [a,b] would be a list"
         return one_line(cause if isinstance(error, ConfigCompositionException) and cause else error)
     if isinstance(error, OmegaConfBaseException):
-        return f"{error.full_key}: {one_line(error).partition(' full_key:')[0]}"
+        text = one_line(error).partition(" full_key:")[0]
+        _, of_resolver, message = text.partition("UserError raised while resolving interpolation: ")
+        return message if of_resolver else f"{error.full_key}: {text}"
     return f"{type(error).__name__}: {one_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
 
 

@@ -5,17 +5,15 @@ left on the disk says what is still to do: the same command goes on where it was
 """
 
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 from hydra.core.config_loader import ConfigLoader
@@ -23,29 +21,33 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from smallgpt.errors import UserError
 from smallgpt.launch.command_line import given
 from smallgpt.launch.process import BUSY
 from smallgpt.run_directory import read_result, write_config, write_text
-from smallgpt.settings import resolved
+from smallgpt.settings import Trainer, resolved
 
-ROOT = Path(__file__).parents[2]
 POLL_SECONDS = 0.2
 LINE_SECONDS = 15.0
-STOP_SECONDS = 60.0
-DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+LINE_JOBS = 4
+
+
+class Process(Protocol):
+    """A job at work, wherever it is."""
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None as long as it waits or runs."""
 
 
 @dataclass
 class Job:
     run_dir: Path
     overrides: list[str]
-    devices: int
-    on_gpu: bool
+    trainer: Trainer
+    """Says what the job needs."""
     name: str = ""
     """Its number and what sets it apart."""
-    process: subprocess.Popen | None = None
-    log: IO[bytes] | None = None
-    slot: int = 0
+    process: Process | None = None
     started: float = 0.0
 
     @property
@@ -57,15 +59,39 @@ class Job:
         return self.result.get("status") == "completed"
 
 
+class Machines(Protocol):
+    """Where jobs run. Each runs `python -m smallgpt.launch.process DIRECTORY`, or what does the same."""
+
+    n_jobs: int
+    """At a time."""
+    queues: bool
+    """Takes more jobs than it runs at a time."""
+
+    def check(self, trainer: Trainer) -> None:
+        """Raises UserError for a job that cannot run here."""
+
+    def start(self, jobs: list[Job]) -> None:
+        """Sets the process of each."""
+
+    def stop(self, jobs: list[Job]) -> str:
+        """When the sweep is told to stop; returns what to tell the user of these jobs."""
+
+
+def refuse_several_machines(trainer: Trainer) -> None:
+    if trainer.num_nodes > 1:
+        raise UserError(f"trainer.num_nodes={trainer.num_nodes}: in a sweep only hydra/launcher=slurm gives several")
+
+
 def launch(
-    loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int, n_jobs: int
+    loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int, machines: Machines
 ) -> list[JobReturn]:
-    """Writes the resolved config of every job, then runs those that are not completed, `n_jobs` at a time."""
+    """Writes the resolved config of every job, then runs those that are not completed."""
     jobs = [prepare(loader, config, list(words), first + i) for i, words in enumerate(job_overrides)]
     shared = set.intersection(*[set(job.overrides) for job in jobs]) if len(jobs) > 1 else set()
     for job in jobs:
+        machines.check(job.trainer)
         job.name = " ".join([job.run_dir.name, *[word for word in job.overrides if word not in shared]])
-    Starter(jobs, n_jobs).run()
+    Starter(jobs, machines).run()
     returns = []
     for job in jobs:
         returned = JobReturn(overrides=job.overrides, working_dir=str(job.run_dir))
@@ -85,12 +111,7 @@ def prepare(loader: ConfigLoader, config: DictConfig, words: list[str], number: 
     plain = resolved(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"]))
     plain["resume"] = "auto"  # a job that was cut off goes on
     overrides = given(composed.hydra)
-    job = Job(
-        run_dir=run_dir.absolute(),
-        overrides=overrides,
-        devices=plain["trainer"]["devices"],
-        on_gpu=uses_gpu(plain["trainer"]["accelerator"]),
-    )
+    job = Job(run_dir.absolute(), overrides, Trainer(**plain["trainer"]))
     run_dir.mkdir(parents=True, exist_ok=True)
     if not job.completed:
         write_config(run_dir, plain)
@@ -99,17 +120,11 @@ def prepare(loader: ConfigLoader, config: DictConfig, words: list[str], number: 
     return job
 
 
-def uses_gpu(accelerator: str) -> bool:
-    import torch
-
-    return accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
-
-
 class Starter:
-    """Keeps up to `n_jobs` processes busy until every job is done, and says how far the sweep is."""
+    """Keeps the machines busy until every job is done, and says how far the sweep is."""
 
-    def __init__(self, jobs: list[Job], n_jobs: int):
-        self.jobs, self.n_jobs = jobs, max(1, n_jobs)
+    def __init__(self, jobs: list[Job], machines: Machines):
+        self.jobs, self.machines = jobs, machines
         self.waiting = [job for job in jobs if not job.completed]
         self.running: list[Job] = []
         self.elsewhere: list[Job] = []
@@ -122,52 +137,32 @@ class Starter:
             say(f"{skipped} of {len(self.jobs)} jobs are completed and skipped")
         with forwarded_signals(self):
             while self.waiting or self.running or self.elsewhere:
-                while self.waiting and len(self.running) < self.n_jobs:
-                    job = self.waiting.pop(0)
-                    if is_locked(job):
-                        self.elsewhere.append(job)
-                    else:
-                        self.start(job)
+                self.start()
                 self.collect()
                 time.sleep(POLL_SECONDS)
 
-    def start(self, job: Job) -> None:
-        job.slot = min(set(range(self.n_jobs)) - {other.slot for other in self.running})
-        job.started = time.monotonic()
-        job.log = (job.run_dir / "log.txt").open("ab")
-        command = [sys.executable, "-m", "smallgpt.launch.process", str(job.run_dir)]
-        job.process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=job.log,
-            stderr=subprocess.STDOUT,
-            env=self.environment(job),
-            start_new_session=True,  # Ctrl-C reaches the starter, which tells the jobs
-        )
-        self.running.append(job)
-        say(f"started {job.name}")
-
-    def environment(self, job: Job) -> dict[str, str]:
-        """Its share of the machine, and nothing of another job's process group."""
-        env = {key: value for key, value in os.environ.items() if key not in DISTRIBUTED}
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
-        if job.on_gpu:
-            visible = env.get("CUDA_VISIBLE_DEVICES")
-            gpus = visible.split(",") if visible else [str(i) for i in range(self.n_jobs * job.devices)]
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[job.slot * job.devices : (job.slot + 1) * job.devices])
-        else:
-            share = max(1, (os.cpu_count() or 1) // (self.n_jobs * job.devices))
-            env.setdefault("OMP_NUM_THREADS", str(share))
-        return env
+    def start(self) -> None:
+        """As many of the waiting jobs as there is room for."""
+        room = len(self.waiting) if self.machines.queues else self.machines.n_jobs - len(self.running)
+        chosen: list[Job] = []
+        while self.waiting and len(chosen) < room:
+            job = self.waiting.pop(0)
+            (self.elsewhere if is_locked(job) else chosen).append(job)
+        if not chosen:
+            return
+        self.machines.start(chosen)
+        for job in chosen:
+            job.started = time.monotonic()
+            self.running.append(job)
+            say(f"started {job.name}")
 
     def collect(self) -> None:
         for job in list(self.running):
-            assert job.process is not None and job.log is not None
+            assert job.process is not None
             code = job.process.poll()
             if code is None:
                 continue
             self.running.remove(job)
-            job.log.close()
             if code == BUSY:
                 self.elsewhere.append(job)
                 continue
@@ -213,25 +208,15 @@ class Starter:
             return ""
         mean, now = sum(self.seconds) / len(self.seconds), time.monotonic()
         begun = sum(min(mean, now - job.started) for job in self.running)
-        total = (mean * (len(self.waiting) + len(self.running)) - begun) / self.n_jobs
+        total = (mean * (len(self.waiting) + len(self.running)) - begun) / min(self.machines.n_jobs, len(self.jobs))
         return f", {total // 60:.0f}:{total % 60:02.0f} left"
 
     def progress(self) -> None:
-        lines = [f"{job.name.partition(' ')[0]}: {last_line(job.run_dir / 'log.txt')}" for job in self.running]
-        say(f"{self.done} running " + " | ".join(lines) + self.left)
-
-    def stop(self) -> None:
-        """Lets the jobs save and end."""
-        for job in self.running:
-            assert job.process is not None
-            job.process.terminate()
-        deadline = time.monotonic() + STOP_SECONDS
-        for job in self.running:
-            assert job.process is not None
-            try:
-                job.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                os.killpg(job.process.pid, signal.SIGKILL)
+        logs = [(job.name.partition(" ")[0], last_line(job.run_dir / "log.txt")) for job in self.running]
+        lines = [f"{number}: {line}" for number, line in logs if line]
+        shown = " | ".join(lines[:LINE_JOBS]) or f"{len(logs)} have yet to begin"
+        more = f" and {len(lines) - LINE_JOBS} more" if len(lines) > LINE_JOBS else ""
+        say(f"{self.done} {shown}{more}{self.left}")
 
 
 @contextmanager
@@ -239,8 +224,7 @@ def forwarded_signals(starter: Starter) -> Generator[None]:
     """Ctrl-C and SIGTERM stop the jobs, then the sweep."""
 
     def stop(number: int, _: Any) -> None:
-        say(f"stopping {len(starter.running)} jobs; the same command goes on with them")
-        starter.stop()
+        say(starter.machines.stop(starter.running))
         raise SystemExit(128 + number)
 
     kept = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

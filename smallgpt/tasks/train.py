@@ -58,7 +58,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         every=settings.log_every,
     )
     state = run_dir / "checkpoints" / "last.ckpt"
-    resumed = settings.resume == "auto" and state.exists()
+    resumed = settings.resume is not None and state.exists()
     if not resumed and is_first_process():  # rows of a run that was stopped before its first checkpoint
         (run_dir / "metrics.csv").unlink(missing_ok=True)
     trainer = trainer_for(settings, run_dir, prepared, recorder)

@@ -1,6 +1,7 @@
 """A run that is told to stop saves between two steps and says so."""
 
 import math
+import os
 import signal
 from types import FrameType
 from typing import Any
@@ -14,10 +15,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # the
 
 
 class Interrupted(SystemExit):
-    """Exit code 128 + the signal's number, as a shell has it."""
+    """Exit code 128 + the signal's number, as a shell has it, if a cluster's own handler has none."""
 
-    def __init__(self, number: int, step: int):
-        super().__init__(128 + number)
+    def __init__(self, number: int, step: int, code: Any = None):
+        super().__init__(code or 128 + number)
         self.message = f"{signal.Signals(number).name}: saved at step {step}; resume=auto goes on"
 
     def __str__(self) -> str:
@@ -35,10 +36,12 @@ class Interruption(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: LanguageModel) -> None:
         self._step = trainer.global_step
-        self._kept = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        # submitit gets SIGTERM before the signal on which it queues the job again, and waits for that one
+        ours = [number for number in SIGNALS if number != signal.SIGTERM or "SUBMITIT_EXECUTOR" not in os.environ]
+        self._kept = {number: signal.signal(number, self._receive) for number in ours}
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        if self.received:
+        if self.received and number in (signal.SIGINT, signal.SIGTERM):
             raise KeyboardInterrupt
         self.received = number
 
@@ -50,11 +53,11 @@ class Interruption(L.Callback):
         if trainer.should_stop or trainer.val_check_batch != math.inf or not self._told(trainer):
             return
         self.checkpoints.save_state(trainer)
-        raise Interrupted(self._number(), self._step)
+        self._end(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, module: LanguageModel) -> None:
         if not trainer.should_stop and self._told(trainer):
-            raise Interrupted(self._number(), trainer.global_step)
+            self._end(trainer)
 
     def _told(self, trainer: L.Trainer) -> bool:
         """Whether any rank was told; all then stop at the same step."""
@@ -62,8 +65,17 @@ class Interruption(L.Callback):
             return bool(self.received)
         return trainer.strategy.reduce_boolean_decision(bool(self.received), all=False)
 
-    def _number(self) -> int:
-        return self.received or signal.SIGTERM
+    def _end(self, trainer: L.Trainer) -> None:
+        """Raises Interrupted, after the handler that a cluster has installed: submitit's queues the job again."""
+        number, code = self.received or signal.SIGTERM, None
+        handler = self._kept.get(number)
+        if callable(handler) and handler is not signal.default_int_handler:
+            try:
+                handler(number, None)
+            except SystemExit as error:
+                code = error.code
+        trainer.strategy.barrier()  # the first process is done with it, before the end of another ends the job
+        raise Interrupted(number, trainer.global_step, code)
 
     def teardown(self, *_: Any, **__: Any) -> None:
         for number, handler in self._kept.items():

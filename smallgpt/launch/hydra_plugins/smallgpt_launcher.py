@@ -1,18 +1,28 @@
 """Hydra's door to smallgpt.launch.sweep; Hydra takes launchers from the namespace package `hydra_plugins` alone."""
 
 from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 
-class ProcessLauncher(Launcher):
-    """`hydra/launcher=processes`: each job of a sweep is a process tree of its own, `n_jobs` of them at a time."""
+class SweepLauncher(Launcher):
+    """Each job of a sweep in a process tree of its own, on machines that a subclass names."""
 
-    def __init__(self, n_jobs: int = 1):
-        self.n_jobs = n_jobs
+    where: str
+    """The class of `smallgpt.launch.sweep.Machines` that takes the launcher's options."""
+
+    def __init__(self, **options: Any):
+        self.options = options
+
+    @cached_property
+    def machines(self) -> Any:
+        return get_class(self.where)(**self.options)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
@@ -21,5 +31,16 @@ class ProcessLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from smallgpt.launch.sweep import launch
 
-        loader = self.hydra_context.config_loader
-        return launch(loader, self.config, job_overrides, initial_job_idx, self.n_jobs)
+        return launch(self.hydra_context.config_loader, self.config, job_overrides, initial_job_idx, self.machines)
+
+
+class ProcessLauncher(SweepLauncher):
+    where = "smallgpt.launch.this_machine.ThisMachine"
+
+
+class SlurmLauncher(SweepLauncher):
+    where = "smallgpt.launch.slurm.Slurm"
+
+
+class RayLauncher(SweepLauncher):
+    where = "smallgpt.launch.ray_cluster.RayCluster"

@@ -1,0 +1,89 @@
+"""`hydra/launcher=ray`: the jobs of a sweep as tasks of a Ray cluster, or of a Ray of this machine's own."""
+
+import os
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from smallgpt.errors import UserError
+from smallgpt.launch.sweep import Job, refuse_several_machines
+from smallgpt.launch.this_machine import job_command, python_path
+from smallgpt.settings import Trainer
+
+STOP_SECONDS = 60.0
+
+
+class RayCluster:
+    """The sweep's directory must be on a disk that all machines share.
+
+    Args:
+        address: of the cluster; null: RAY_ADDRESS, or a Ray that is started here and ends with the sweep.
+        cpus: cores of a job; null: one a process.
+    """
+
+    queues = True
+
+    def __init__(self, address: str | None, cpus: int | None) -> None:
+        if find_spec("ray") is None:
+            raise UserError("hydra/launcher=ray: ray is not installed; `pip install ray`")
+        self.n_jobs = 1_000_000  # as many as it has room for
+        self.address, self.cpus = address, cpus
+
+    def check(self, trainer: Trainer) -> None:
+        refuse_several_machines(trainer)
+        if trainer.accelerator == "auto":
+            raise UserError("trainer.accelerator=auto: Ray has to be told; give trainer.accelerator=gpu or =cpu")
+
+    def start(self, jobs: list[Job]) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+        import ray
+
+        if not ray.is_initialized():
+            env = {"env_vars": {"PYTHONPATH": python_path()}}
+            try:
+                ray.init(self.address, runtime_env=env, log_to_driver=False, configure_logging=False)
+            except ConnectionError as error:
+                raise UserError(f"hydra.launcher.address={self.address}: no Ray cluster answers") from error
+        for job in jobs:
+            devices = job.trainer.devices
+            cpus, gpus = self.cpus or devices, devices if job.trainer.accelerator == "gpu" else 0
+            remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=-1)(run)
+            job.process = RayProcess(remote.remote(str(job.run_dir), max(1, cpus // devices)))
+
+    def stop(self, jobs: list[Job]) -> str:
+        import ray
+
+        tasks = [job.process.task for job in jobs if isinstance(job.process, RayProcess)]
+        for task in tasks:
+            ray.cancel(task)
+        ray.wait(tasks, num_returns=len(tasks), timeout=STOP_SECONDS)
+        return f"stopped {len(jobs)} jobs; the same command goes on with them"
+
+
+class RayProcess:
+    def __init__(self, task: Any) -> None:
+        self.task = task
+
+    def poll(self) -> int | None:
+        import ray
+        from ray.exceptions import RayError
+
+        if not ray.wait([self.task], timeout=0)[0]:
+            return None
+        try:
+            return ray.get(self.task)
+        except RayError:
+            return 1
+
+
+def run(run_dir: str, threads: int) -> int:
+    """One job on a worker, in a process of its own; told to stop, it lets the run save."""
+    env = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    with Path(run_dir, "log.txt").open("ab") as log:
+        process = subprocess.Popen(job_command(Path(run_dir)), env=env, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            return process.wait()

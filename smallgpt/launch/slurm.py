@@ -1,0 +1,129 @@
+"""`hydra/launcher=slurm`: the jobs of a sweep as one array of Slurm jobs, by submitit.
+
+Each job goes on in its own directory after a preemption or at its time limit: Slurm warns with SIGUSR2, the run saves
+between two steps (`smallgpt.training.interruption`), and submitit's handler puts it back into the queue.
+"""
+
+import os
+import shlex
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from smallgpt.errors import UserError
+from smallgpt.launch.process import main
+from smallgpt.launch.ranks import is_first_process
+from smallgpt.launch.sweep import Job
+from smallgpt.launch.this_machine import python_path
+from smallgpt.run_directory import write_text
+from smallgpt.settings import Trainer
+
+NEEDED_PROGRAMS = ("sbatch", "srun", "sacct")
+
+
+class Slurm:
+    """Submits from a login node. The sweep's directory must be on a disk that all machines share.
+
+    Args:
+        n_jobs: of the array at a time.
+        max_num_timeout: how often a job that reached its time limit is queued again.
+        parameters: of submitit's SlurmExecutor, by its names; null leaves out.
+    """
+
+    queues = True
+
+    def __init__(self, n_jobs: int, max_num_timeout: int, **parameters: Any) -> None:
+        if find_spec("submitit") is None:
+            raise UserError("hydra/launcher=slurm: submitit is not installed; `pip install submitit`")
+        for program in NEEDED_PROGRAMS:
+            if shutil.which(program) is None:
+                raise UserError(f"hydra/launcher=slurm: no {program} here; start the sweep on a login node")
+        self.n_jobs, self.max_num_timeout = n_jobs, max_num_timeout
+        self.parameters = {key: value for key, value in parameters.items() if value is not None}
+
+    def check(self, trainer: Trainer) -> None:
+        if trainer.accelerator == "auto":
+            raise UserError("trainer.accelerator=auto: a login node cannot know; give trainer.accelerator=gpu or =cpu")
+
+    def start(self, jobs: list[Job]) -> None:
+        from submitit import SlurmJob
+
+        groups: dict[tuple, list[Job]] = {}
+        for job in jobs:
+            folder = job.run_dir.parent / ".submitit"
+            queued = read_id(job.run_dir)
+            if queued and (process := SlurmProcess(SlurmJob(folder, queued))).is_known() and process.poll() is None:
+                job.process = process
+                continue
+            needs = (job.trainer.num_nodes, job.trainer.devices, job.trainer.accelerator)
+            groups.setdefault((folder, *needs), []).append(job)
+        for (folder, *needs), group in groups.items():
+            submitted = self.executor(folder, *needs).map_array(Task(), [job.run_dir for job in group])
+            for job, slurm_job in zip(group, submitted, strict=True):
+                write_text(job.run_dir / ".slurm", slurm_job.job_id)
+                job.process = SlurmProcess(slurm_job)
+
+    def executor(self, folder: Path, nodes: int, devices: int, accelerator: str) -> Any:
+        from submitit import SlurmExecutor
+
+        executor = SlurmExecutor(folder, max_num_timeout=self.max_num_timeout)
+        parameters = {
+            "name": "smallgpt",
+            **self.parameters,
+            "nodes": nodes,
+            "tasks_per_node": devices,
+            "array_parallelism": self.n_jobs,
+            "setup": [f"export PYTHONPATH={shlex.quote(python_path())}", *self.parameters.get("setup", [])],
+            "srun_args": ["--kill-on-bad-exit=1"],  # a process that dies takes the others with it
+        }
+        if accelerator == "gpu":
+            parameters["gpus_per_node"] = devices
+        executor.update_parameters(**executor._convert_parameters(parameters))
+        return executor
+
+    def stop(self, jobs: list[Job]) -> str:
+        ids = " ".join(filter(None, [read_id(job.run_dir) for job in jobs]))
+        return f"{len(jobs)} jobs stay with Slurm; the same command waits for them, `scancel {ids}` ends them"
+
+
+class Task:
+    """What one process of a job does; submitit calls `checkpoint` before it queues the job again."""
+
+    def __call__(self, run_dir: Path) -> int:
+        if is_first_process():
+            log = os.open(run_dir / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.close(log)
+        return main(run_dir)
+
+    def checkpoint(self, run_dir: Path) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, run_dir)
+
+
+class SlurmProcess:
+    """A job of Slurm's as a process; it runs as long as any of its tasks does, or waits in the queue."""
+
+    def __init__(self, job: Any) -> None:
+        self.job = job
+
+    def is_known(self) -> bool:
+        """Whether Slurm has heard of it."""
+        return self.job.watcher.get_state(self.job.job_id, mode="force") != "UNKNOWN"
+
+    def poll(self) -> int | None:
+        if not self.job.done():
+            return None
+        first = self.job.task(0)
+        if not first.paths.result_pickle.exists():  # cancelled, or its machine failed
+            return 1
+        outcome, value = first._get_outcome_and_result()
+        return value if outcome == "success" else 1
+
+
+def read_id(run_dir: Path) -> str | None:
+    path = run_dir / ".slurm"
+    return path.read_text() if path.exists() else None

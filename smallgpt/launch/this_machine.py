@@ -1,0 +1,80 @@
+"""`hydra/launcher=processes`: the jobs of a sweep as processes of this machine, each with its share of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from smallgpt.launch.sweep import Job, refuse_several_machines, say
+from smallgpt.settings import Trainer
+
+ROOT = Path(__file__).parents[2]
+STOP_SECONDS = 60.0
+DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+class ThisMachine:
+    queues = False
+
+    def __init__(self, n_jobs: int = 1) -> None:
+        self.n_jobs = max(1, n_jobs)
+        self.slots: list[subprocess.Popen | None] = [None] * self.n_jobs
+
+    def check(self, trainer: Trainer) -> None:
+        refuse_several_machines(trainer)
+
+    def start(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            slot = next(i for i, process in enumerate(self.slots) if process is None or process.poll() is not None)
+            with (job.run_dir / "log.txt").open("ab") as log:
+                self.slots[slot] = job.process = subprocess.Popen(
+                    job_command(job.run_dir),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self.environment(job, slot),
+                    start_new_session=True,  # Ctrl-C reaches the starter, which tells the jobs
+                )
+
+    def environment(self, job: Job, slot: int) -> dict[str, str]:
+        """Its share of the machine, and nothing of another job's process group."""
+        env = {key: value for key, value in os.environ.items() if key not in DISTRIBUTED}
+        env["PYTHONPATH"] = python_path()
+        devices = job.trainer.devices
+        if uses_gpu(job.trainer.accelerator):
+            visible = env.get("CUDA_VISIBLE_DEVICES")
+            gpus = visible.split(",") if visible else [str(i) for i in range(self.n_jobs * devices)]
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[slot * devices : (slot + 1) * devices])
+        else:
+            env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // (self.n_jobs * devices))))
+        return env
+
+    def stop(self, jobs: list[Job]) -> str:
+        say(f"stopping {len(jobs)} jobs")
+        processes = [process for process in self.slots if process is not None and process.poll() is None]
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in processes:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+        return f"stopped {len(jobs)} jobs; the same command goes on with them"
+
+
+def job_command(run_dir: Path) -> list[str]:
+    return [sys.executable, "-m", "smallgpt.launch.process", str(run_dir)]
+
+
+def python_path() -> str:
+    """For a process that is to import smallgpt, and what the user's own process can import."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
+def uses_gpu(accelerator: str) -> bool:
+    import torch
+
+    return accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
