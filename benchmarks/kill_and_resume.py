@@ -3,9 +3,9 @@
     python -m benchmarks.kill_and_resume --kills 20
     python -m benchmarks.kill_and_resume --kills 20 trainer=ddp trainer.devices=2
 
-kill -9 comes at random moments: while data is prepared, while a step runs, while a checkpoint is written. Words after
-the options are overrides of the run. At the end weights, metrics and scores must be the same to the bit; only what a
-clock measures may differ. Exit code 1 if they are not.
+kill -9 comes at random moments, a quarter of them before the first step, while data is prepared; where a checkpoint was
+being written, the line of that kill says so. Words after the options are overrides of the run. At the end weights,
+metrics and scores must be the same to the bit; only what a clock measures may differ. Exit code 1 if they are not.
 """
 
 import argparse
@@ -25,7 +25,7 @@ CLOCKS = ("seconds", "speed/tokens_per_second", "speed/mfu")
 WORDS = [
     "size=debug",
     "batch.tokens=512",
-    "budget.tokens=150000",
+    "budget.tokens=400000",
     "validation.every=5",
     "validation.tokens=4096",
     "tokenizer.vocab_size=1024",
@@ -58,16 +58,23 @@ def kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def run_killed(folder: Path, kills: int, seconds: float, words: list[str], chance: random.Random) -> list[float]:
-    """Starts the run until it is completed and kills it on the way; returns when each kill came, in seconds."""
-    moments: list[float] = []
+def run_killed(
+    folder: Path, kills: int, until_first_step: float, seconds: float, words: list[str], chance: random.Random
+) -> None:
+    """Starts the run until it is completed and kills it on the way.
+
+    Args:
+        until_first_step, seconds: what a run that is left alone takes to its first step, and in all.
+    """
+    done = 0
     while True:
         process = start(folder, "killed", words)
-        if len(moments) >= kills:
+        if done >= kills:
             if process.wait() != 0:
                 raise SystemExit(f"the run failed; see {folder / 'killed.log'}")
-            return moments
-        moment = chance.uniform(0.1, 1.0) * seconds
+            return
+        early = done < kills // 4
+        moment = chance.uniform(0.0, until_first_step) if early else chance.uniform(0.1, 1.0) * seconds
         began = time.monotonic()
         while process.poll() is None and time.monotonic() < began + moment:
             time.sleep(0.01)
@@ -75,8 +82,8 @@ def run_killed(folder: Path, kills: int, seconds: float, words: list[str], chanc
         if is_completed(folder / "killed"):  # before its kill: begin anew, so that every kill hits a run at work
             shutil.rmtree(folder / "killed")
             continue
-        moments.append(moment)
-        print(f"kill {len(moments)}/{kills} after {moment:.1f} s: {where(folder / 'killed')}", flush=True)
+        done += 1
+        print(f"kill {done}/{kills} after {moment:.1f} s: {where(folder, 'killed')}", flush=True)
 
 
 def is_completed(run_dir: Path) -> bool:
@@ -84,11 +91,16 @@ def is_completed(run_dir: Path) -> bool:
     return path.exists() and json.loads(path.read_text())["status"] == "completed"
 
 
-def where(run_dir: Path) -> str:
-    path = run_dir / "metrics.csv"
+def where(folder: Path, name: str) -> str:
+    """What the run was at, as its files tell."""
+    path = folder / name / "metrics.csv"
     rows = rows_of(path) if path.exists() else []
-    saved = "with" if (run_dir / "checkpoints" / "last.ckpt").exists() else "without"
-    return f"step {rows[-1]['step'] if rows else 0}, {saved} a checkpoint"
+    if not rows:
+        prepared = any((folder / f"{name}-cache").glob("prepared/*/validation_ends.npy"))
+        return "before the first step" if prepared else "before the data was prepared"
+    checkpoints = folder / name / "checkpoints"
+    unfinished = [path.name for path in checkpoints.glob(".*")]
+    return f"step {rows[-1]['step']}" + (f", while {unfinished[0][1:]} was written" if unfinished else "")
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -113,11 +125,15 @@ def differences(one: Path, other: Path) -> list[str]:
 def compare(folder: Path, kills: int, words: list[str], seed: int = 0) -> list[str]:
     """Runs both in `folder`; returns what differs between them."""
     began = time.monotonic()
-    if start(folder, "whole", words).wait() != 0:
+    process = start(folder, "whole", words)
+    while process.poll() is None and not (folder / "whole" / "metrics.csv").exists():
+        time.sleep(0.1)
+    first = time.monotonic() - began
+    if process.wait() != 0:
         raise SystemExit(f"the run failed; see {folder / 'whole.log'}")
     seconds = time.monotonic() - began
-    print(f"a run that is left alone: {seconds:.0f} s", flush=True)
-    run_killed(folder, kills, seconds, words, random.Random(seed))
+    print(f"a run that is left alone: {seconds:.0f} s, {first:.0f} s of them before the first step", flush=True)
+    run_killed(folder, kills, first, seconds, words, random.Random(seed))
     return differences(folder / "whole", folder / "killed")
 
 
