@@ -90,8 +90,12 @@ def write_result(run_dir: Path, result: dict[str, Any]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Under a temporary name first, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_result(run_dir: Path) -> dict[str, Any] | None:

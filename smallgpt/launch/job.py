@@ -99,7 +99,7 @@ class Stopped(SystemExit):
 def known(error: Exception) -> str | None:
     """A sentence for what is no fault of the program: a full disk, too little memory."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "the disk is full; make room, then resume=auto goes on from the last checkpoint"
+        return "the disk is full; make room, then resume=auto goes on from the last checkpoint, if there is one"
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text or isinstance(error, MemoryError):
         return "out of memory; a smaller batch.micro or model needs less, task=inspect estimates how much"
@@ -116,7 +116,10 @@ def finish(run_dir: Path, result: dict[str, Any], alone: bool) -> None:
         (run_dir / "config.yaml").unlink(missing_ok=True)
     else:
         result["environment"] = environment()
-        write_result(run_dir, result)
+        try:
+            write_result(run_dir, result)
+        except OSError as error:  # the disk is full: what was printed stays
+            complain(f"{run_dir}/result.json: {error.strerror}")
     announce(result)
 
 

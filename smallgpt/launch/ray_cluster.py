@@ -1,6 +1,7 @@
 """`hydra/launcher=ray`: the jobs of a sweep as tasks of a Ray cluster, or of a Ray of this machine's own."""
 
 import os
+import signal
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,11 +41,13 @@ class RayCluster:
         import ray
 
         if not ray.is_initialized():
+            handler = signal.getsignal(signal.SIGTERM)
             env = {"env_vars": {"PYTHONPATH": python_path()}}
             try:
                 ray.init(self.address, runtime_env=env, log_to_driver=False, configure_logging=False)
             except ConnectionError as error:
                 raise UserError(f"hydra.launcher.address={self.address}: no Ray cluster answers") from error
+            signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself
         for job in jobs:
             devices = job.trainer.devices
             cpus, gpus = self.cpus or devices, devices if job.trainer.accelerator == "gpu" else 0

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from smallgpt.errors import UserError
+from smallgpt.errors import UserError, nearest_key
 from smallgpt.launch.process import main
 from smallgpt.launch.ranks import is_first_process
 from smallgpt.launch.sweep import Job
@@ -41,6 +41,15 @@ class Slurm:
                 raise UserError(f"hydra/launcher=slurm: no {program} here; start the sweep on a login node")
         self.n_jobs, self.max_num_timeout = n_jobs, max_num_timeout
         self.parameters = {key: value for key, value in parameters.items() if value is not None}
+        self.check_names()
+
+    def check_names(self) -> None:
+        from submitit import SlurmExecutor
+
+        known = {*SlurmExecutor._valid_parameters(), *SlurmExecutor._equivalence_dict()}
+        for key, value in self.parameters.items():
+            if key not in known:
+                raise UserError(f"hydra.launcher.{key}={value}: unknown key{nearest_key(key, known)}")
 
     def check(self, trainer: Trainer) -> None:
         if trainer.accelerator == "auto":

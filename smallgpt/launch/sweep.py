@@ -87,7 +87,7 @@ def launch(
 ) -> list[JobReturn]:
     """Writes the resolved config of every job, then runs those that are not completed."""
     jobs = [prepare(loader, config, list(words), first + i) for i, words in enumerate(job_overrides)]
-    shared = set.intersection(*[set(job.overrides) for job in jobs]) if len(jobs) > 1 else set()
+    shared = set.intersection(*[set(job.overrides) for job in jobs])
     for job in jobs:
         machines.check(job.trainer)
         job.name = " ".join([job.run_dir.name, *[word for word in job.overrides if word not in shared]])
@@ -174,7 +174,7 @@ class Starter:
             elif not is_locked(job):  # whoever ran it is gone
                 self.elsewhere.remove(job)
                 self.waiting.append(job)
-        if time.monotonic() > self.next_line:
+        if self.running and time.monotonic() > self.next_line:
             self.next_line = time.monotonic() + LINE_SECONDS
             self.progress()
 

@@ -94,10 +94,14 @@ class Checkpoints(L.Callback):
         if trainer.is_global_zero:
             self.directory.mkdir(parents=True, exist_ok=True)
         unfinished = self.directory / ".last.ckpt"
-        trainer.save_checkpoint(unfinished, weights_only=False)
-        if trainer.is_global_zero:
-            flush(unfinished)
-            os.replace(unfinished, self.directory / "last.ckpt")
+        try:
+            trainer.save_checkpoint(unfinished, weights_only=False)
+            if trainer.is_global_zero:
+                flush(unfinished)
+                os.replace(unfinished, self.directory / "last.ckpt")
+        except Exception:
+            unfinished.unlink(missing_ok=True)  # on a full disk its room is needed to say so
+            raise
 
     def _write_model(self, module: LanguageModel, weights: dict[str, torch.Tensor] | None, folder: Path) -> None:
         """`weights`: of the module, where the model has a part of them."""
@@ -115,11 +119,15 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """
     unfinished = folder.with_name(f".{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    write(unfinished)
-    readable = unfinished.stat().st_mode & 0o666
-    for path in unfinished.iterdir():
-        path.chmod(readable)  # safetensors writes for the owner alone
-        flush(path)
+    try:
+        write(unfinished)
+        readable = unfinished.stat().st_mode & 0o666
+        for path in unfinished.iterdir():
+            path.chmod(readable)  # safetensors writes for the owner alone
+            flush(path)
+    except Exception:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     if folder.exists():
         for path in unfinished.iterdir():
             os.replace(path, folder / path.name)
