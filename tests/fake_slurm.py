@@ -37,6 +37,7 @@ def work(name: str) -> None:
     env = os.environ | {
         "SLURM_JOB_ID": f"{job}{number}",
         "SLURM_NTASKS": flags["ntasks-per-node"],
+        "SLURM_NTASKS_PER_NODE": flags["ntasks-per-node"],
         "SLURM_JOB_NUM_NODES": "1",
         "SLURM_NNODES": "1",
         "SLURM_NODELIST": "127.0.0.1",

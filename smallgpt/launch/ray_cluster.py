@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from smallgpt.launch.sweep import Job, refuse_several_machines
 from smallgpt.launch.this_machine import job_command, python_path
 from smallgpt.settings import Trainer
 
+POLL_SECONDS = 0.2
 STOP_SECONDS = 60.0
 
 
@@ -86,7 +88,8 @@ def run(run_dir: str, threads: int) -> int:
     with Path(run_dir, "log.txt").open("ab") as log:
         process = subprocess.Popen(job_command(Path(run_dir)), env=env, stdout=log, stderr=subprocess.STDOUT)
         try:
-            return process.wait()
+            while process.poll() is None:  # Ray's KeyboardInterrupt does not end a wait for a process
+                time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             process.terminate()
-            return process.wait()
+        return process.wait()
