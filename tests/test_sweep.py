@@ -122,3 +122,86 @@ def test_configs_are_fixed_at_the_start(sweep):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 143 and "stopping 1 jobs" in err
+
+
+BROKEN = '''
+"""A model of which the second process fails at its fifth step, until it is mended."""
+import os
+from pathlib import Path
+from smallgpt.models.gpt import GPT
+
+class Broken(GPT):
+    steps = 0
+
+    def next_token_loss(self, *args, **kwargs):
+        self.steps += self.training
+        if self.steps == 5 and os.environ.get("LOCAL_RANK") == "1" and not Path("mended").exists():
+            raise RuntimeError("broken on purpose")
+        return super().next_token_loss(*args, **kwargs)
+'''
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+@pytest.mark.timeout(1800)
+def test_a_distributed_sweep_with_a_broken_job(tmp_path):
+    """Four variants, two seeds and one job of which a process fails: stopped three times, each is completed once."""
+    experiments = tmp_path / "conf" / "experiment"
+    experiments.mkdir(parents=True)
+    names = [f"{model}_{seed}" for model in ("gpt", "parallelgpt", "lineargpt", "convgpt") for seed in (1, 2)]
+    for name in names:
+        model, seed = name.split("_")
+        text = f"# @package _global_\ndefaults:\n  - override /model: {model}\nseed: {seed}\n"
+        (experiments / f"{name}.yaml").write_text(text)
+    (experiments / "broken.yaml").write_text("# @package _global_\nmodel:\n  _target_: broken.Broken\n")
+    (tmp_path / "broken.py").write_text(BROKEN)
+    text = "\n\n".join(f"Sentence {i} of a text with {i % 7} words and {i % 11} others." for i in range(2000))
+    (tmp_path / "text.txt").write_text(text)
+    words = [
+        f"experiment={','.join([*names[:4], 'broken', *names[4:]])}",
+        f"hydra.searchpath=[file://{tmp_path / 'conf'}]",
+        *("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"),
+        *("size=debug", "batch.tokens=512", "budget.tokens=20000", "validation.every=10"),
+        *("data=files", "data.path=text.txt", "tokenizer.vocab_size=300", "cache_dir=cache", "hydra.sweep.dir=sweep"),
+    ]
+    env = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    env.pop("HYDRA_FULL_ERROR", None)
+
+    def start() -> subprocess.Popen:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([sys.executable, str(RUN), "-m", *words], cwd=tmp_path, env=env, **pipes)
+
+    def completed() -> dict[str, int]:
+        """When the result of each completed job was written."""
+        paths = (tmp_path / "sweep").glob("*/result.json")
+        return {
+            p.parent.name: p.stat().st_mtime_ns for p in paths if json.loads(p.read_text())["status"] == "completed"
+        }
+
+    chance, before = random.Random(0), {}
+    for _ in range(3):
+        process = start()
+        time.sleep(chance.uniform(20, 60))
+        process.kill()
+        process.communicate()
+        after = completed()
+        assert before.items() <= after.items()  # nothing was done twice
+        before = after
+    process = start()
+    out, err = process.communicate(timeout=900)
+    assert process.returncode == 1
+    assert json.loads(out.splitlines()[-1]) | {"results": ""} == {
+        "status": "failed",
+        "jobs": 9,
+        "completed": 8,
+        "results": "",
+    }
+    assert "job 4 failed: process 1 (0 to 1) failed: RuntimeError: broken on purpose" in out
+    assert len(completed()) == 8 and before.items() <= completed().items()
+
+    before = completed()
+    (tmp_path / "mended").touch()
+    process = start()
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0 and "8 of 9 jobs are completed and skipped" in err, err
+    assert err.count("started ") == 1 and before.items() <= completed().items() and len(completed()) == 9
