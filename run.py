@@ -7,7 +7,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from smallgpt.launch import last
+from smallgpt.launch import resolvers
 from smallgpt.launch.command_line import guarded
 
 
@@ -19,7 +19,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    last.register()
+    resolvers.register()
     # where Hydra looks for the namespace package `hydra_plugins`, which has the launcher
     sys.path.append(str(Path(__file__).parent / "smallgpt" / "launch"))
     sys.exit(guarded(main))

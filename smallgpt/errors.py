@@ -13,6 +13,10 @@ class UserError(Exception):
     """Something the user can put right; the message is one line that names key, value and fix."""
 
 
+class Impossible(UserError):
+    """Values that are each in order and make no model together; a sweep leaves such a job out and says so."""
+
+
 def nearest(word: str, options: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest option, or nothing."""
     close = get_close_matches(word, list(options), n=1)

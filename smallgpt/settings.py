@@ -22,13 +22,22 @@ from pydantic import (
     model_validator,
 )
 
-from smallgpt.errors import UserError, explain, nearest_divisors, nearest_key, nearest_multiples, one_line, shown
+from smallgpt.errors import (
+    Impossible,
+    UserError,
+    explain,
+    nearest_divisors,
+    nearest_key,
+    nearest_multiples,
+    one_line,
+    shown,
+)
 
 MICRO_BATCH_TOKENS = 16_384  # one forward pass, if batch.micro does not say; larger gains nothing on a CPU
 DEFAULT_BUDGET_TOKENS = 1_000_000
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
 GROUPS = ("budget", "trainer", "batch", "validation", "generation")
-DERIVED = {"model_class", "chosen", "overrides", "variant", "plain"}
+DERIVED = {"model_class", "matched", "chosen", "overrides", "variant", "plain"}
 
 
 class Group(BaseModel):
@@ -80,9 +89,11 @@ class Generation(Group):
 
 
 class Budget(Group):
-    """How long to train: one of the three, or a million tokens if none is given."""
+    """How long to train: one of the four, or a million tokens if none is given."""
 
     tokens: int | None = Field(None, gt=0)
+    flops: float | None = Field(None, gt=0)
+    """Of the model's own closed form, so that a cheaper model sees more tokens."""
     epochs: float | None = Field(None, gt=0)
     seconds: float | None = Field(None, gt=0)
     """Of training; validation and saving do not count."""
@@ -128,6 +139,23 @@ class Trainer(Group):
         return self.devices * self.num_nodes
 
 
+class Match(Group):
+    """What a model's width is solved for, so that it costs what the baseline does."""
+
+    quantity: Literal["params", "flops"]
+    """Parameters, or training FLOPs a token."""
+    to: str
+    """Name of the baseline's YAML; its size and block are those of the model."""
+    baseline: dict[str, Any]
+    """The values of that file."""
+    exclude_embeddings: bool = False
+    """Count neither embeddings, positions nor an untied output matrix."""
+    depth: bool = False
+    """Look at other depths where no width is near enough."""
+    tolerance: float = Field(0.02, gt=0)
+    """Largest relative difference."""
+
+
 class Common(Group):
     """What belongs to no group."""
 
@@ -171,6 +199,9 @@ class Settings(Common):
     batch: Batch
     validation: Validation
     generation: Generation
+    match: Match | None = None
+    matched: Any = None
+    """What `match` has come to, a smallgpt.models.matching.Matched."""
     chosen: frozenset[str] = frozenset()
     """Keys that the command line names."""
     overrides: tuple[str, ...] = ()
@@ -209,6 +240,13 @@ class Settings(Common):
         """Forward passes of one optimizer step on one device."""
         return self.batch.tokens // (self.micro_batch_size * self.model.block_size * self.trainer.processes)
 
+    def steps(self, training_flops_per_token: float) -> int | None:
+        """Optimizer steps of the whole run; None where epochs or seconds decide."""
+        tokens = self.budget.tokens
+        if self.budget.flops is not None:
+            tokens = self.budget.flops / training_flops_per_token
+        return None if tokens is None else self.steps_for(tokens)
+
     def steps_for(self, tokens: float) -> int:
         """Optimizer steps that see at least so many tokens."""
         return max(1, int(-(-tokens // self.batch.tokens)))
@@ -228,6 +266,10 @@ def load(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "") -> S
     build(Common, "", {key: plain[key] for key in Common.model_fields if key in plain})
     # last: it is the only one that imports PyTorch
     fields["model_class"], fields["model"] = build_model(plain, fields["tokenizer"])
+    if plain.get("match") is not None:
+        fields["match"] = build(Match, "match", plain["match"])
+        fields["matched"] = matched(fields["match"], variant, plain["model"], fields["model"])
+        fields["model"] = fields["matched"].config
     fields["task"] = target("task", plain.get("task"))[0]
     fields["chosen"] = frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
     given = {"overrides": tuple(overrides), "variant": variant}
@@ -241,8 +283,15 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}=???: has no default; give {error.full_key}=<value>") from None
     except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key}: {one_line(error).partition(' full_key:')[0]}") from None
+        raise UserError(of_omegaconf(error)) from None
     return cast(dict[str, Any], plain)
+
+
+def of_omegaconf(error: OmegaConfBaseException) -> str:
+    """Its message with the key in front; or that of a resolver of ours."""
+    text = one_line(error).partition(" full_key:")[0]
+    _, of_resolver, message = text.partition("UserError raised while resolving interpolation: ")
+    return message if of_resolver else f"{error.full_key}: {text}"
 
 
 def target(name: str, values: Any) -> tuple[str, dict[str, Any]]:
@@ -296,7 +345,21 @@ def build_model(plain: dict[str, Any], tokenizer: Any) -> tuple[Any, Any]:
     try:
         return (model_class := imported("model", path)), model_class.config_class(**fields)
     except ValueError as error:
-        raise UserError(f"model.{one_line(error)}") from error
+        raise Impossible(f"model.{one_line(error)}") from error
+
+
+def matched(match: Match, variant: str, values: dict[str, Any], config: Any) -> Any:
+    """The model at the size where it costs what the baseline does at this one."""
+    from smallgpt.models.matching import solve
+
+    path, own = target("match.baseline", match.baseline)
+    baseline_class = imported("match.baseline", path).config_class
+    shared = {key: getattr(config, key) for key in values if key in baseline_class.settable()}
+    try:
+        baseline = baseline_class(**{**shared, **own})
+        return solve(config, baseline, match.quantity, match.exclude_embeddings, match.depth, match.tolerance)
+    except ValueError as error:
+        raise Impossible(f"match.to={match.to}: {variant or config.model_type}: {one_line(error)}") from error
 
 
 def build(schema: type[GroupType], name: str, values: Any) -> GroupType:

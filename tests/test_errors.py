@@ -32,7 +32,7 @@ TRAINED = "trained"
         (["sede=3"], ["sede=3", "did you mean 'seed'?"]),
         (["lr=1e-3"], ["lr=1e-3", "did you mean 'optimizer.lr'?"]),
         (["+foo=1"], ["foo=1", "unknown key"]),
-        (["budget.foo=1"], ["budget.foo=1", "tokens, epochs, seconds"]),
+        (["budget.foo=1"], ["budget.foo=1", "tokens, flops, epochs, seconds"]),
         (["data=tinystories", "data.limit_bytes=9"], ["data.limit_bytes=9", "write +data.limit_bytes=9"]),
         (["modle=gpt"], ["modle=gpt", "did you mean 'model'?"]),
         (["model=convgtp"], ["model=convgtp", "gpt, lineargpt", "did you mean 'convgpt'?"]),

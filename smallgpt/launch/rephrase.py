@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from smallgpt.errors import UserError, nearest, nearest_key, one_line
-from smallgpt.settings import schema_of
+from smallgpt.settings import of_omegaconf, schema_of
 
 CONF = Path(__file__).parents[2] / "conf"
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(?P<word>.*?)'(?=\s)", re.S)
@@ -39,9 +39,7 @@ def rephrase(error: Exception) -> str:
             return f"{word}: several values; -m runs one job for each, [a,b] would be a list"
         return one_line(cause if isinstance(error, ConfigCompositionException) and cause else error)
     if isinstance(error, OmegaConfBaseException):
-        text = one_line(error).partition(" full_key:")[0]
-        _, of_resolver, message = text.partition("UserError raised while resolving interpolation: ")
-        return message if of_resolver else f"{error.full_key}: {text}"
+        return of_omegaconf(error)
     return f"{type(error).__name__}: {one_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
 
 

@@ -51,15 +51,15 @@ class WidthScheduleConfig(DecoderConfig):
             due = block - self.downsample_position
             most = self.downsample_times
             if due >= 0 and due % self.downsample_frequency == 0 and (most is None or times < most):
-                width, times = self._narrowed(width), times + 1
+                width, times = self._narrowed(width, for_block=block < self.n_layer), times + 1
         return [*widths, width]
 
-    def _narrowed(self, width: int) -> int:
-        """Exactly width / factor where that is whole, else the nearest width that the heads divide."""
+    def _narrowed(self, width: int, for_block: bool) -> int:
+        """Exactly width / factor where that is whole and fits the heads of a block, else the nearest that does."""
         exact = width / self.downsample_factor
-        if exact == int(exact):
+        unit = self.n_head if self.head_policy == "count" else max(1, self.n_embd // self.n_head)
+        if exact == int(exact) and (exact % unit == 0 or not for_block):
             return int(exact)
-        unit = self.n_head if self.head_policy == "count" else self.n_embd // self.n_head
         return max(unit, round(exact / unit) * unit)
 
     @property

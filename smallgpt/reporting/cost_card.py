@@ -16,6 +16,7 @@ def print_cost_card(settings: Settings, cost: dict[str, Any]) -> None:
     print_pairs("parameters", {**cost["parameters_by_group"], "all": cost["parameters"]})
     training = cost["training_flops"]
     pairs = {
+        **({"matched": str(settings.matched)} if settings.matched else {}),
         "context": f"{cost['sequence_length']:,} tokens",
         "training": f"{scaled(cost['training_flops_per_token'], 'FLOP')} a token",
         "inference": f"{scaled(cost['inference_flops_per_token'], 'FLOP')} a token",
@@ -34,7 +35,7 @@ def print_cost_card(settings: Settings, cost: dict[str, Any]) -> None:
 
 def budget(settings: Settings, cost: dict[str, Any]) -> str:
     limit = settings.budget
-    if limit.tokens is None:
+    if cost["tokens"] is None:
         return f"{limit.epochs:g} epochs" if limit.seconds is None else f"{limit.seconds:g} seconds"
     each = f"{cost['tokens_per_parameter']:.4g} a parameter"
     return f"{cost['tokens']:,} tokens in {cost['steps']:,} steps, {each}"

@@ -19,15 +19,19 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         **budget(settings, price.training_flops_per_token, price.parameters),
     }
     print_cost_card(settings, card)
-    return {"cost": card}
+    return {"cost": card, **match(settings)}
+
+
+def match(settings: Settings) -> dict[str, Any]:
+    """The section of what the size was solved for, if it was."""
+    return {"match": settings.matched.to_dict()} if settings.matched else {}
 
 
 def budget(settings: Settings, flops: float, parameters: int) -> dict[str, Any]:
-    """What the whole run takes; all None for a budget that is no number of tokens."""
-    if settings.budget.tokens is None:
-        names = ("steps", "tokens", "training_flops", "tokens_per_parameter")
-        return dict.fromkeys(names)
-    steps = settings.steps_for(settings.budget.tokens)
+    """What the whole run takes; all None where only the run itself can tell."""
+    steps = settings.steps(flops)
+    if steps is None:
+        return dict.fromkeys(("steps", "tokens", "training_flops", "tokens_per_parameter"))
     tokens = steps * settings.batch.tokens
     return {
         "steps": steps,

@@ -24,6 +24,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.data.prepare import prepare
     from smallgpt.launch.ranks import is_first_process
     from smallgpt.models.cost import cost
+    from smallgpt.tasks.inspect import match
     from smallgpt.training.hardware import device
     from smallgpt.training.loggers import until_the_end
     from smallgpt.training.memory import keep_freed_memory
@@ -46,7 +47,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         model,
         settings.optimizer,
         settings.schedule,
-        horizon(settings, data.epoch_tokens),
+        horizon(settings, price.training_flops_per_token, data.epoch_tokens),
         clip=settings.trainer.clip,
         validation_bytes=data.validation_bytes,
         compile=settings.compile,
@@ -66,6 +67,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         trainer.fit(module, datamodule=data, ckpt_path=state if resumed else None, weights_only=True)
         sections = {
             "cost": price.to_dict(),
+            **match(settings),
             "data_fingerprint": prepared.fingerprint,
             **scores(recorder),
             "samples": [sample(settings, module, prepared, run_dir)] if trainer.is_global_zero else [],
@@ -95,7 +97,7 @@ def data_module(settings: Settings, prepared: "PreparedData") -> "TokenDataModul
     return data
 
 
-def horizon(settings: Settings, epoch_tokens: int) -> "Horizon":
+def horizon(settings: Settings, training_flops_per_token: float, epoch_tokens: int) -> "Horizon":
     """The budget in optimizer steps, or in seconds."""
     from smallgpt.training.horizon import Horizon
 
@@ -104,8 +106,7 @@ def horizon(settings: Settings, epoch_tokens: int) -> "Horizon":
         return Horizon(seconds=budget.seconds)
     if budget.epochs is not None:
         return Horizon(steps=settings.steps_for(budget.epochs * epoch_tokens))
-    assert budget.tokens is not None
-    return Horizon(steps=settings.steps_for(budget.tokens))
+    return Horizon(steps=settings.steps(training_flops_per_token))
 
 
 def peak(settings: Settings) -> float | None:

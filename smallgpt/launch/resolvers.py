@@ -1,14 +1,17 @@
-"""`resume=last`: the directory that the last run or sweep was written to."""
+"""What `${name:...}` in the YAML files stands for, beside Hydra's own."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
-from smallgpt.errors import UserError
+from smallgpt.errors import UserError, nearest
+
+VARIANTS = Path(__file__).parents[2] / "conf" / "model"
 
 
 def directory(resume: str | None, root: str, new: str) -> str:
-    """For `${directory:...}` in a config: `new` under `root`, or the last one made there if `resume` is "last".
+    """`new` under `root`, or with resume=last the directory there that a run or sweep was last written to.
 
     Raises:
         UserError: there is none.
@@ -22,6 +25,16 @@ def directory(resume: str | None, root: str, new: str) -> str:
     return str(max(made, key=lambda path: path.stat().st_ctime))
 
 
+def variant(name: str) -> Any:
+    """The values of a variant's own file."""
+    path = VARIANTS / f"{name}.yaml"
+    if not path.exists():
+        names = sorted(path.stem for path in VARIANTS.glob("*.yaml"))
+        raise UserError(f"match.to={name}: no such model; there is {', '.join(names)}{nearest(name, names)}")
+    return OmegaConf.load(path)
+
+
 def register() -> None:
     # cached: a run that makes its directory must not find another one when asked again
     OmegaConf.register_new_resolver("directory", directory, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("variant", variant, replace=True)
