@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from smallgpt.errors import UserError
 from smallgpt.settings import Settings
 
-LOCATION_KEYS = {"study", "cache_dir", "resume", "logger"}  # where a run writes and is seen is not what it is
+LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "question"}  # where a run writes, and why, is not what it is
 HARDWARE_KEYS = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers")}
 MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run that was cut off
 STATE = Path("checkpoints", "last.ckpt")

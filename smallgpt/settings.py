@@ -159,6 +159,8 @@ class Match(Group):
 class Common(Group):
     """What belongs to no group."""
 
+    question: str | None = None
+    """What a sweep is to answer."""
     prompt: str | None = None
     checkpoint: str | None = None
     """A run directory, a model folder or a name on the hub."""

@@ -1,20 +1,20 @@
 """Hydra callback that refuses what cannot work before a directory is made or a job begins."""
 
-from collections.abc import Generator, Iterator
+import sys
+from collections import Counter
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from smallgpt.errors import UserError
+from smallgpt.errors import Impossible, UserError
 from smallgpt.launch.command_line import given, refuse
 from smallgpt.launch.ranks import is_first_process, started_by
 from smallgpt.launch.rephrase import rephrase
@@ -25,7 +25,7 @@ TASKS_WITH_DATA = {"train", "prepare", "inspect"}
 
 
 class Checks(Callback):
-    """A single run is checked once, a sweep job by job before its first job starts."""
+    """A single run is checked before it is made; the jobs of a sweep by the sweeper, which knows them."""
 
     def __init__(self) -> None:
         self.made: list[Path] = []
@@ -54,15 +54,6 @@ class Checks(Callback):
         with refusing():
             if several := started_by():
                 raise UserError(f"-m: starts its own processes, not {several[0]}'s")
-            sweep_dir = Path(config.hydra.sweep.dir)
-            own = str(config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher.")
-            machines = instantiate(config.hydra.launcher).machines if own else None
-            for job in sweep_jobs(config):
-                settings = check(job)
-                if machines:
-                    machines.check(settings.trainer)
-                refuse_other_config(sweep_dir / str(job.hydra.sweep.subdir), settings.plain, "hydra.sweep.dir")
-            claim(sweep_dir, "hydra.sweep.dir")
 
 
 @contextmanager
@@ -86,17 +77,33 @@ def check(config: DictConfig) -> Settings:
     return settings
 
 
-def sweep_jobs(config: DictConfig) -> Iterator[DictConfig]:
-    """The configs of Hydra's own sweeper; another sweeper decides its jobs as it goes."""
-    sweeper = config.hydra.sweeper
-    if sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}":
-        return
-    loader = GlobalHydra.instance().config_loader()
-    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    words += given(config.hydra)
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
-    for number, job in enumerate(BasicSweeper.split_arguments(overrides, None)[0]):
-        composed = loader.load_sweep_config(config, list(job))
-        with open_dict(composed):
-            composed.hydra.job.num = number
-        yield composed
+def check_sweep(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> list[list[str]]:
+    """Those jobs of a sweep that can exist, after its directory has been made; says which are left out.
+
+    Raises:
+        UserError: for the first job that is wrong, or if none can exist.
+    """
+    sweep_dir = Path(config.hydra.sweep.dir)
+    own = str(config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher.")
+    machines = instantiate(config.hydra.launcher).machines if own else None
+    possible: list[list[str]] = []
+    left_out: Counter[str] = Counter()
+    for words in jobs:
+        job = loader.load_sweep_config(config, words)
+        with open_dict(job):
+            job.hydra.job.num = len(possible)
+        try:
+            settings = check(job)
+        except Impossible as error:
+            left_out[str(error)] += 1
+            continue
+        if machines:
+            machines.check(settings.trainer)
+        refuse_other_config(sweep_dir / str(job.hydra.sweep.subdir), settings.plain, "hydra.sweep.dir")
+        possible.append(words)
+    if not possible:
+        raise UserError(next(iter(left_out)))
+    for message, number in left_out.items():
+        print(f"left out, {number} of {len(jobs)} jobs: {message}", file=sys.stderr)
+    claim(sweep_dir, "hydra.sweep.dir")
+    return possible

@@ -120,6 +120,11 @@ class WidthScheduleConfig(DecoderConfig):
         for key in ("downsample_position", "downsample_frequency", "kernel_size"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key}={getattr(self, key)}: must be at least 1")
+        if self.widths is None and self.downsample_position > self.n_layer:
+            raise ValueError(
+                f"downsample_position={self.downsample_position}: n_layer={self.n_layer} has no such block, and "
+                f"nothing is narrowed; use 1 to {self.n_layer}, or downsample_times=0"
+            )
         if self.downsample_times is not None and self.downsample_times < 0:
             raise ValueError(f"downsample_times={self.downsample_times}: must be at least 0")
         if not self.downsample_factor > 1:
