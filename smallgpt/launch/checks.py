@@ -87,15 +87,19 @@ def check(config: DictConfig) -> Settings:
 
 
 def sweep_jobs(config: DictConfig) -> Iterator[DictConfig]:
-    """The configs of Hydra's own sweeper; another sweeper decides its jobs as it goes."""
+    """The configs of the jobs that are known before the first one: all of a grid's, some of a search's."""
     sweeper = config.hydra.sweeper
-    if sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}":
-        return
     loader = GlobalHydra.instance().config_loader()
-    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    words += given(config.hydra)
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
-    for number, job in enumerate(BasicSweeper.split_arguments(overrides, None)[0]):
+    if sweeper._target_ == f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}":
+        words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+        words += given(config.hydra)
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
+        jobs = list(enumerate(BasicSweeper.split_arguments(overrides, None)[0]))
+    elif sweeper._target_ == "hydra_plugins.smallgpt_sweeper.OptunaSweeper":
+        jobs = instantiate(sweeper).search(config).known_jobs()
+    else:
+        return
+    for number, job in jobs:
         composed = loader.load_sweep_config(config, list(job))
         with open_dict(composed):
             composed.hydra.job.num = number

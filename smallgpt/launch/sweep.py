@@ -87,7 +87,7 @@ def launch(
 ) -> list[JobReturn]:
     """Writes the resolved config of every job, then runs those that are not completed."""
     jobs = [prepare(loader, config, list(words), first + i) for i, words in enumerate(job_overrides)]
-    shared = set.intersection(*[set(job.overrides) for job in jobs])
+    shared = set(given(config.hydra))
     for job in jobs:
         machines.check(job.trainer)
         job.name = " ".join([job.run_dir.name, *[word for word in job.overrides if word not in shared]])
