@@ -246,7 +246,8 @@ def distribution(override: Override) -> BaseDistribution:
                 raise ValueError("holds no value")
             if isinstance(steps[0], int):
                 return IntDistribution(steps[0], steps[-1], log, abs(int(values.step)))
-            return FloatDistribution(steps[0], steps[-1], log, abs(float(values.step)))
+            low, high, step = (float(f"{number:.12g}") for number in (steps[0], steps[-1], abs(values.step)))
+            return FloatDistribution(low, high, log, step)
         choices = list(dict.fromkeys(override.sweep_string_iterator()))
         if not choices:
             raise ValueError("holds no value")
