@@ -35,6 +35,16 @@ def quick(settings, run_dir):
     note("completed", run_dir)
     return {"val": {"loss": loss(settings), "bits_per_byte": None}}
 
+def validated(settings, run_dir):
+    """Job 5 is bad, and at work until it is told to stop."""
+    bad = run_dir.name == "5"
+    note("begun", run_dir)
+    rows = "".join(f"{step * 8},{loss(settings) + bad}\\n" for step in (1, 2))
+    (run_dir / "metrics.csv").write_text("tokens,val/loss\\n" + rows)
+    time.sleep(300 * bad)
+    note("completed", run_dir)
+    return {"val": {"loss": loss(settings)}}
+
 def slow(settings, run_dir):
     note("begun", run_dir)
     time.sleep(0.5)
@@ -148,8 +158,11 @@ def test_refusals_before_any_work(cli, work, monkeypatch):
     assert "holds no value" in refused("seed=range(3,3)")
     assert "model.dropout=-1" in refused("model.dropout=interval(-1,1)")
     assert "no such choice" in refused("model=gpt,lineargtp")
+    assert "needs hydra/launcher=processes" in refused(DROPOUT, "hydra.sweeper.prune=true")
+    words = (DROPOUT, "hydra/launcher=processes", "hydra.sweeper.prune=true", "hydra.sweeper.metric=train.loss")
+    assert "a validation does not measure train.loss" in refused(*words)
     with monkeypatch.context() as patch:
-        patch.setattr("hydra_plugins.smallgpt_sweeper.find_spec", lambda name: None)
+        patch.setattr(sys.modules["hydra_plugins.smallgpt_sweeper"], "find_spec", lambda name: None)
         assert refused(DROPOUT) == "hydra/sweeper=optuna: optuna is not installed; `pip install optuna`"
 
 
@@ -170,7 +183,7 @@ def test_another_study_is_refused(cli, work):
 def test_a_metric_that_no_result_has_ends_the_search_at_once(cli, work):
     outcome = cli(*IN_PROCESS, DROPOUT, "hydra.sweeper.metric=val.los")
     assert outcome.code == 1 and lines(work / "begun") == once(1)
-    assert "hydra.sweeper.metric=val.los: not in the result of job 0, which has val.loss" in outcome.err
+    assert "hydra.sweeper.metric=val.los: not in the result of job 0; did you mean 'val.loss'?" in outcome.err
     assert cli(*IN_PROCESS, DROPOUT).code == 0 and lines(work / "completed") == once(4)
 
 
@@ -202,3 +215,27 @@ def test_two_searches_in_one_directory_are_refused(cli, work):
     assert outcome.code == 1 and outcome.result["status"] == "refused"
     assert outcome.err.startswith("error: hydra.sweep.dir=sweep: another process searches in it;")
     assert not lines(work / "begun")
+
+
+def test_a_hopeless_job_is_pruned_and_skipped_from_then_on(cli, work, monkeypatch):
+    """Optuna prunes what lies above the median of the trials before it, of which it waits for five."""
+    monkeypatch.setenv("PYTHONPATH", str(work))
+    words = (*SEARCH, "task._target_=work.validated", DROPOUT, "hydra.sweeper.prune=true")
+    not_yet = ("hydra/launcher=basic", "hydra.sweeper.prune=false", "hydra.sweeper.n_trials=5")
+    assert cli(*words, *not_yet).code == 0
+
+    outcome = cli(*words, "hydra.sweeper.n_trials=6")
+    assert outcome.code == 0, outcome.err
+    assert outcome.result | {"results": ""} == {
+        "status": "completed",
+        "jobs": 6,
+        "completed": 5,
+        "pruned": 1,
+        "results": "",
+    }
+    assert results(work)[5]["status"] == "pruned" and "job 5" not in outcome.out
+    assert "5 of 5 jobs are completed and skipped" in outcome.err and "pruned, " in outcome.err
+
+    outcome = cli(*words, "hydra.sweeper.n_trials=6")
+    assert outcome.code == 0 and "6 of 6 jobs are completed and skipped (1 of them pruned)" in outcome.err
+    assert lines(work / "begun") == once(6) and lines(work / "completed") == once(5)

@@ -7,7 +7,8 @@ the next start runs it again under its number, as a grid does.
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,9 +29,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field
 
-from smallgpt.errors import UserError, one_line
+from smallgpt.errors import UserError, nearest_key, one_line
 from smallgpt.launch.command_line import given
-from smallgpt.launch.sweep import say
+from smallgpt.launch.sweep import OVER, Job, say
+from smallgpt.reporting.figures import validation_curve
 from smallgpt.settings import Group, build
 
 STUDY = "study.log"
@@ -68,6 +70,7 @@ class Search:
         words = [f"{key}={value}" for key, value in self.options.params.items()]
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides([*words, *given(config.hydra)])
         self.overrides = {override.get_key_element(): override for override in overrides}
+        self.refuse_pruning()
         self.space = {
             key: distribution(override) for key, override in self.overrides.items() if override.is_sweep_override()
         }
@@ -75,6 +78,14 @@ class Search:
             raise UserError(f"hydra/sweeper=optuna: nothing to search over; give a key several values, as {EXAMPLE}")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+    def refuse_pruning(self) -> None:
+        if not self.options.prune:
+            return
+        if not str(self.config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher."):
+            raise UserError("hydra.sweeper.prune=true: needs hydra/launcher=processes, slurm or ray")
+        if not self.options.metric.startswith("val."):
+            raise UserError(f"hydra.sweeper.prune=true: a validation does not measure {self.options.metric}")
 
     def words(self, params: dict[str, Any]) -> list[str]:
         """The words of the command line for one trial."""
@@ -150,10 +161,13 @@ class Search:
         trials = [self.reopened(study, trial) for trial in study.get_trials(deepcopy=False)]
         while True:
             if trials:
+                if self.options.prune:
+                    launcher.hopeless = partial(self.is_hopeless, trials)  # ty: ignore
                 jobs = [self.words(trial.params) for trial in trials]
                 returns.append(list(launcher.launch(jobs, initial_job_idx=trials[0].number)))
                 for trial, job in zip(trials, returns[-1], strict=True):
-                    self.tell(study, trial.number, job.return_value)
+                    if isinstance(trial, optuna.Trial):
+                        self.tell(trial, job.return_value, Path(str(job.working_dir)))
                 self.say_best(study)
             begun = len(study.get_trials(deepcopy=False))
             trials = [self.ask(study) for _ in range(min(self.options.batch, self.options.n_trials - begun))]
@@ -191,22 +205,39 @@ class Search:
             seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         return RandomSampler(seed) if self.options.sampler == "random" else TPESampler(seed=seed, constant_liar=True)
 
-    def tell(self, study: optuna.Study, number: int, result: dict[str, Any]) -> None:
-        if result.get("status") != "completed":
+    def is_hopeless(self, trials: Sequence[FrozenTrial | optuna.Trial], job: Job) -> bool:
+        """Whether Optuna's pruner gives up a job at work, from what its validations measured so far."""
+        trial = next(trial for trial in trials if trial.number == job.number)
+        if not isinstance(trial, optuna.Trial):
+            return False
+        self.report(trial, job.run_dir)
+        return trial.should_prune()
+
+    def report(self, trial: optuna.Trial, run_dir: Path) -> None:
+        """Trials are compared after the same number of tokens: their steps may be of different size."""
+        known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        curve = zip(*validation_curve(run_dir, self.options.metric.replace(".", "/", 1)), strict=True)
+        for tokens, value in dict(curve).items():
+            if int(tokens) not in known:
+                trial.report(value, int(tokens))
+
+    def tell(self, trial: optuna.Trial, result: dict[str, Any], run_dir: Path) -> None:
+        if result.get("status") not in OVER:
             return
-        value = self.value(number, result)
-        state = TrialState.FAIL if value is None else TrialState.COMPLETE
-        study.tell(number, value, state, skip_if_finished=True)
+        self.report(trial, run_dir)
+        if result["status"] == "pruned":
+            trial.study.tell(trial.number, state=TrialState.PRUNED)
+            return
+        value = self.value(trial.number, result)
+        trial.study.tell(trial.number, value, TrialState.FAIL if value is None else TrialState.COMPLETE)
 
     def value(self, number: int, result: dict[str, Any]) -> float | None:
         """The metric; None where it is no finite number, which JSON has as null."""
         value: Any = result
         for name in self.options.metric.split("."):
             if not isinstance(value, dict) or name not in value:
-                there = ", ".join(numbers(result)) or "no number"
-                raise UserError(
-                    f"hydra.sweeper.metric={self.options.metric}: not in the result of job {number}, which has {there}"
-                )
+                near = nearest_key(self.options.metric, numbers(result))
+                raise UserError(f"hydra.sweeper.metric={self.options.metric}: not in the result of job {number}{near}")
             value = value[name]
         if value is not None and not is_number(value):
             raise UserError(f"hydra.sweeper.metric={self.options.metric}: no number in the result of job {number}")
