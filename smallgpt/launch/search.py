@@ -167,7 +167,7 @@ class Search:
                 returns.append(list(launcher.launch(jobs, initial_job_idx=trials[0].number)))
                 for trial, job in zip(trials, returns[-1], strict=True):
                     if isinstance(trial, optuna.Trial):
-                        self.tell(trial, job.return_value, Path(str(job.working_dir)))
+                        self.tell(trial, job.return_value, run_directory(job))
                 self.say_best(study)
             begun = len(study.get_trials(deepcopy=False))
             trials = [self.ask(study) for _ in range(min(self.options.batch, self.options.n_trials - begun))]
@@ -251,6 +251,11 @@ class Search:
         chosen = " ".join(f"{key}={spelled(best.params[key], values)}" for key, values in self.space.items())
         done = f"{len(study.get_trials(deepcopy=False))} of {self.options.n_trials} trials"
         say(f"{done}, best {self.options.metric} {best.value:.4f}: job {best.number} {chosen}")
+
+
+def run_directory(job: JobReturn) -> Path:
+    """Of a job of any launcher: Hydra's own take the directory in which they were started for a working directory."""
+    return Path(str(job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else job.working_dir))
 
 
 def distribution(override: Override) -> BaseDistribution:
