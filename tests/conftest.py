@@ -1,14 +1,19 @@
 """What every test runs under: one thread, no network, no hub."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from command_line import CommandLine
 
+from smallgpt.launch import resolvers
+
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+resolvers.register()
+sys.path.append(str(Path(__file__).parents[1] / "smallgpt" / "launch"))  # Hydra looks for its plugins once
 
 
 @pytest.fixture

@@ -57,11 +57,16 @@ def test_help_says_what_can_be_chosen_and_loads_nothing_heavy():
         assert part in done.stdout
 
 
+NEEDS = {
+    "tokenizer=pretrained": ["tokenizer.name=some/name", "tokenizer.vocab_size=1000"],
+    "budget=flops": ["budget.flops=1e12"],
+    "budget=seconds": ["budget.seconds=60"],
+}
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_passes_the_checks(choice: str):
-    words = [choice, "tokenizer.name=some/name"] if choice == "tokenizer=pretrained" else [choice]
-    if choice == "tokenizer=pretrained":
-        words.append("tokenizer.vocab_size=1000")
+    words = [choice, *NEEDS.get(choice, [])]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         settings = load(compose("config", words), words)
     assert choice.partition("=")[0] in settings.chosen

@@ -77,33 +77,35 @@ def check(config: DictConfig) -> Settings:
     return settings
 
 
-def check_sweep(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> list[list[str]]:
+def check_grid(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> list[list[str]]:
     """Those jobs of a sweep that can exist, after its directory has been made; says which are left out.
 
     Raises:
         UserError: for the first job that is wrong, or if none can exist.
     """
-    sweep_dir = Path(config.hydra.sweep.dir)
-    own = str(config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher.")
-    machines = instantiate(config.hydra.launcher).machines if own else None
     possible: list[list[str]] = []
     left_out: Counter[str] = Counter()
     for words in jobs:
-        job = loader.load_sweep_config(config, words)
-        with open_dict(job):
-            job.hydra.job.num = len(possible)
         try:
-            settings = check(job)
+            check_job(loader, config, len(possible), words)
         except Impossible as error:
             left_out[str(error)] += 1
-            continue
-        if machines:
-            machines.check(settings.trainer)
-        refuse_other_config(sweep_dir / str(job.hydra.sweep.subdir), settings.plain, "hydra.sweep.dir")
-        possible.append(words)
+        else:
+            possible.append(words)
     if not possible:
         raise UserError(next(iter(left_out)))
     for message, number in left_out.items():
         print(f"left out, {number} of {len(jobs)} jobs: {message}", file=sys.stderr)
-    claim(sweep_dir, "hydra.sweep.dir")
+    claim(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
     return possible
+
+
+def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list[str]) -> None:
+    """Raises UserError for a job of a sweep that is wrong, or differs from the one that its directory holds."""
+    job = loader.load_sweep_config(config, words)
+    with open_dict(job):
+        job.hydra.job.num = number
+    settings = check(job)
+    if str(config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher."):
+        instantiate(config.hydra.launcher).machines.check(settings.trainer)
+    refuse_other_config(Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir), settings.plain, "hydra.sweep.dir")

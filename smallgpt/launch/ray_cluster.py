@@ -81,6 +81,11 @@ class RayProcess:
         except RayError:
             return 1
 
+    def terminate(self) -> None:
+        import ray
+
+        ray.cancel(self.task)
+
 
 def run(run_dir: str, threads: int) -> int:
     """One job on a worker, in a process of its own; told to stop, it lets the run save."""

@@ -132,6 +132,9 @@ class SlurmProcess:
         outcome, value = first._get_outcome_and_result()
         return value if outcome == "success" else 1
 
+    def terminate(self) -> None:
+        self.job.cancel(check=False)
+
 
 def read_id(run_dir: Path) -> str | None:
     path = run_dir / ".slurm"

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ from smallgpt.settings import Trainer, resolved
 POLL_SECONDS = 0.2
 LINE_SECONDS = 15.0
 LINE_JOBS = 4
+LOOK_SECONDS = 2.0
+OVER = ("completed", "pruned")
 
 
 class Process(Protocol):
@@ -38,6 +40,9 @@ class Process(Protocol):
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None as long as it waits or runs."""
 
+    def terminate(self) -> None:
+        """Asks it to end, and does not wait for it."""
+
 
 @dataclass
 class Job:
@@ -45,18 +50,22 @@ class Job:
     overrides: list[str]
     trainer: Trainer
     """Says what the job needs."""
+    number: int
     name: str = ""
     """Its number and what sets it apart."""
     process: Process | None = None
     started: float = 0.0
+    pruned: bool = False
+    """Told to end, because it would not be among the best."""
 
     @property
     def result(self) -> dict[str, Any]:
         return read_result(self.run_dir) or {}
 
     @property
-    def completed(self) -> bool:
-        return self.result.get("status") == "completed"
+    def over(self) -> bool:
+        """Whether there is nothing left to do, at this start or a later one."""
+        return self.result.get("status") in OVER
 
 
 class Machines(Protocol):
@@ -83,15 +92,20 @@ def refuse_several_machines(trainer: Trainer) -> None:
 
 
 def launch(
-    loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int, machines: Machines
+    loader: ConfigLoader,
+    config: DictConfig,
+    job_overrides: Sequence[Sequence[str]],
+    first: int,
+    machines: Machines,
+    hopeless: Callable[[Job], bool] | None = None,
 ) -> list[JobReturn]:
-    """Writes the resolved config of every job, then runs those that are not completed."""
+    """Writes the resolved config of every job, then runs those that are not over; stops those that are hopeless."""
     jobs = [prepare(loader, config, list(words), first + i) for i, words in enumerate(job_overrides)]
-    shared = set.intersection(*[set(job.overrides) for job in jobs])
+    shared = set(given(config.hydra))
     for job in jobs:
         machines.check(job.trainer)
         job.name = " ".join([job.run_dir.name, *[word for word in job.overrides if word not in shared]])
-    Starter(jobs, machines).run()
+    Starter(jobs, machines, hopeless).run()
     returns = []
     for job in jobs:
         returned = JobReturn(overrides=job.overrides, working_dir=str(job.run_dir))
@@ -111,9 +125,9 @@ def prepare(loader: ConfigLoader, config: DictConfig, words: list[str], number: 
     plain = resolved(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"]))
     plain["resume"] = "auto"  # a job that was cut off goes on
     overrides = given(composed.hydra)
-    job = Job(run_dir.absolute(), overrides, Trainer(**plain["trainer"]))
+    job = Job(run_dir.absolute(), overrides, Trainer(**plain["trainer"]), number)
     run_dir.mkdir(parents=True, exist_ok=True)
-    if not job.completed:
+    if not job.over:
         write_config(run_dir, plain)
         variant = str(composed.hydra.runtime.choices["model"])
         write_text(run_dir / ".job.json", json.dumps({"overrides": overrides, "variant": variant}))
@@ -123,22 +137,26 @@ def prepare(loader: ConfigLoader, config: DictConfig, words: list[str], number: 
 class Starter:
     """Keeps the machines busy until every job is done, and says how far the sweep is."""
 
-    def __init__(self, jobs: list[Job], machines: Machines):
-        self.jobs, self.machines = jobs, machines
-        self.waiting = [job for job in jobs if not job.completed]
+    def __init__(self, jobs: list[Job], machines: Machines, hopeless: Callable[[Job], bool] | None = None):
+        self.jobs, self.machines, self.hopeless = jobs, machines, hopeless
+        self.waiting = [job for job in jobs if not job.over]
         self.running: list[Job] = []
         self.elsewhere: list[Job] = []
         """Run by another starter of the same sweep."""
         self.seconds: list[float] = []
         self.next_line = time.monotonic() + LINE_SECONDS
+        self.next_look = 0.0
 
     def run(self) -> None:
         if skipped := len(self.jobs) - len(self.waiting):
-            say(f"{skipped} of {len(self.jobs)} jobs are completed and skipped")
+            pruned = sum(job.result.get("status") == "pruned" for job in self.jobs)
+            also = f" ({pruned} of them pruned)" if pruned else ""
+            say(f"{skipped} of {len(self.jobs)} jobs are completed and skipped{also}")
         with forwarded_signals(self):
             while self.waiting or self.running or self.elsewhere:
                 self.start()
                 self.collect()
+                self.prune()
                 time.sleep(POLL_SECONDS)
 
     def start(self) -> None:
@@ -168,7 +186,7 @@ class Starter:
                 continue
             self.finished(job, code)
         for job in list(self.elsewhere):
-            if job.completed:
+            if job.over:
                 self.elsewhere.remove(job)
                 say(f"{self.done} {job.name}: completed by another starter")
             elif not is_locked(job):  # whoever ran it is gone
@@ -178,10 +196,23 @@ class Starter:
             self.next_line = time.monotonic() + LINE_SECONDS
             self.progress()
 
+    def prune(self) -> None:
+        if self.hopeless is None or time.monotonic() < self.next_look:
+            return
+        self.next_look = time.monotonic() + LOOK_SECONDS
+        for job in self.running:
+            assert job.process is not None
+            if not job.pruned and self.hopeless(job):
+                job.pruned = True
+                job.process.terminate()
+
     def finished(self, job: Job, code: int) -> None:
         seconds = time.monotonic() - job.started
+        if job.pruned and not job.over:  # it may have been completed in the meantime
+            record = {"overrides": job.overrides, **job.result, "status": "pruned", "error": None}
+            write_text(job.run_dir / "result.json", json.dumps(record))
         result = job.result
-        if not result.get("status") or (code < 0 and result["status"] != "completed"):
+        if not result.get("status") or (code < 0 and result["status"] not in OVER):
             # it died without a word
             reason = f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             record = {"status": "failed", "error": f"{reason}; see log.txt", "overrides": job.overrides}
@@ -193,6 +224,8 @@ class Starter:
             say(
                 f"{self.done} {job.name}: " + (f"val/loss {loss:.4f}, " if loss else "") + f"{seconds:.0f} s{self.left}"
             )
+        elif result["status"] == "pruned":
+            say(f"{self.done} {job.name}: pruned, {seconds:.0f} s")
         else:
             say(f"{self.done} {job.name}: {result['status']}: {result.get('error')}")
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def validation_curve(run_dir: Path) -> tuple[list[float], list[float]]:
-    """Tokens seen and validation loss, from metrics.csv; empty where nothing was validated."""
+def validation_curve(run_dir: Path, name: str = "val/loss") -> tuple[list[float], list[float]]:
+    """Tokens seen and validation loss, or another metric, from metrics.csv; empty where nothing was validated."""
     path = run_dir / "metrics.csv"
     if not path.exists():
         return [], []
     with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("val/loss")]
-    return [float(row["tokens"]) for row in rows], [float(row["val/loss"]) for row in rows]
+        rows = [row for row in csv.DictReader(file) if row.get(name)]
+    return [float(row["tokens"]) for row in rows], [float(row[name]) for row in rows]
 
 
 def draw_loss(runs: Mapping[str, Path], path: Path) -> bool:

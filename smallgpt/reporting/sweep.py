@@ -17,19 +17,21 @@ SECTIONS = ("cost", "train", "val", "data")
 
 
 class SweepReport(Callback):
-    """Reports a sweep and ends the process with 1 unless every job is completed."""
+    """Reports a sweep and ends the process with 1 unless every job is completed, or pruned by a search."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
         results = read_results(sweep_dir)
         report(sweep_dir, results)
         completed = sum(result["status"] == "completed" for result in results.values())
-        done = bool(results) and completed == len(results)
+        pruned = sum(result["status"] == "pruned" for result in results.values())
+        done = bool(results) and completed + pruned == len(results)
         announce(
             {
                 "status": "completed" if done else "failed",
                 "jobs": len(results),
                 "completed": completed,
+                **({"pruned": pruned} if pruned else {}),
                 "results": sweep_dir / "results.csv",
             }
         )

@@ -1,6 +1,6 @@
 """Hydra's door to smallgpt.launch.sweep; Hydra takes launchers from the namespace package `hydra_plugins` alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,8 @@ class SweepLauncher(Launcher):
 
     def __init__(self, **options: Any):
         self.options = options
+        self.hopeless: Callable[[Any], bool] | None = None
+        """Set by a sweeper; asked now and then of each job at work, which is stopped where it says so."""
 
     @cached_property
     def machines(self) -> Any:
@@ -31,7 +33,8 @@ class SweepLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from smallgpt.launch.sweep import launch
 
-        return launch(self.hydra_context.config_loader, self.config, job_overrides, initial_job_idx, self.machines)
+        loader = self.hydra_context.config_loader
+        return launch(loader, self.config, job_overrides, initial_job_idx, self.machines, self.hopeless)
 
 
 class ProcessLauncher(SweepLauncher):

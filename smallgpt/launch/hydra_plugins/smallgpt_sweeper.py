@@ -1,0 +1,56 @@
+"""Hydra's door to grids and searches; Hydra takes sweepers from the namespace package `hydra_plugins` alone."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class GridSweeper(BasicSweeper):
+    """Every combination of the values on the command line; all are checked before the first of them runs."""
+
+    def __init__(self, params: Any = None):
+        super().__init__(max_batch_size=None, params=params)
+
+    def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
+        from smallgpt.launch.checks import check_grid
+
+        jobs = BasicSweeper.split_arguments(overrides, max_batch_size)[0]
+        return [check_grid(self.hydra_context.config_loader, self.config, jobs)]
+
+
+class OptunaSweeper(Sweeper):
+    """The options are those of `smallgpt.launch.search.Options`."""
+
+    def __init__(self, **options: Any):
+        self.options = options
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.hydra_context = config, hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def search(self, config: DictConfig) -> Any:
+        from smallgpt.errors import UserError
+
+        if find_spec("optuna") is None:
+            raise UserError("hydra/sweeper=optuna: optuna is not installed; `pip install optuna`")
+        from smallgpt.launch.search import Search
+
+        return Search(config, self.options)
+
+    def sweep(self, arguments: Sequence[str]) -> Any:
+        from smallgpt.launch.checks import check_job
+
+        assert self.config is not None and self.launcher is not None and self.hydra_context is not None
+        search = self.search(self.config)
+        for number, words in search.known_jobs():
+            check_job(self.hydra_context.config_loader, self.config, number, words)
+        return search.run(self.launcher)

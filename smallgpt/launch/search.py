@@ -1,0 +1,328 @@
+"""`hydra/sweeper=optuna`: the jobs of a sweep follow from the results of those before, by Optuna's ask and tell.
+
+The study is one file at the top of the sweep's directory, and the number of a trial is that of its job. A trial is told
+when its job is completed or pruned. One that failed or was cut off stays open: Optuna's sampler keeps away from it, and
+the next start runs it again under its number, as a grid does.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from filelock import FileLock, Timeout
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import Field
+
+from smallgpt.errors import UserError, nearest_key, one_line
+from smallgpt.launch.command_line import given
+from smallgpt.launch.sweep import OVER, Job, say
+from smallgpt.reporting.figures import validation_curve
+from smallgpt.settings import Group, build
+
+STUDY = "study.log"
+EXAMPLE = "optimizer.lr=tag(log,interval(1e-4,1e-2))"
+
+
+class Options(Group):
+    n_trials: int = Field(20, gt=0)
+    """Of the study, over all starts."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    metric: str = "val.loss"
+    """A number of result.json; the least is the best."""
+    seed: int | None = Field(0, ge=0)
+    prune: bool = False
+    batch: int = Field(1, gt=0)
+    """Jobs chosen at a time."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Words of the command line that a recipe gives, which the command line itself overrides."""
+
+
+class Search:
+    """What is searched over, and the study that remembers it.
+
+    Args:
+        config: of the sweep.
+        options: see Options.
+    """
+
+    def __init__(self, config: DictConfig, options: dict[str, Any]) -> None:
+        plain = OmegaConf.to_container(OmegaConf.create(options))
+        self.options = build(Options, "hydra.sweeper", plain)
+        self.loader: ConfigLoader = GlobalHydra.instance().config_loader()
+        self.config = config
+        self.sweep_dir = Path(config.hydra.sweep.dir)
+        words = [f"{key}={value}" for key, value in self.options.params.items()]
+        overrides = OverridesParser.create(config_loader=self.loader).parse_overrides([*words, *given(config.hydra)])
+        self.overrides = {override.get_key_element(): override for override in overrides}
+        self.refuse_pruning()
+        self.space = {
+            key: distribution(override) for key, override in self.overrides.items() if override.is_sweep_override()
+        }
+        if not self.space:
+            raise UserError(f"hydra/sweeper=optuna: nothing to search over; give a key several values, as {EXAMPLE}")
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+    def refuse_pruning(self) -> None:
+        if not self.options.prune:
+            return
+        if not str(self.config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher."):
+            raise UserError("hydra.sweeper.prune=true: needs hydra/launcher=processes, slurm or ray")
+        if not self.options.metric.startswith("val."):
+            raise UserError(f"hydra.sweeper.prune=true: a validation does not measure {self.options.metric}")
+
+    def words(self, params: dict[str, Any]) -> list[str]:
+        """The words of the command line for one trial."""
+        return [
+            f"{key}={spelled(params[key], self.space[key])}" if key in self.space else str(override.input_line)
+            for key, override in self.overrides.items()
+        ]
+
+    def known_jobs(self) -> Iterator[tuple[int, list[str]]]:
+        """Number and words of the jobs that can be checked before the search: the next with the first value of every
+        key, and those that are done.
+
+        Raises:
+            UserError: the study in the directory is another one.
+        """
+        trials: list[FrozenTrial] = []
+        if (self.sweep_dir / STUDY).exists():
+            study = self.study()
+            self.refuse_other_study(study)
+            trials = study.get_trials(deepcopy=False)
+        firsts = {key: first(values) for key, values in self.space.items()}
+        yield len(trials), self.words(firsts)
+        for key, values in self.space.items():
+            for choice in values.choices[1:] if isinstance(values, CategoricalDistribution) else ():
+                # finds a choice that no file is there for; whether it goes with the others, its jobs will tell
+                self.loader.load_sweep_config(self.config, self.words(firsts | {key: choice}))
+        for trial in trials:
+            if trial.state.is_finished():
+                yield trial.number, self.words(trial.params)
+
+    def study(self) -> optuna.Study:
+        storage = JournalStorage(JournalFileBackend(str(self.sweep_dir / STUDY)))
+        pruner = optuna.pruners.MedianPruner() if self.options.prune else optuna.pruners.NopPruner()
+        return optuna.create_study(study_name="search", storage=storage, pruner=pruner, load_if_exists=True)
+
+    def refuse_other_study(self, study: optuna.Study) -> None:
+        before = study.user_attrs.get("space", {})
+        now = {key: described(values) for key, values in self.space.items()}
+        for key in (*now, *before) if before else ():
+            if before.get(key) != now.get(key):
+                old, new = (f"over {text}" if text else "not at all" for text in (before.get(key), now.get(key)))
+                raise UserError(
+                    f"hydra.sweep.dir={self.sweep_dir}: its study searches {key} {old}, this one {new}; "
+                    "choose another directory"
+                )
+        metric = study.user_attrs.get("metric")
+        told = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        if told and metric != self.options.metric:
+            raise UserError(
+                f"hydra.sweeper.metric={self.options.metric}: the study in {self.sweep_dir} has {metric}; "
+                "choose another hydra.sweep.dir"
+            )
+
+    def run(self, launcher: Launcher) -> list[list[JobReturn]]:
+        self.sweep_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.sweep_dir / ".study.lock", timeout=0):
+                # left by a search that was killed while it wrote; Optuna would wait for half a minute
+                (self.sweep_dir / f"{STUDY}.lock").unlink(missing_ok=True)
+                return self.run_alone(launcher)
+        except Timeout:
+            raise UserError(
+                f"hydra.sweep.dir={self.sweep_dir}: another process searches in it; wait for it, or choose another one"
+            ) from None
+
+    def run_alone(self, launcher: Launcher) -> list[list[JobReturn]]:
+        study = self.study()
+        self.refuse_other_study(study)
+        study.set_user_attr("space", {key: described(values) for key, values in self.space.items()})
+        study.set_user_attr("metric", self.options.metric)
+        returns = []
+        # those of former starts together: the launcher skips what is done
+        trials = [self.reopened(study, trial) for trial in study.get_trials(deepcopy=False)]
+        while True:
+            if trials:
+                if self.options.prune:
+                    launcher.hopeless = partial(self.is_hopeless, trials)  # ty: ignore
+                jobs = [self.words(trial.params) for trial in trials]
+                returns.append(list(launcher.launch(jobs, initial_job_idx=trials[0].number)))
+                for trial, job in zip(trials, returns[-1], strict=True):
+                    if isinstance(trial, optuna.Trial):
+                        self.tell(trial, job.return_value, run_directory(job))
+                self.say_best(study)
+            begun = len(study.get_trials(deepcopy=False))
+            trials = [self.ask(study) for _ in range(min(self.options.batch, self.options.n_trials - begun))]
+            if not trials:
+                return returns
+
+    def ask(self, study: optuna.Study) -> optuna.Trial:
+        study.sampler = self.sampler(len(study.get_trials(deepcopy=False)))
+        trial = study.ask()
+        self.suggest(trial)
+        return trial
+
+    def reopened(self, study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | optuna.Trial:
+        """A trial of a former start, which may have been killed before all its values were chosen."""
+        if trial.state.is_finished():
+            return trial
+        study.sampler = self.sampler(trial.number)
+        again = optuna.Trial(study, trial._trial_id)
+        self.suggest(again)
+        return again
+
+    def suggest(self, trial: optuna.Trial) -> None:
+        for key, values in self.space.items():
+            if isinstance(values, CategoricalDistribution):
+                trial.suggest_categorical(key, values.choices)
+            elif isinstance(values, IntDistribution):
+                trial.suggest_int(key, values.low, values.high, step=values.step, log=values.log)
+            elif isinstance(values, FloatDistribution):
+                trial.suggest_float(key, values.low, values.high, step=values.step, log=values.log)
+
+    def sampler(self, number: int) -> BaseSampler:
+        """For one trial, with a seed of its own: a search that goes on must not draw its first values again."""
+        seed = self.options.seed
+        if seed is not None:
+            seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        return RandomSampler(seed) if self.options.sampler == "random" else TPESampler(seed=seed, constant_liar=True)
+
+    def is_hopeless(self, trials: Sequence[FrozenTrial | optuna.Trial], job: Job) -> bool:
+        """Whether Optuna's pruner gives up a job at work, from what its validations measured so far."""
+        trial = next(trial for trial in trials if trial.number == job.number)
+        if not isinstance(trial, optuna.Trial):
+            return False
+        self.report(trial, job.run_dir)
+        return trial.should_prune()
+
+    def report(self, trial: optuna.Trial, run_dir: Path) -> None:
+        """Trials are compared after the same number of tokens: their steps may be of different size."""
+        known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        curve = zip(*validation_curve(run_dir, self.options.metric.replace(".", "/", 1)), strict=True)
+        for tokens, value in dict(curve).items():
+            if int(tokens) not in known:
+                trial.report(value, int(tokens))
+
+    def tell(self, trial: optuna.Trial, result: dict[str, Any], run_dir: Path) -> None:
+        if result.get("status") not in OVER:
+            return
+        self.report(trial, run_dir)
+        if result["status"] == "pruned":
+            trial.study.tell(trial.number, state=TrialState.PRUNED)
+            return
+        value = self.value(trial.number, result)
+        trial.study.tell(trial.number, value, TrialState.FAIL if value is None else TrialState.COMPLETE)
+
+    def value(self, number: int, result: dict[str, Any]) -> float | None:
+        """The metric; None where it is no finite number, which JSON has as null."""
+        value: Any = result
+        for name in self.options.metric.split("."):
+            if not isinstance(value, dict) or name not in value:
+                near = nearest_key(self.options.metric, numbers(result))
+                raise UserError(f"hydra.sweeper.metric={self.options.metric}: not in the result of job {number}{near}")
+            value = value[name]
+        if value is not None and not is_number(value):
+            raise UserError(f"hydra.sweeper.metric={self.options.metric}: no number in the result of job {number}")
+        return value
+
+    def say_best(self, study: optuna.Study) -> None:
+        told = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if not told:
+            return
+        best = study.best_trial
+        chosen = " ".join(f"{key}={spelled(best.params[key], values)}" for key, values in self.space.items())
+        done = f"{len(study.get_trials(deepcopy=False))} of {self.options.n_trials} trials"
+        say(f"{done}, best {self.options.metric} {best.value:.4f}: job {best.number} {chosen}")
+
+
+def run_directory(job: JobReturn) -> Path:
+    """Of a job of any launcher: Hydra's own take the directory in which they were started for a working directory."""
+    return Path(str(job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else job.working_dir))
+
+
+def distribution(override: Override) -> BaseDistribution:
+    """Optuna's for a word of the command line; choices stay as they are written. Raises UserError."""
+    word, values = override.input_line, override.value()
+    tags = getattr(values, "tags", set())
+    if tags - {"log"}:
+        raise UserError(f"{word}: tag {min(tags - {'log'})} is unknown to a search; there is log")
+    if isinstance(values, ChoiceSweep | RangeSweep):
+        values.shuffle = False  # a search takes them in an order of its own
+    log = "log" in tags
+    try:
+        if isinstance(values, IntervalSweep):
+            low, high = values.start, values.end
+            assert low is not None and high is not None
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise ValueError("must have two finite ends")
+            if isinstance(low, int) and isinstance(high, int):
+                return IntDistribution(low, high, log)
+            return FloatDistribution(low, high, log)
+        if isinstance(values, RangeSweep):
+            steps = sorted(values.range())
+            if not steps:
+                raise ValueError("holds no value")
+            if isinstance(steps[0], int):
+                return IntDistribution(steps[0], steps[-1], log, abs(int(values.step)))
+            low, high, step = (float(f"{number:.12g}") for number in (steps[0], steps[-1], abs(values.step)))
+            return FloatDistribution(low, high, log, step)
+        choices = list(dict.fromkeys(override.sweep_string_iterator()))
+        if not choices:
+            raise ValueError("holds no value")
+        return CategoricalDistribution(choices)
+    except ValueError as error:
+        raise UserError(f"{word}: {one_line(error)}") from None
+
+
+def first(values: BaseDistribution) -> Any:
+    return values.choices[0] if isinstance(values, CategoricalDistribution) else values.low  # ty: ignore
+
+
+def described(values: BaseDistribution) -> str:
+    """As the study keeps it, and shows it where another one is asked for."""
+    if isinstance(values, CategoricalDistribution):
+        return ",".join(map(str, values.choices))
+    assert isinstance(values, FloatDistribution | IntDistribution)
+    kind = "whole " if isinstance(values, IntDistribution) else ""
+    step = f" by {values.step}" if values.step not in (None, 1) else ""
+    return f"{kind}{values.low} to {values.high}{step}{' (log)' if values.log else ''}"
+
+
+def spelled(value: Any, values: BaseDistribution) -> str:
+    """A value for the command line: six digits are enough of one that lies anywhere in an interval."""
+    if not isinstance(values, FloatDistribution):
+        return str(value)
+    return f"{value:.{12 if values.step else 6}g}"
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def numbers(result: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys of the numbers in a result."""
+    found = []
+    for key, value in result.items():
+        if isinstance(value, dict):
+            found += numbers(value, f"{prefix}{key}.")
+        elif is_number(value):
+            found.append(f"{prefix}{key}")
+    return found
