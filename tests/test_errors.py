@@ -98,7 +98,7 @@ def test_values_that_do_not_work(cli: CommandLine, words: list[str], parts: list
     ("words", "part"),
     [
         (["model=gpt,convgtp"], "model=convgtp"),
-        (["model.n_embd=256,250"], "model.n_embd=250"),
+        (["model.n_embd=250,251"], "model.n_embd=250"),
         (["seed=1,x"], "seed=x"),
         (["data=files", "data.path=missing.txt,other.txt"], "data.path=missing.txt"),
         (["model.n_layr=1,2"], "model.n_layer"),
@@ -108,6 +108,13 @@ def test_values_that_do_not_work(cli: CommandLine, words: list[str], parts: list
 )
 def test_a_sweep_with_a_bad_value_starts_no_job(cli: CommandLine, words: list[str], part: str):
     assert part in cli.refused("task=inspect", "-m", *words)
+
+
+def test_a_sweep_leaves_out_what_cannot_exist_and_says_so(cli: CommandLine):
+    words = ["model=convgpt", "model.downsample_operator=linear,conv", "model.kernel_size=1,3", "size=nano"]
+    done = cli("task=inspect", "-m", *words, "hydra/launcher=basic", "hydra.sweep.dir=sweep")
+    assert done.code == 0 and done.result["jobs"] == 3
+    assert "left out, 1 of 4 jobs: model.kernel_size=3: belongs to downsample_operator=conv" in done.err
 
 
 def test_a_checkpoint_of_another_variant_or_a_damaged_one(cli: CommandLine):
