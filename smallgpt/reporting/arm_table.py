@@ -24,16 +24,16 @@ def row(arm: Arm, is_baseline: bool, gap: Difference | None) -> dict[str, str]:
     return {
         ARM: arm.label,
         "validation loss": with_interval(mean(loss) if loss else None),
-        "bits per byte": with_interval(mean(bits) if bits else None),
-        "seeds": str(len(arm.jobs)),
-        "parameters": "" if parameters is None else f"{parameters:,.0f}",
-        "training FLOPs": "" if flops is None else scaled(flops, "").strip(),
-        "tokens a parameter": "" if tokens is None or not parameters else f"{tokens / parameters:.3g}",
-        "tokens/s": "" if speed is None else f"{speed:,.0f}",
-        "cache bytes a token": "" if cache is None else f"{cache:,.0f}",
         "difference [95 %]": "baseline" if is_baseline and loss else difference_text(gap),
         "p": "" if gap is None or gap.p is None else p_text(gap.p),
         "verdict": "" if gap is None else gap.verdict,
+        "seeds": str(len(arm.jobs)),
+        "bits per byte": with_interval(mean(bits) if bits else None),
+        "parameters": "" if parameters is None else f"{parameters:,.0f}",
+        "training FLOPs": "" if flops is None else scaled(flops, "").strip(),
+        "tokens / parameter": "" if tokens is None or not parameters else f"{tokens / parameters:.3g}",
+        "tokens/s": "" if speed is None else f"{speed:,.0f}",
+        "cache B / token": "" if cache is None else f"{cache:,.0f}",
     }
 
 
@@ -66,14 +66,23 @@ def notes(comparison: Comparison) -> list[str]:
             "No difference: the interval contains 0, or the corrected p is over 0.05. The seeds show none; "
             "more of them might."
         )
-    if any(gap.kind == "identical" for gap in gaps):
-        found.append("Identical: equal to the last bit on every seed.")
+    for same in identical(comparison):
+        found.append(f"{' and '.join(same)} are identical: their losses are equal to the last bit on every seed.")
     tokens = {tokens for arm in comparison.arms if (tokens := arm.number("train", "tokens")) is not None}
     if len(tokens) > 1:
         found.append(f"The arms were trained on unequal budgets: {min(tokens):,.0f} to {max(tokens):,.0f} tokens.")
     if any(f"={MISSING}" in arm.label for arm in comparison.arms):
         found.append(f"{MISSING}: not on the command line of that arm.")
     return found
+
+
+def identical(comparison: Comparison) -> list[list[str]]:
+    """Labels of arms whose losses are the same on each seed."""
+    groups: dict[tuple, list[str]] = {}
+    for arm in comparison.arms:
+        if scores := arm.by_seed():
+            groups.setdefault(tuple(sorted(scores.items(), key=str)), []).append(arm.label)
+    return [labels for labels in groups.values() if len(labels) > 1]
 
 
 def about_the_study(study: Study) -> list[str]:
@@ -95,6 +104,6 @@ def about_the_data(study: Study, comparison: Comparison) -> str:
     chosen = f", {' '.join(words)}" if words else ""
     what = f"fingerprint {comparison.fingerprint[:12]}{chosen}" if comparison.fingerprint else "no data"
     return (
-        f"{what}: {len(comparison.arms)} of {len(study.arms)} arms. The jobs differ in their text or tokenizer, so their "
-        "losses cannot be compared with those of the other sections."
+        f"{what}: {len(comparison.arms)} of {len(study.arms)} arms. The jobs differ in their text or tokenizer, "
+        "so these losses cannot be compared with those of the other sections."
     )

@@ -1,4 +1,4 @@
-"""Pictures of a study. One Vega-Lite spec a figure gives the page's interactive one, and PNG and SVG without a browser."""
+"""Pictures of a study. One Vega-Lite spec each gives the page's interactive figure and, without a browser, the files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def value_of(arm: Arm, section: str, key: str) -> float | None:
     return arm.number(section, key)
 
 
-# -- the figures ---------------------------------------------------------------------------------------------------------
+# -- the figures -------------------------------------------------------------------------------------------------------
 
 
 def loss_curves(comparison: Comparison, others: Sequence[Job]) -> list[Figure]:
@@ -113,8 +113,8 @@ def loss_curves(comparison: Comparison, others: Sequence[Job]) -> list[Figure]:
             opacity=alt.condition(chosen, alt.value(0.9), alt.value(0.06)),
         )
         # equal runs lie on each other; the dashes show both
-        lines = base.mark_line(strokeWidth=1.8).encode(strokeDash=dashes(labels))
-        points = base.mark_circle(size=36).encode(tooltip=tooltip("arm", "job", "seed", key, "loss"))
+        lines = base.encode(strokeDash=dashes(labels)).mark_line(strokeWidth=1.8)
+        points = base.encode(tooltip=tooltip("arm", "job", "seed", key, "loss")).mark_circle(size=36)
         chart = alt.layer(lines, points).add_params(chosen, zoom)
         figures.append(figure(f"loss_{key}", "loss", f"Validation loss against {title}", chart))
     return figures
@@ -136,10 +136,9 @@ def pareto(comparison: Comparison) -> list[Figure]:
             continue
         x = axis("cost", title, [row["cost"] for row in rows])
         y = alt.Y("loss:Q", title=LOSS, scale=alt.Scale(zero=False))
-        front = alt.Chart(values(undominated(rows))).mark_line(
-            interpolate="step-after", color="#888", strokeDash=[4, 3], strokeWidth=1.5
-        )
-        layers = [front.encode(x=x, y=y), *with_intervals(rows, x, y, labels)]
+        front = alt.Chart(values(undominated(rows))).encode(x=x, y=y)
+        line = front.mark_line(interpolate="step-after", color="#888", strokeDash=[4, 3], strokeWidth=1.5)
+        layers = [line, *with_intervals(rows, x, y, labels)]
         name = f"quality_{'latency' if section == 'inference' else key}"
         figures.append(figure(name, "quality", f"Loss against {title}", alt.layer(*layers)))
     return figures
@@ -183,12 +182,10 @@ def axes(comparison: Comparison) -> list[Figure]:
             known = [row for row in rows if row.get(field) is not None]
             if len({row["value"] for row in known}) < 2:
                 continue
-            y = alt.Y(f"{field}:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format="~s"))
-            if field == "loss":
-                y = alt.Y("loss:Q", title=title, scale=alt.Scale(zero=False))
-            line = alt.Chart(values(known)).mark_line(strokeWidth=1.5, opacity=0.7).encode(
-                x=x, y=y, color=colour(labels, "series")
-            )  # fmt: skip
+            ticks = alt.Axis() if field == "loss" else alt.Axis(format="~s")
+            y = alt.Y(f"{field}:Q", title=title, scale=alt.Scale(zero=False), axis=ticks)
+            base = alt.Chart(values(known)).encode(x=x, y=y, color=colour(labels, "series"))
+            line = base.mark_line(strokeWidth=1.5, opacity=0.7)
             layers = [line, *with_intervals(known, x, y, labels, "series", field)]
             name = f"axis_{key.replace('.', '_')}_{field}"
             title = f"{short} against {'loss' if field == 'loss' else title}"
@@ -209,7 +206,6 @@ def parameter_bars(comparison: Comparison) -> list[Figure]:
     groups = list(dict.fromkeys(row["group"] for row in rows))
     chart = (
         alt.Chart(values(rows))
-        .mark_bar()
         .encode(
             x=alt.X("sum(parameters):Q", title="parameters", axis=alt.Axis(format="~s", tickCount=6)),
             y=alt.Y("arm:N", title=None, sort=None, axis=alt.Axis(labelLimit=150)),
@@ -217,6 +213,7 @@ def parameter_bars(comparison: Comparison) -> list[Figure]:
             order=alt.Order("order:Q"),
             tooltip=tooltip("arm", "group", "parameters"),
         )
+        .mark_bar()
     )
     height = max(60, 30 * len(comparison.arms))
     return [figure("parameters", "parameters", "Where the parameters sit", chart, height)]
@@ -240,16 +237,16 @@ def diagrams(comparison: Comparison) -> list[Figure]:
         height = ROW * (1 + max(row["row"] for row in rows))
         y = alt.Y("row:O", axis=None, scale=alt.Scale(paddingInner=0.25, paddingOuter=0.1))
         base = alt.Chart(values(rows))
-        bars = base.mark_bar(cornerRadius=2).encode(
+        bars = base.encode(
             x=x,
             x2="right:Q",
             y=y,
             color=colour(groups, "group"),
             tooltip=tooltip("part", "in", "out", "heads", "head width", "MLP width", "parameters"),
-        )
-        words = base.mark_text(align="left", fontSize=11).encode(x=alt.X("words at:Q"), y=y, text="words:N")
-        title = ", ".join(labels)
-        figures.append(figure(f"diagram_{number}", "diagrams", title, alt.layer(bars, words), height))
+        ).mark_bar(cornerRadius=2)
+        texts = base.encode(x="words at:Q", y=y, text="words:N").mark_text(align="left", fontSize=11)
+        chart = alt.layer(bars, texts).configure_view(stroke=None)
+        figures.append(figure(f"diagram_{number}", "diagrams", ", ".join(labels), chart, height))
     return figures
 
 
@@ -307,14 +304,14 @@ def words(part: dict[str, Any], lanes: int) -> str:
     return f"{label}: {part['in_width']} → {part['out_width']}"
 
 
-# -- what they share -----------------------------------------------------------------------------------------------------
+# -- what they share ---------------------------------------------------------------------------------------------------
 
 
 def figure(name: str, part: str, title: str, chart: "alt.LayerChart | alt.Chart", height: int = HEIGHT) -> Figure:
     import altair as alt
 
-    with alt.data_transformers.disable_max_rows():
-        spec = chart.properties(width=WIDTH, height=height, title=title, background="white").to_dict()
+    alt.data_transformers.disable_max_rows()
+    spec = chart.properties(width=WIDTH, height=height, title=title, background="white").to_dict()
     return Figure(name, part, title, spec)
 
 
@@ -374,10 +371,10 @@ def with_intervals(
     base = alt.Chart(values(rows)).encode(x=x, color=colour(labels, by))
     shape = alt.Shape(f"{by}:N", scale=alt.Scale(domain=list(labels)), legend=legend(labels))
     tips = tooltip("arm", "value" if by == "series" else "cost", "loss", "low", "high", "seeds")
-    points = base.mark_point(filled=True, size=90, opacity=0.85).encode(y=y, shape=shape, tooltip=tips)
+    points = base.encode(y=y, shape=shape, tooltip=tips).mark_point(filled=True, size=90, opacity=0.85)
     if field != "loss":
         return [points]
-    return [base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q"), y2="high:Q"), points]
+    return [base.encode(y="low:Q", y2="high:Q").mark_rule(strokeWidth=1.5), points]
 
 
 def tooltip(*fields: str) -> list["alt.Tooltip"]:

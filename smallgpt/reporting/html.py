@@ -11,16 +11,25 @@ from smallgpt.reporting.figures import Figure, vl_version
 from smallgpt.reporting.markdown import lowest, markdown
 from smallgpt.reporting.statistics import winner
 
+GLOBALS = "window.vegaEmbed = vegaEmbed;"
 PARTS = {  # of a page, with what the reader must know of their figures
-    "loss": ("Loss of every run", "Click names in a legend to show some runs only; drag to move, Shift and wheel to zoom, "
-             "double-click to go back."),
-    "quality": ("Quality against cost", "Mean over seeds with its 95 % interval. On the dashed line, the Pareto front, "
-                "are the arms that no other beats in both."),
+    "loss": (
+        "Loss of every run",
+        "Click names in a legend to show these runs only; drag to move, Shift and wheel to zoom, double-click to undo.",
+    ),
+    "quality": (
+        "Quality against cost",
+        "Mean over seeds with its 95 % interval. On the dashed line, the Pareto front, are the arms that no other "
+        "beats in both.",
+    ),
     "axis": ("What the study varies", ""),
     "parameters": ("Where the parameters sit", ""),
-    "diagrams": ("The variants, block by block", "The data goes from top to bottom. A bar is as wide as the stream; all "
-                 "diagrams have one scale. Heads are number x width."),
-}  # fmt: skip
+    "diagrams": (
+        "The variants, block by block",
+        "The data goes from top to bottom. A bar is as wide as the stream; all diagrams have one scale. Heads are "
+        "number x width.",
+    ),
+}
 
 
 def page(study: Study, figures: Sequence[Sequence[Figure]], title: str) -> str:
@@ -46,7 +55,7 @@ def page(study: Study, figures: Sequence[Sequence[Figure]], title: str) -> str:
         environments=environments(study),
         markdown=markdown(study),
         specs=for_script({figure.name: figure.for_page for drawn in figures for figure in drawn}),
-        library=vl_convert.javascript_bundle(vl_version=vl_version()).replace("</script", "<\\/script"),
+        library=vl_convert.javascript_bundle(GLOBALS, vl_version()).replace("</script", "<\\/script"),
     )
 
 

@@ -1,10 +1,10 @@
 """Means over seeds and what can be said of their differences. The tests themselves are scipy's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from smallgpt.reporting.arms import Arm, Comparison
+from smallgpt.reporting.arms import Comparison
 
 LEVEL = 0.95
 
@@ -94,13 +94,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def compare(comparison: Comparison, key: str = "loss") -> dict[str, Difference]:
-    """Every other arm against the baseline, by the arm's label, with p corrected for their number."""
-    from dataclasses import replace
-
-    base = comparison.baseline.by_seed(key)
-    others = [arm for arm in comparison.arms if arm is not comparison.baseline and arm.by_seed(key)]
-    found = {arm.label: difference(arm.by_seed(key), base) for arm in others} if base else {}
+def compare(comparison: Comparison) -> dict[str, Difference]:
+    """The loss of every other arm against the baseline, by the arm's label, with p corrected for their number."""
+    base = comparison.baseline.by_seed()
+    others = [arm for arm in comparison.arms if arm is not comparison.baseline and arm.by_seed()]
+    found = {arm.label: difference(arm.by_seed(), base) for arm in others} if base else {}
     tested = [label for label, gap in found.items() if gap.p is not None]
     corrected = holm([p for label in tested if (p := found[label].p) is not None])
     return {**found, **{label: replace(found[label], p=p) for label, p in zip(tested, corrected, strict=True)}}
@@ -108,32 +106,29 @@ def compare(comparison: Comparison, key: str = "loss") -> dict[str, Difference]:
 
 def winner(comparison: Comparison) -> str:
     """Which arm has the lowest validation loss, and how sure that is, as a sentence."""
-    scored: list[tuple[Mean, Arm]] = [
-        (mean(list(scores.values())), arm) for arm in comparison.arms if (scores := arm.by_seed())
-    ]
+    scored = [(mean(list(scores.values())), arm) for arm in comparison.arms if (scores := arm.by_seed())]
     if not scored:
         return "No job has a validation loss: this report shows costs alone."
     scored.sort(key=lambda pair: pair[0].value)
-    (lowest, best), others = scored[0], scored[1:]
-    seeds = "one seed" if lowest.n == 1 else f"{lowest.n} seeds"
-    says = f"validation loss {with_interval(lowest)} ({seeds})"
-    if not others:
-        return f"{best.label}: {says}. There is nothing to compare it with."
+    lowest = scored[0][0]
+    best = [arm for score, arm in scored if score.value == lowest.value]
+    rest = [(score, arm) for score, arm in scored if score.value > lowest.value]
+    names = " and ".join(arm.label for arm in best)
+    says = f"validation loss {with_interval(lowest)} ({'one seed' if lowest.n == 1 else f'{lowest.n} seeds'})"
+    if len(scored) == 1:
+        return f"{names}: {says}. There is nothing to compare it with."
+    if not rest:
+        return f"{names} are identical: {says}."
     baseline, gaps = comparison.baseline, compare(comparison)
-    tied = [arm for score, arm in scored if score.value == lowest.value]
-    names = " and ".join(arm.label for arm in tied)
-    if baseline in tied:
-        rest = [arm for _, arm in scored if arm not in tied]
-        if not rest:
-            return f"{names} are identical: {says}."
-        gap = gaps.get(rest[0].label)
-        next_best = f" Next is {rest[0].label}, {in_words(gap)}." if gap else ""
-        have = "has" if len(tied) == 1 else "have"
-        return f"The baseline {names} {have} the lowest {says}.{next_best}"
-    have = "has" if len(tied) == 1 else "have, identically,"
-    gap = gaps.get(best.label)
-    than = f"; against the baseline {baseline.label}: {in_words(gap)}" if gap else ""
-    return f"{names} {have} the lowest {says}{than}."
+    have = "has" if len(best) == 1 else "have, identically,"
+    if baseline not in best:
+        gap = gaps.get(best[0].label)
+        than = f"; against the baseline {baseline.label}: {in_words(gap)}" if gap else ""
+        return f"{names} {have} the lowest {says}{than}."
+    second = [arm.label for score, arm in rest if score.value == rest[0][0].value]
+    gap = gaps.get(second[0])
+    following = f" Next: {' and '.join(second)}, {in_words(gap)}." if gap else ""
+    return f"The baseline {names} {have} the lowest {says}.{following}"
 
 
 def in_words(gap: Difference) -> str:
