@@ -1,6 +1,6 @@
 """The table of a comparison, a row an arm, and the sentences that it needs to be read."""
 
-from smallgpt.reporting.arms import MISSING, Arm, Comparison, Study
+from smallgpt.reporting.arms import Arm, Comparison, Study
 from smallgpt.reporting.figures import value_of
 from smallgpt.reporting.statistics import Difference, compare, mean, p_text, with_interval
 from smallgpt.reporting.tables import scaled
@@ -71,8 +71,6 @@ def notes(comparison: Comparison) -> list[str]:
     tokens = {tokens for arm in comparison.arms if (tokens := arm.number("train", "tokens")) is not None}
     if len(tokens) > 1:
         found.append(f"The arms were trained on unequal budgets: {min(tokens):,.0f} to {max(tokens):,.0f} tokens.")
-    if any(f"={MISSING}" in arm.label for arm in comparison.arms):
-        found.append(f"{MISSING}: not on the command line of that arm.")
     return found
 
 

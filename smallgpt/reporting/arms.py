@@ -18,8 +18,6 @@ from smallgpt.run_directory import LOCATION_KEYS, read_result
 
 NOT_COMPARED = LOCATION_KEYS | {"seed", "model", "log_every"}  # the variant stands for model=
 BASELINE_VARIANT = "gpt"
-MISSING = "default"
-"""What a table shows for a key that the command line of an arm does not name."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ def group(jobs: Sequence[Job]) -> tuple[list[Arm], list[Job]]:
     arms = []
     for key, members in groups.items():
         first = members[0]
-        words = [f"{short}={first.choices.get(name, MISSING)}" for name, short in varied.items()]
+        words = [f"{short}={first.choices[name]}" for name, short in varied.items() if name in first.choices]
         arms.append(Arm(" ".join([first.variant, *words]), first.variant, first.choices, key[0], members))
     return arms, repeated
 

@@ -1,4 +1,4 @@
-"""Pictures of a study. One Vega-Lite spec each gives the page's interactive figure and, without a browser, the files."""
+"""Pictures of a study. A Vega-Lite spec gives the page's interactive figure and, without a browser, PNG and SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -164,7 +164,9 @@ def axes(comparison: Comparison) -> list[Figure]:
         for arm in comparison.arms:
             if (value := number_or_text(arm.choices.get(key))) is None:
                 continue
-            series = " ".join([arm.variant, *[f"{word}={arm.choices.get(name)}" for name, word in others.items()]])
+            series = " ".join(
+                [arm.variant, *[f"{word}={arm.choices[name]}" for name, word in others.items() if name in arm.choices]]
+            )
             scores = list(arm.by_seed().values())
             flops = arm.number("cost", "inference_flops_per_token")
             row = {"arm": arm.label, "series": series, "value": value, "cost": flops}
@@ -204,18 +206,20 @@ def parameter_bars(comparison: Comparison) -> list[Figure]:
     if not rows:
         return []
     groups = list(dict.fromkeys(row["group"] for row in rows))
+    # each label above its bar: beside it there is no room on a phone
+    above = alt.Axis(labelAlign="left", labelPadding=-4, labelOffset=-18, labelLimit=400, ticks=False, domain=False)
     chart = (
         alt.Chart(values(rows))
         .encode(
             x=alt.X("sum(parameters):Q", title="parameters", axis=alt.Axis(format="~s", tickCount=6)),
-            y=alt.Y("arm:N", title=None, sort=None, axis=alt.Axis(labelLimit=150)),
+            y=alt.Y("arm:N", title=None, sort=None, scale=alt.Scale(paddingInner=0.5), axis=above),
             color=colour(groups, "group"),
             order=alt.Order("order:Q"),
             tooltip=tooltip("arm", "group", "parameters"),
         )
         .mark_bar()
     )
-    height = max(60, 30 * len(comparison.arms))
+    height = 44 * len(comparison.arms)
     return [figure("parameters", "parameters", "Where the parameters sit", chart, height)]
 
 

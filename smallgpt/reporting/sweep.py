@@ -18,6 +18,7 @@ from smallgpt.reporting.tables import print_table
 from smallgpt.run_directory import write_bytes, write_text
 
 SECTIONS = ("cost", "train", "val", "data")
+PAGE_ONLY = {"bits per byte", "tokens / parameter", "cache B / token"}  # a terminal has no room for them
 
 
 class SweepReport(Callback):
@@ -52,7 +53,8 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
     for comparison in study.comparisons:
         if any(len(arm.jobs) > 1 for arm in comparison.arms):
             rows = arm_table(comparison)
-            print_table("arms", list(rows[0]), [list(row.values()) for row in rows])
+            names = [name for name in rows[0] if name not in PAGE_ONLY]
+            print_table("arms", names, [[row[name] for name in names] for row in rows])
             print(" ".join(notes(comparison)))
         if any(arm.by_seed() for arm in comparison.arms):
             print(winner(comparison))
