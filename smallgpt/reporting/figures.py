@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 640, 340
 ROW = 20  # height of a part in a diagram
+LONG_LABEL = 36  # letters
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 LOSS = "validation loss (nats a token)"
 RUN_AXES = {"tokens": "training tokens", "flops": "training FLOPs", "seconds": "seconds of training"}
@@ -176,23 +177,40 @@ def axes(comparison: Comparison) -> list[Figure]:
             continue
         numbers = all(isinstance(value, int | float) for value in found)
         if numbers:
-            x = axis("value", key, found).axis(alt.Axis(values=found) if len(found) < 8 else alt.Axis())
+            x = axis("value", key, found).axis(alt.Axis(values=found, format="~g") if len(found) < 8 else alt.Axis())
         else:
             x = alt.X("value:N", title=key, sort=[str(value) for value in found], axis=alt.Axis(labelAngle=0))
         labels = list(dict.fromkeys(row["series"] for row in rows))
         for field, title in (("loss", LOSS), ("cost", COST_AXES["cost", "inference_flops_per_token"])):
             known = [row for row in rows if row.get(field) is not None]
-            if len({row["value"] for row in known}) < 2:
+            if len({row["value"] for row in known}) < 2 or len({row[field] for row in known}) < 2:
                 continue
             ticks = alt.Axis() if field == "loss" else alt.Axis(format="~s")
             y = alt.Y(f"{field}:Q", title=title, scale=alt.Scale(zero=False), axis=ticks)
             base = alt.Chart(values(known)).encode(x=x, y=y, color=colour(labels, "series"))
             line = base.mark_line(strokeWidth=1.5, opacity=0.7)
             layers = [line, *with_intervals(known, x, y, labels, "series", field)]
+            if key not in comparison.baseline.choices:
+                layers += reference(comparison.baseline, field)
             name = f"axis_{key.replace('.', '_')}_{field}"
             title = f"{short} against {'loss' if field == 'loss' else title}"
             figures.append(figure(name, "axis", title, alt.layer(*layers)))
     return figures
+
+
+def reference(baseline: Arm, field: str) -> list["alt.Chart"]:
+    """A dashed line at the height of the baseline."""
+    import altair as alt
+
+    scores = list(baseline.by_seed().values())
+    height = baseline.number("cost", "inference_flops_per_token")
+    if field == "loss":
+        height = mean(scores).value if scores else None
+    if height is None:
+        return []
+    chart = alt.Chart(values([{"arm": baseline.label, field: height}]))
+    encoded = chart.encode(y=f"{field}:Q", tooltip=tooltip("arm", field))
+    return [encoded.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color="#888")]
 
 
 def parameter_bars(comparison: Comparison) -> list[Figure]:
@@ -212,7 +230,7 @@ def parameter_bars(comparison: Comparison) -> list[Figure]:
         alt.Chart(values(rows))
         .encode(
             x=alt.X("sum(parameters):Q", title="parameters", axis=alt.Axis(format="~s", tickCount=6)),
-            y=alt.Y("arm:N", title=None, sort=None, scale=alt.Scale(paddingInner=0.5), axis=above),
+            y=alt.Y("arm:N", title=None, sort=None, scale=alt.Scale(paddingInner=0.5, paddingOuter=0.4), axis=above),
             color=colour(groups, "group"),
             order=alt.Order("order:Q"),
             tooltip=tooltip("arm", "group", "parameters"),
@@ -343,7 +361,9 @@ def legend(labels: Sequence[str]) -> "alt.Legend":
     import altair as alt
 
     columns = 1 if max(map(len, labels)) > 20 else 2 if max(map(len, labels)) > 12 else 3
-    return alt.Legend(title=None, orient="bottom", columns=columns, labelLimit=300, symbolOpacity=1)
+    # a long label has a line for each word: a phone has room for no more
+    lines = f"length(datum.label) > {LONG_LABEL} ? split(datum.label, ' ') : datum.label"
+    return alt.Legend(title=None, orient="bottom", columns=columns, labelLimit=300, labelExpr=lines, symbolOpacity=1)
 
 
 def axis(field: str, title: str, numbers: Sequence[float]) -> "alt.X":
@@ -397,6 +417,7 @@ def tooltip(*fields: str) -> list["alt.Tooltip"]:
 
 def number_or_text(text: str | None) -> float | str | None:
     try:
-        return None if text is None else float(text)
+        number = None if text is None else float(text)
     except ValueError:
         return text
+    return int(number) if number is not None and number.is_integer() else number

@@ -22,7 +22,10 @@ PARTS = {  # of a page, with what the reader must know of their figures
         "Mean over seeds with its 95 % interval. On the dashed line, the Pareto front, are the arms that no other "
         "beats in both.",
     ),
-    "axis": ("What the study varies", ""),
+    "axis": (
+        "What the study varies",
+        "Means over seeds. The dashed line is the baseline, where it has no such choice.",
+    ),
     "parameters": ("Where the parameters sit", ""),
     "diagrams": (
         "The variants, block by block",

@@ -52,7 +52,7 @@ def test_a_report_of_a_sweep(cli: CommandLine):
     assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
     assert "Is it &lt;small&gt;?" in page and "python run.py -m" in page and "a processor" in page
     # a second time in the same place, after another baseline was asked for
-    again = cli("task=report", "sweep=sweep", "baseline=parallelgpt n_layer=4", "hydra.run.dir=again")
+    again = cli("task=report", "sweep=sweep", 'baseline="parallelgpt n_layer=4"', "hydra.run.dir=again")
     assert again.code == 0 and "baseline parallelgpt n_layer=4" in again.result["report"]["winner"][0]
     assert again.result["config_hash"] == done.result["config_hash"]
 
