@@ -37,6 +37,11 @@ class Job:
         return self.status == "completed"
 
     @property
+    def is_report(self) -> bool:
+        """A run of task=report, which reports others and is no part of them."""
+        return self.result.get("task") == "report"
+
+    @property
     def seed(self) -> int | None:
         return self.result.get("seed")
 
@@ -139,8 +144,7 @@ def read_jobs(sweep_dir: Path, prefix: str = "") -> list[Job]:
     ]
     folders.sort(key=lambda path: (len(path.name), path.name))
     silent = {"status": "unfinished", "error": "no result.json: it was killed, or has not ended yet"}
-    jobs = [Job(prefix + path.name, path, read_result(path) or silent) for path in folders]
-    return [job for job in jobs if job.result.get("task") != "report"]
+    return [Job(prefix + path.name, path, read_result(path) or silent) for path in folders]
 
 
 def read_study(sweeps: Sequence[Path], baseline: str | None = None) -> Study:
@@ -156,7 +160,7 @@ def read_study(sweeps: Sequence[Path], baseline: str | None = None) -> Study:
     for sweep_dir, name in zip(sweeps, names, strict=True):
         if not sweep_dir.is_dir():
             raise UserError(f"sweep={sweep_dir}: no such directory{nearest_directory(sweep_dir)}")
-        found = read_jobs(sweep_dir, f"{name}/" if len(sweeps) > 1 else "")
+        found = [job for job in read_jobs(sweep_dir, f"{name}/" if len(sweeps) > 1 else "") if not job.is_report]
         if all(job.status == "unfinished" for job in found):
             alone = (sweep_dir / "result.json").exists()
             why = "is a single run" if alone else "holds no job with a result.json"

@@ -268,7 +268,8 @@ def diagrams(comparison: Comparison) -> list[Figure]:
         ).mark_bar(cornerRadius=2)
         texts = base.encode(x="words at:Q", y=y, text="words:N").mark_text(align="left", fontSize=11)
         chart = alt.layer(bars, texts).configure_view(stroke=None)
-        figures.append(figure(f"diagram_{number}", "diagrams", ", ".join(labels), chart, height))
+        more = f" and {len(labels) - 2} more" if len(labels) > 2 else ""
+        figures.append(figure(f"diagram_{number}", "diagrams", ", ".join(labels[:2]) + more, chart, height))
     return figures
 
 
@@ -371,7 +372,7 @@ def axis(field: str, title: str, numbers: Sequence[float]) -> "alt.X":
     import altair as alt
 
     wide = min(numbers) > 0 and max(numbers) > 10 * min(numbers)
-    scale = alt.Scale(type="log") if wide else alt.Scale(zero=False)
+    scale = alt.Scale(type="log", padding=16) if wide else alt.Scale(zero=False, padding=16)
     return alt.X(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(format="~s", tickCount=5))
 
 

@@ -31,7 +31,7 @@ class SweepReport(Callback):
         done = bool(jobs) and completed == len(jobs)
         result = {"status": "completed" if done else "failed", "jobs": len(jobs), "completed": completed}
         try:
-            if any(job.status != "unfinished" for job in jobs):
+            if any(job.status != "unfinished" and not job.is_report for job in jobs):
                 result |= report(read_study([sweep_dir]), sweep_dir)
         except Exception as error:  # what was trained is no worse for it
             complain(f"the report of {sweep_dir} is not whole ({unexpected(error)}); task=report makes it again")

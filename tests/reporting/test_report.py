@@ -1,6 +1,7 @@
 """The report as a user asks for it, and as a browser shows it."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -115,20 +116,37 @@ def browse(page: Path, *options: str, width: int = 1200) -> tuple[str, str]:
     """The document after its scripts have run, and what the browser said."""
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     command += ["--disable-component-update", "--disable-sync", "--no-first-run", "--allow-file-access-from-files"]
-    command += ["--enable-logging=stderr", "--v=0", "--virtual-time-budget=10000", "--dump-dom"]
+    command += ["--enable-logging=stderr", "--v=0", "--virtual-time-budget=20000", "--dump-dom"]
     command += [f"--user-data-dir={page.parent / 'profile'}", f"--window-size={width},900", *options]
     done = subprocess.run([*command, page.absolute().as_uri()], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 
 
-PHONE = """<!doctype html><title>waiting</title><body style="margin:0">
+USER = """<!doctype html><title>waiting</title><body style="margin:0">
 <iframe src="sweep/report.html" style="width:390px;height:844px;border:0"></iframe>
 <script>
 const frame = document.querySelector("iframe");
-addEventListener("load", () => setTimeout(() => {
-  const root = frame.contentDocument.documentElement;
-  document.title = `width ${root.scrollWidth} of ${root.clientWidth}`;
+const soon = act => new Promise(done => setTimeout(() => done(act()), 1000));
+addEventListener("load", () => setTimeout(async () => {
+  const page = frame.contentDocument, figure = page.getElementById("loss_tokens"), told = {};
+  const all = selector => [...figure.querySelectorAll(selector)];
+  const send = (node, kind, names, more) => {
+    const {x, y, width, height} = node.getBoundingClientRect();
+    const at = {bubbles: true, cancelable: true, clientX: x + width / 2, clientY: y + height / 2, ...more};
+    for (const name of names) node.dispatchEvent(new frame.contentWindow[kind](name, at));
+  };
+  told.overflow = page.documentElement.scrollWidth - page.documentElement.clientWidth;
+  told.lines = all(".mark-line path").length;
+  send(all(".mark-symbol.role-mark path")[0], "MouseEvent", ["pointerover", "pointermove", "mouseover", "mousemove"]);
+  told.tooltip = await soon(() => page.querySelector("#vg-tooltip-element").innerText);
+  send(all(".role-legend-symbol path")[0], "MouseEvent", ["pointerdown", "mousedown", "pointerup", "mouseup", "click"]);
+  told.shown = await soon(() => all(".mark-line path").filter(line => line.getAttribute("opacity") > 0.5).length);
+  const ticks = () => all(".role-axis-label text").map(text => text.textContent).join(" ");
+  const before = ticks();
+  send(figure.querySelector(".mark-line path"), "WheelEvent", ["wheel"], {deltaY: -300, shiftKey: true});
+  told.zoomed = await soon(() => ticks() !== before);
+  document.body.innerHTML = `<pre>${JSON.stringify(told)}</pre>`;
 }, 3000));
 </script>"""
 
@@ -144,8 +162,12 @@ def test_a_browser_shows_it(cli: CommandLine):
         assert len(containers) >= 12
         assert all("<svg" in container for container in containers), containers
         assert "alert(1)&lt;/script&gt;" in dom
-    Path("phone.html").write_text(PHONE)
-    dom, _ = browse(Path("phone.html"), width=800)
-    assert re.search(r"<title>width (\d+) of \1</title>", dom), re.findall("<title>.*?</title>", dom)
+    Path("user.html").write_text(USER)
+    dom, said = browse(Path("user.html"), width=800)
+    found = re.search(r"<pre>(.*?)</pre>", dom, re.DOTALL)
+    assert found, said
+    told = json.loads(found[1])
+    assert told.pop("tooltip").startswith("arm")
+    assert told == {"overflow": 0, "lines": 6, "shown": 2, "zoomed": True}
     Path("broken.html").write_text("<script>nothing.here()</script>")
     assert ":CONSOLE" in browse(Path("broken.html"))[1]  # so silence means something
