@@ -47,6 +47,8 @@ def page(study: Study, figures: Sequence[Sequence[Figure]], title: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    specs = {figure.name: figure.for_page for drawn in figures for figure in drawn}
+    library = vl_convert.javascript_bundle(GLOBALS, vl_version()) if specs else ""
     return environment.get_template("report.html.j2").render(
         title=title,
         study=study,
@@ -57,8 +59,8 @@ def page(study: Study, figures: Sequence[Sequence[Figure]], title: str) -> str:
         notes=about_the_study(study),
         environments=environments(study),
         markdown=markdown(study),
-        specs=for_script({figure.name: figure.for_page for drawn in figures for figure in drawn}),
-        library=vl_convert.javascript_bundle(GLOBALS, vl_version()).replace("</script", "<\\/script"),
+        specs=for_script(specs),
+        library=library.replace("</script", "<\\/script"),
     )
 
 

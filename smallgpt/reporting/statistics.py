@@ -44,11 +44,11 @@ class Difference:
 
 def mean(values: Sequence[float]) -> Mean:
     """The mean with its t interval."""
-    from scipy import stats
-
     average = sum(values) / len(values)
     if len(values) < 2:
         return Mean(average, None, len(values))
+    from scipy import stats
+
     width = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values)
     return Mean(average, float(width), len(values))
 
@@ -58,28 +58,26 @@ def difference(arm: dict[int | None, float], baseline: dict[int | None, float]) 
 
     Where fewer than two seeds are common, but each has two or more, Welch's test of unpaired samples takes its place.
     """
-    from scipy import stats
-
     common = [seed for seed in arm if seed in baseline]
     ours, theirs = [arm[seed] for seed in common], [baseline[seed] for seed in common]
     if ours and ours == theirs:
         return Difference(0.0, kind="identical", n=len(common))
     gap = sum(arm.values()) / len(arm) - sum(baseline.values()) / len(baseline)
+    if len(common) < 2 and min(len(arm), len(baseline)) < 2:
+        return Difference(ours[0] - theirs[0] if common else gap, n=len(common))
+    from scipy import stats
+
     if len(common) >= 2:
         gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
         gap = sum(gaps) / len(gaps)
         if len(set(gaps)) == 1:  # scipy divides by their spread
             return Difference(gap, gap, gap, 0.0, "paired", len(common))
         test, kind, n = stats.ttest_rel(ours, theirs), "paired", len(common)
-    elif min(len(arm), len(baseline)) >= 2:
+    else:
         first, second = list(arm.values()), list(baseline.values())
         if sorted(first) == sorted(second):
             return Difference(0.0, kind="identical", n=len(first))
         test, kind, n = stats.ttest_ind(first, second, equal_var=False), "unpaired", min(len(first), len(second))
-    else:
-        if common:
-            gap = ours[0] - theirs[0]
-        return Difference(gap, n=len(common))
     interval = test.confidence_interval(LEVEL)
     return Difference(gap, float(interval.low), float(interval.high), float(test.pvalue), kind, n)
 
