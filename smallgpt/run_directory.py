@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 from smallgpt.errors import UserError
 from smallgpt.settings import Settings
 
-LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "question"}  # where a run writes, and why, is not what it is
+# where a run writes, what is asked of it and how it is shown is not what it is
+LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", "question"}
 HARDWARE_KEYS = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers")}
 MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run that was cut off
 STATE = Path("checkpoints", "last.ckpt")
@@ -88,10 +89,14 @@ def write_result(run_dir: Path, result: dict[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Under a temporary name first, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)
@@ -124,6 +129,7 @@ def header(settings: Settings, variant: str) -> dict[str, Any]:
         "variant": variant,
         "overrides": list(settings.overrides),
         "seed": settings.seed,
+        **({"question": settings.question} if settings.question else {}),
         "config_hash": config_hash(settings.plain),
     }
 

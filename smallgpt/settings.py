@@ -159,8 +159,6 @@ class Match(Group):
 class Common(Group):
     """What belongs to no group."""
 
-    question: str | None = None
-    """What a sweep is to answer."""
     prompt: str | None = None
     checkpoint: str | None = None
     """A run directory, a model folder or a name on the hub."""
@@ -174,11 +172,24 @@ class Common(Group):
     compile: bool = False
     study: str
     """Name of a sweep's directory."""
+    question: str | None = None
+    """What a sweep is to answer; its report begins with it."""
+    sweep: tuple[str, ...] = ()
+    """Directories of sweeps that task=report shows: one, or a list."""
+    baseline: str | None = None
+    """The arm that a report compares the others with, as its table calls it; null: the one arm of gpt, or the first."""
 
     @field_validator("cache_dir")
     @classmethod
     def _home(cls, value: Path) -> Path:
         return value.expanduser()
+
+    @field_validator("sweep", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        if value is None:
+            return ()
+        return value if isinstance(value, list | tuple) else (str(value),)
 
 
 class Settings(Common):

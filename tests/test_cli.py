@@ -113,11 +113,13 @@ def test_a_sweep_ends_in_one_table(cli: CommandLine):
     done = cli("-m", "task=inspect", "model=gpt,lineargpt", "model.n_layer=2,4", "study=widths", basic)
     assert done.code == 0
     folder = Path("multirun_outputs/widths")
-    assert done.result == {
+    result = {key: done.result[key] for key in ("status", "jobs", "completed", "results", "report")}
+    assert result == {
         "status": "completed",
         "jobs": 4,
         "completed": 4,
         "results": str(folder / "results.csv"),
+        "report": str(folder / "report.html"),
     }
     with (folder / "results.csv").open() as file:
         rows = list(csv.DictReader(file))

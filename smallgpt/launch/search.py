@@ -32,7 +32,7 @@ from pydantic import Field
 from smallgpt.errors import UserError, nearest_key, one_line
 from smallgpt.launch.command_line import given
 from smallgpt.launch.sweep import OVER, Job, say
-from smallgpt.reporting.figures import validation_curve
+from smallgpt.reporting.arms import validations
 from smallgpt.settings import Group, build
 
 STUDY = "study.log"
@@ -216,10 +216,11 @@ class Search:
     def report(self, trial: optuna.Trial, run_dir: Path) -> None:
         """Trials are compared after the same number of tokens: their steps may be of different size."""
         known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        curve = zip(*validation_curve(run_dir, self.options.metric.replace(".", "/", 1)), strict=True)
-        for tokens, value in dict(curve).items():
-            if int(tokens) not in known:
-                trial.report(value, int(tokens))
+        name = self.options.metric.replace(".", "/", 1)
+        curve = {int(row["tokens"]): row[name] for row in validations(run_dir) if name in row}
+        for tokens, value in curve.items():
+            if tokens not in known:
+                trial.report(value, tokens)
 
     def tell(self, trial: optuna.Trial, result: dict[str, Any], run_dir: Path) -> None:
         if result.get("status") not in OVER:

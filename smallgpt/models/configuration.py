@@ -55,6 +55,8 @@ class Part:
     mlp_width: int | None = None
     active: bool = True
     """False for what inference leaves out (a dropped path)."""
+    path: int | None = None
+    """Which of several paths side by side it lies on."""
 
     @property
     def head_width(self) -> int | None:
@@ -176,7 +178,7 @@ class DecoderConfig(PreTrainedConfig):
     def norm_parameters(self, width: int) -> int:
         return width * (2 if self.bias and self.norm == "layernorm" else 1)
 
-    def block_part(self, shape: BlockShape, label: str, active: bool = True) -> Part:
+    def block_part(self, shape: BlockShape, label: str, active: bool = True, path: int | None = None) -> Part:
         """Cost of a pre-norm block: attention and MLP, each behind a norm."""
         w, f = shape.width, shape.mlp_width
         gated = self.activation == "swiglu"
@@ -196,6 +198,7 @@ class DecoderConfig(PreTrainedConfig):
             n_head=shape.n_head,
             mlp_width=f,
             active=active,
+            path=path,
         )
 
     # -- checks ------------------------------------------------------------------------------------------------------

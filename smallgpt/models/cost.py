@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from .configuration import DecoderConfig
 from .loss import CHUNKED_FROM, rows_per_chunk
 
+SHOWN = ("label", "group", "in_width", "out_width", "n_head", "head_width", "mlp_width", "parameters", "path")
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -32,6 +34,8 @@ class Cost:
     cache_bytes_per_token: int
     state_bytes: int
     """Kept a sequence besides the cache, whatever its length."""
+    layout: list[dict]
+    """Every part in the order the data takes: its label, group, widths, parameters and path."""
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -65,6 +69,7 @@ def cost(config: DecoderConfig, sequence_length: int | None = None, cache_dtype_
         inference_flops_per_token=inference,
         cache_bytes_per_token=cache_dtype_bytes * sum(part.cache_elements for part in running),
         state_bytes=cache_dtype_bytes * sum(part.state_elements for part in running),
+        layout=[{name: getattr(part, name) for name in SHOWN} for part in parts],
     )
 
 

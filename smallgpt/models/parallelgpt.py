@@ -42,11 +42,21 @@ class ParallelGPTConfig(DecoderConfig):
             active = self.active_paths is None or path in self.active_paths
             name = f"path {path}"
             parts.append(
-                Part("paths", f"{name} input", d, d, d * d + d, 2 * d * d, activation_elements=d, active=active)
+                Part(
+                    "paths",
+                    f"{name} input",
+                    d,
+                    d,
+                    d * d + d,
+                    2 * d * d,
+                    activation_elements=d,
+                    active=active,
+                    path=path,
+                )
             )
             for i in range(self.path_depth):
                 shape = self.block_shape(d, i, self.path_depth)
-                parts.append(self.block_part(shape, f"{name} block {i + 1}", active))
+                parts.append(self.block_part(shape, f"{name} block {i + 1}", active, path))
         parts.append(Part("paths", "weighted sum", d, d, self.n_path - 1, activation_elements=d * self.n_path))
         return parts
 

@@ -1,19 +1,24 @@
-"""What a sweep ends with: a table, results.csv and loss.png, from the jobs' result.json and metrics.csv alone."""
+"""What a sweep ends with: tables, results.csv, figures and report.html, from result.json and metrics.csv alone."""
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from smallgpt.launch.command_line import announce
-from smallgpt.reporting.figures import draw_loss
+from smallgpt.launch.command_line import announce, complain, unexpected
+from smallgpt.reporting.arm_table import arm_table, notes
+from smallgpt.reporting.arms import Job, Study, differences, read_jobs, read_study
+from smallgpt.reporting.markdown import markdown
+from smallgpt.reporting.statistics import winner
 from smallgpt.reporting.tables import print_table
-from smallgpt.run_directory import read_result, write_text
+from smallgpt.run_directory import write_bytes, write_text
 
 SECTIONS = ("cost", "train", "val", "data")
+PAGE_ONLY = {"bits per byte", "tokens / parameter", "cache B / token"}  # a terminal has no room for them
 
 
 class SweepReport(Callback):
@@ -21,86 +26,106 @@ class SweepReport(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
-        results = read_results(sweep_dir)
-        report(sweep_dir, results)
-        completed = sum(result["status"] == "completed" for result in results.values())
-        pruned = sum(result["status"] == "pruned" for result in results.values())
-        done = bool(results) and completed + pruned == len(results)
-        announce(
-            {
-                "status": "completed" if done else "failed",
-                "jobs": len(results),
-                "completed": completed,
-                **({"pruned": pruned} if pruned else {}),
-                "results": sweep_dir / "results.csv",
-            }
-        )
+        jobs = read_jobs(sweep_dir)
+        completed = sum(job.completed for job in jobs)
+        pruned = sum(job.status == "pruned" for job in jobs)
+        done = bool(jobs) and completed + pruned == len(jobs)
+        result: dict[str, Any] = {
+            "status": "completed" if done else "failed",
+            "jobs": len(jobs),
+            "completed": completed,
+        }
+        if pruned:
+            result["pruned"] = pruned
+        try:
+            if any(job.status != "unfinished" and not job.is_report for job in jobs):
+                result |= report(read_study([sweep_dir]), sweep_dir)
+        except Exception as error:  # what was trained is no worse for it
+            complain(f"the report of {sweep_dir} is not whole ({unexpected(error)}); task=report makes it again")
+            result["report_error"] = unexpected(error)
+        announce({**result, "results": sweep_dir / "results.csv"})
         if not done:
             raise SystemExit(1)
 
 
-def read_results(sweep_dir: Path) -> dict[str, dict[str, Any]]:
-    """The results by the name of their folder, in the order of their numbers."""
-    folders = [path.parent for path in sweep_dir.glob("*/result.json")]
-    folders.sort(key=lambda path: (len(path.name), path.name))
-    found = {path.name: read_result(path) for path in folders}
-    return {name: result for name, result in found.items() if result is not None}
+def report(study: Study, folder: Path) -> dict[str, Any]:
+    """Prints and writes everything, what needs no drawing first; returns where it is and what it says.
+
+    Args:
+        study: what was read.
+        folder: takes results.csv, results.md, figures/, loss.png and report.html.
+    """
+    write_csv(folder / "results.csv", study.jobs)
+    print_table(", ".join(map(str, study.sweeps)), *job_table(study.jobs))
+    for comparison in study.comparisons:
+        if any(len(arm.jobs) > 1 for arm in comparison.arms):
+            rows = arm_table(comparison)
+            names = [name for name in rows[0] if name not in PAGE_ONLY]
+            print_table("arms", names, [[row[name] for name in names] for row in rows])
+            print(" ".join(notes(comparison)))
+        if any(arm.by_seed() for arm in comparison.arms):
+            print(winner(comparison))
+    if len(study.comparisons) > 1:
+        print("The jobs differ in their data: losses are compared only where it is the same.")
+    for job in study.unfinished:
+        print(f"job {job.name} {job.status}: {job.result.get('error')}")
+    write_text(folder / "results.md", markdown(study))
+    page = folder / "report.html"
+    draw_page(study, page)
+    print(f"report: {page}")
+    return {
+        "results": folder / "results.csv",
+        "report": page,
+        "winner": [winner(comparison) for comparison in study.comparisons],
+    }
 
 
-def report(sweep_dir: Path, results: dict[str, dict[str, Any]]) -> None:
-    varied = differences(results)
+def draw_page(study: Study, page: Path) -> None:
+    from dataclasses import replace
+
+    from smallgpt.reporting import html
+    from smallgpt.reporting.figures import draw, save
+
+    several = len(study.comparisons) > 1
+    figures = []
+    for number, comparison in enumerate(study.comparisons, 1):
+        # a job that failed does not say what data it had
+        drawn = draw(comparison, [] if several else study.unfinished)
+        figures.append([replace(figure, name=f"data{number}_{figure.name}") for figure in drawn] if several else drawn)
+    write_text(page, html.page(study, figures, " and ".join(sweep.resolve().name for sweep in study.sweeps)))
+    folder = page.parent / "figures"
+    for figure in [figure for drawn in figures for figure in drawn]:
+        save(figure, folder)
+        if figure.name == "loss_tokens":
+            write_bytes(page.parent / "loss.png", (folder / "loss_tokens.png").read_bytes())
+
+
+def job_table(jobs: Sequence[Job]) -> tuple[Sequence[str], list[Sequence[Any]]]:
+    """Columns and rows: what was varied, what it took, how well it did."""
+    varied = differences([{key: value for key, value in job.overrides.items() if key != "model"} for job in jobs])
     columns = ("job", "variant", *varied, "status", "parameters", "tokens", "tokens/s")
     scores = ("validation loss", "perplexity", "bits per byte")
-    rows = []
-    for name, result in results.items():
-        cost, train, val = (result.get(section, {}) for section in ("cost", "train", "val"))
+    rows: list[Sequence[Any]] = []
+    for job in jobs:
+        cost, train, val = (job.section(section) for section in ("cost", "train", "val"))
         rows.append(
             (
-                name,
-                result.get("variant"),
-                *[overrides(result).get(key) for key in varied],
-                result["status"],
+                job.name,
+                job.result.get("variant"),
+                *[job.overrides.get(key) for key in varied],
+                job.status,
                 cost.get("parameters"),
                 train.get("tokens", cost.get("tokens")),
-                round(train["tokens_per_second"]) if train else None,
+                round(train["tokens_per_second"]) if "tokens_per_second" in train else None,
                 *[fixed(val.get(key)) for key in ("loss", "perplexity", "bits_per_byte")],
             )
         )
-    write_csv(sweep_dir / "results.csv", results)
-    draw_loss(labels(results, varied, sweep_dir), sweep_dir / "loss.png")
-    if rows:
-        print_table(str(sweep_dir), (*columns, *scores), rows)
-    if len({result.get("data_fingerprint") for result in results.values()} - {None}) > 1:
-        print("The jobs differ in their data: compare bits per byte, and only of the same text.")
-    for name, result in results.items():
-        if result.get("error"):
-            print(f"job {name} {result['status']}: {result['error']}")
+    return (*columns, *scores), rows
 
 
-def labels(results: dict[str, dict[str, Any]], varied: list[str], sweep_dir: Path) -> dict[str, Path]:
-    """Run directories by what tells them apart."""
-    names = {
-        name: [f"{name} {result.get('variant')}", *[f"{key}={overrides(result).get(key)}" for key in varied]]
-        for name, result in results.items()
-    }
-    return {" ".join(words): sweep_dir / name for name, words in names.items()}
-
-
-def overrides(result: dict[str, Any]) -> dict[str, str]:
-    pairs = [text.lstrip("+~").partition("=") for text in result.get("overrides", [])]
-    return {key: value for key, _, value in pairs}
-
-
-def differences(results: dict[str, dict[str, Any]]) -> list[str]:
-    """The keys of the command line whose value is not the same in all jobs; the variant has its column."""
-    given = [overrides(result) for result in results.values()]
-    keys = dict.fromkeys(key for values in given for key in values if key != "model")
-    return [key for key in keys if len({values.get(key) for values in given}) > 1]
-
-
-def write_csv(path: Path, results: dict[str, dict[str, Any]]) -> None:
+def write_csv(path: Path, jobs: Sequence[Job]) -> None:
     """One row a job, every number of its sections under `section/name`."""
-    rows = [{"job": name, **flat(result)} for name, result in results.items()]
+    rows = [{"job": job.name, **flat(job.result)} for job in jobs]
     columns = dict.fromkeys(key for row in rows for key in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
@@ -113,7 +138,7 @@ def flat(result: dict[str, Any]) -> dict[str, Any]:
     row = {key: value for key, value in result.items() if not isinstance(value, dict | list)}
     row["overrides"] = " ".join(result.get("overrides", []))
     for section in SECTIONS:
-        for key, value in result.get(section, {}).items():
+        for key, value in (result.get(section) or {}).items():
             if not isinstance(value, dict | list):
                 row[f"{section}/{key}"] = value
     return row

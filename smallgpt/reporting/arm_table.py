@@ -1,0 +1,107 @@
+"""The table of a comparison, a row an arm, and the sentences that it needs to be read."""
+
+from smallgpt.reporting.arms import Arm, Comparison, Study
+from smallgpt.reporting.figures import value_of
+from smallgpt.reporting.statistics import Difference, compare, mean, p_text, with_interval
+from smallgpt.reporting.tables import scaled
+
+ARM = "arm"
+
+
+def arm_table(comparison: Comparison) -> list[dict[str, str]]:
+    """Rows of texts under the same names; columns that no arm fills are left out."""
+    gaps = compare(comparison)
+    rows = [row(arm, arm is comparison.baseline, gaps.get(arm.label)) for arm in comparison.arms]
+    filled = [name for name in rows[0] if any(row[name] for row in rows)]
+    return [{name: row[name] for name in filled} for row in rows]
+
+
+def row(arm: Arm, is_baseline: bool, gap: Difference | None) -> dict[str, str]:
+    loss, bits = (list(arm.by_seed(key).values()) for key in ("loss", "bits_per_byte"))
+    tokens, parameters = arm.number("train", "tokens"), arm.number("cost", "parameters")
+    speed, cache = arm.number("train", "tokens_per_second"), arm.number("cost", "cache_bytes_per_token")
+    flops = value_of(arm, "train", "flops")
+    return {
+        ARM: arm.label,
+        "validation loss": with_interval(mean(loss) if loss else None),
+        "difference [95 %]": "baseline" if is_baseline and loss else difference_text(gap),
+        "p": "" if gap is None or gap.p is None else p_text(gap.p),
+        "verdict": "" if gap is None else gap.verdict,
+        "seeds": str(len(arm.jobs)),
+        "bits per byte": with_interval(mean(bits) if bits else None),
+        "parameters": "" if parameters is None else f"{parameters:,.0f}",
+        "training FLOPs": "" if flops is None else scaled(flops, "").strip(),
+        "tokens / parameter": "" if tokens is None or not parameters else f"{tokens / parameters:.3g}",
+        "tokens/s": "" if speed is None else f"{speed:,.0f}",
+        "cache B / token": "" if cache is None else f"{cache:,.0f}",
+    }
+
+
+def difference_text(gap: Difference | None) -> str:
+    if gap is None:
+        return ""
+    if gap.low is None or gap.high is None:
+        return f"{gap.value:+.4f}"
+    return f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """How the numbers were made, as far as the table has them."""
+    gaps = compare(comparison).values()
+    tested = [gap for gap in gaps if gap.p is not None]
+    found = []
+    if any(len(arm.by_seed()) > 1 for arm in comparison.arms):
+        found.append("± is half of the 95 % t interval of the mean over seeds.")
+    if any(gap.kind == "paired" for gap in tested):
+        found.append(
+            f"Difference: the arm less the baseline, {comparison.baseline.label}, over the seeds that both have, with "
+            "its 95 % interval; p: two-sided paired t test."
+        )
+    if any(gap.kind == "unpaired" for gap in tested):
+        found.append("Where two arms share fewer than two seeds, Welch's test of unpaired samples was used.")
+    if len(tested) > 1:
+        found.append(f"p is corrected by Holm's method for {len(tested)} comparisons; the intervals are not.")
+    if tested:
+        found.append(
+            "No difference: the interval contains 0, or the corrected p is over 0.05. The seeds show none; "
+            "more of them might."
+        )
+    for same in identical(comparison):
+        found.append(f"{' and '.join(same)} are identical: their losses are equal to the last bit on every seed.")
+    tokens = {tokens for arm in comparison.arms if (tokens := arm.number("train", "tokens")) is not None}
+    if len(tokens) > 1:
+        found.append(f"The arms were trained on unequal budgets: {min(tokens):,.0f} to {max(tokens):,.0f} tokens.")
+    return found
+
+
+def identical(comparison: Comparison) -> list[list[str]]:
+    """Labels of arms whose losses are the same on each seed."""
+    groups: dict[tuple, list[str]] = {}
+    for arm in comparison.arms:
+        if scores := arm.by_seed():
+            groups.setdefault(tuple(sorted(scores.items(), key=str)), []).append(arm.label)
+    return [labels for labels in groups.values() if len(labels) > 1]
+
+
+def about_the_study(study: Study) -> list[str]:
+    found = []
+    if study.repeated:
+        names = ", ".join(job.name for job in study.repeated)
+        found.append(f"Left out, because the same arm has the same seed already: {names}.")
+    machines = {(env.get("cpu"), env.get("gpu")) for job in study.jobs if (env := job.section("environment"))}
+    if len(machines) > 1:
+        found.append("The jobs ran on different machines: do not compare their tokens/s or seconds.")
+    return found
+
+
+def about_the_data(study: Study, comparison: Comparison) -> str:
+    """Why a comparison stands alone."""
+    words = [
+        f"{key}={value}" for key, value in comparison.arms[0].choices.items() if key.startswith(("data", "tokeni"))
+    ]
+    chosen = f", {' '.join(words)}" if words else ""
+    what = f"fingerprint {comparison.fingerprint[:12]}{chosen}" if comparison.fingerprint else "no data"
+    return (
+        f"{what}: {len(comparison.arms)} of {len(study.arms)} arms. The jobs differ in their text or tokenizer, "
+        "so these losses cannot be compared with those of the other sections."
+    )

@@ -1,0 +1,149 @@
+"""Means over seeds and what can be said of their differences. The tests themselves are scipy's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from smallgpt.reporting.arms import Comparison
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Mean:
+    value: float
+    half_width: float | None
+    """Of the 95 % t interval; None for one value."""
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A score of an arm less that of the baseline."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    """Two-sided; `compare` corrects it for the number of arms."""
+    kind: Literal["paired", "unpaired", "identical", "untested"] = "untested"
+    n: int = 0
+    """Seeds that both have, or for the unpaired test the fewer of the two."""
+
+    @property
+    def verdict(self) -> str:
+        """What may be concluded, for a score of which less is better."""
+        if self.kind == "identical":
+            return "identical"
+        if self.low is None or self.high is None or self.p is None:
+            return "one seed: no test"
+        if self.low <= 0 <= self.high or self.p > 1 - LEVEL:
+            return "no difference"
+        return "better" if self.value < 0 else "worse"
+
+
+def mean(values: Sequence[float]) -> Mean:
+    """The mean with its t interval."""
+    average = sum(values) / len(values)
+    if len(values) < 2:
+        return Mean(average, None, len(values))
+    from scipy import stats
+
+    width = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values)
+    return Mean(average, float(width), len(values))
+
+
+def difference(arm: dict[int | None, float], baseline: dict[int | None, float]) -> Difference:
+    """Of scores by seed: paired over the seeds that both have.
+
+    Where fewer than two seeds are common, but each has two or more, Welch's test of unpaired samples takes its place.
+    """
+    common = [seed for seed in arm if seed in baseline]
+    ours, theirs = [arm[seed] for seed in common], [baseline[seed] for seed in common]
+    if ours and ours == theirs:
+        return Difference(0.0, kind="identical", n=len(common))
+    gap = sum(arm.values()) / len(arm) - sum(baseline.values()) / len(baseline)
+    if len(common) < 2 and min(len(arm), len(baseline)) < 2:
+        return Difference(ours[0] - theirs[0] if common else gap, n=len(common))
+    from scipy import stats
+
+    if len(common) >= 2:
+        gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
+        gap = sum(gaps) / len(gaps)
+        if len(set(gaps)) == 1:  # scipy divides by their spread
+            return Difference(gap, gap, gap, 0.0, "paired", len(common))
+        test, kind, n = stats.ttest_rel(ours, theirs), "paired", len(common)
+    else:
+        first, second = list(arm.values()), list(baseline.values())
+        if sorted(first) == sorted(second):
+            return Difference(0.0, kind="identical", n=len(first))
+        test, kind, n = stats.ttest_ind(first, second, equal_var=False), "unpaired", min(len(first), len(second))
+    interval = test.confidence_interval(LEVEL)
+    return Difference(gap, float(interval.low), float(interval.high), float(test.pvalue), kind, n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction; scipy has only corrections of the false discovery rate."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    corrected, most = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        most = max(most, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = most
+    return corrected
+
+
+def compare(comparison: Comparison) -> dict[str, Difference]:
+    """The loss of every other arm against the baseline, by the arm's label, with p corrected for their number."""
+    base = comparison.baseline.by_seed()
+    others = [arm for arm in comparison.arms if arm is not comparison.baseline and arm.by_seed()]
+    found = {arm.label: difference(arm.by_seed(), base) for arm in others} if base else {}
+    tested = [label for label, gap in found.items() if gap.p is not None]
+    corrected = holm([p for label in tested if (p := found[label].p) is not None])
+    return {**found, **{label: replace(found[label], p=p) for label, p in zip(tested, corrected, strict=True)}}
+
+
+def winner(comparison: Comparison) -> str:
+    """Which arm has the lowest validation loss, and how sure that is, as a sentence."""
+    scored = [(mean(list(scores.values())), arm) for arm in comparison.arms if (scores := arm.by_seed())]
+    if not scored:
+        return "No job has a validation loss: this report shows costs alone."
+    scored.sort(key=lambda pair: pair[0].value)
+    lowest = scored[0][0]
+    best = [arm for score, arm in scored if score.value == lowest.value]
+    rest = [(score, arm) for score, arm in scored if score.value > lowest.value]
+    names = " and ".join(arm.label for arm in best)
+    says = f"validation loss {with_interval(lowest)} ({'one seed' if lowest.n == 1 else f'{lowest.n} seeds'})"
+    if len(scored) == 1:
+        return f"{names}: {says}. There is nothing to compare it with."
+    if not rest:
+        return f"{names} are identical: {says}."
+    baseline, gaps = comparison.baseline, compare(comparison)
+    have = "has" if len(best) == 1 else "have, identically,"
+    if baseline not in best:
+        gap = gaps.get(best[0].label)
+        than = f"; against the baseline {baseline.label}: {in_words(gap)}" if gap else ""
+        return f"{names} {have} the lowest {says}{than}."
+    second = [arm.label for score, arm in rest if score.value == rest[0][0].value]
+    gap = gaps.get(second[0])
+    following = f" Next: {' and '.join(second)}, {in_words(gap)}." if gap else ""
+    return f"The baseline {names} {have} the lowest {says}.{following}"
+
+
+def in_words(gap: Difference) -> str:
+    if gap.kind == "identical":
+        return "identical"
+    size = f"{gap.value:+.4f}"
+    if gap.low is None or gap.high is None or gap.p is None:
+        return f"{size}, on one seed, so this may be chance"
+    says = "no difference that the seeds can show" if gap.verdict == "no difference" else gap.verdict
+    return f"{size} (95 % interval {gap.low:+.4f} to {gap.high:+.4f}, p = {p_text(gap.p)}): {says}"
+
+
+def p_text(p: float) -> str:
+    return "<0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def with_interval(score: Mean | None) -> str:
+    if score is None:
+        return ""
+    return f"{score.value:.4f}" if score.half_width is None else f"{score.value:.4f} ± {score.half_width:.4f}"

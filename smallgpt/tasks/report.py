@@ -1,0 +1,19 @@
+"""task=report: the tables, the figures and the page of one or several sweeps, made again."""
+
+from pathlib import Path
+from typing import Any
+
+from smallgpt.errors import UserError
+from smallgpt.settings import Settings
+
+
+def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
+    """Writes into the sweep's directory, or for several into the run's; returns the section `report`."""
+    if not settings.sweep:
+        raise UserError("sweep=null: task=report needs the directory of a sweep, such as multirun_outputs/STUDY")
+    from smallgpt.reporting.arms import read_study
+    from smallgpt.reporting.sweep import report
+
+    sweeps = [Path(sweep).expanduser() for sweep in dict.fromkeys(settings.sweep)]
+    study = read_study(sweeps, settings.baseline)
+    return {"report": report(study, sweeps[0] if len(sweeps) == 1 else run_dir)}

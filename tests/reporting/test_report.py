@@ -1,0 +1,173 @@
+"""The report as a user asks for it, and as a browser shows it."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+from sweeps import failed, job
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def fill(sweep: Path, data: str = "text-a") -> Path:
+    """Three arms, two seeds, a failed job, and text that would break out of the page."""
+    for seed in (1, 2):
+        job(
+            sweep, "gpt", seed, 4.0 + seed / 10, "model.n_layer=4", data=data, samples=[EVIL], question="Is it <small>?"
+        )
+        job(sweep, "parallelgpt", seed, 3.9 + seed / 9, "model.n_layer=4", data=data)
+        job(sweep, "lineargpt", seed, 4.3 + seed / 10, "model.n_layer=6", f"prompt={EVIL}", data=data)
+    failed(sweep, f"RuntimeError: {EVIL}", "model=gpt", "seed=3")
+    return sweep
+
+
+def test_a_report_of_a_sweep(cli: CommandLine):
+    fill(Path("sweep"))
+    began = time.monotonic()
+    done = cli("task=report", "sweep=sweep", "hydra.run.dir=run")
+    assert time.monotonic() - began < 60
+    assert done.code == 0, done.err
+    assert done.result["status"] == "completed" and done.result["report"]["report"] == "sweep/report.html"
+    assert "parallelgpt" in done.out and "arms" in done.out and "job 6 failed: RuntimeError" in done.out
+    assert done.result["report"]["winner"][0].startswith("parallelgpt n_layer=4 has the lowest validation loss")
+
+    with Path("sweep/results.csv").open() as file:
+        assert [row["job"] for row in csv.DictReader(file)] == list("0123456")
+    table = Path("sweep/results.md").read_text()
+    assert "| **parallelgpt n_layer=4** |" in table and "**Is it &lt;small>?**" in table
+    for name in ("loss_tokens", "quality_parameters", "parameters", "diagram_2", "axis_model_n_layer_loss"):
+        assert Path(f"sweep/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+        ElementTree.parse(f"sweep/figures/{name}.svg")
+    assert Path("sweep/loss.png").read_bytes() == Path("sweep/figures/loss_tokens.png").read_bytes()
+
+    page = Path("sweep/report.html").read_text()
+    assert EVIL not in page and "&lt;script&gt;alert(1)" in page
+    assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
+    assert "Is it &lt;small&gt;?" in page and "python run.py -m" in page and "a processor" in page
+    # a second time in the same place, after another baseline was asked for
+    again = cli("task=report", "sweep=sweep", 'baseline="parallelgpt n_layer=4"', "hydra.run.dir=again")
+    assert again.code == 0 and "baseline parallelgpt n_layer=4" in again.result["report"]["winner"][0]
+    assert again.result["config_hash"] == done.result["config_hash"]
+
+
+def test_several_sweeps_of_different_data(cli: CommandLine):
+    fill(Path("a"), "text-a")
+    fill(Path("b"), "text-b")
+    done = cli("task=report", "sweep=[a,b]", "hydra.run.dir=run")
+    assert done.code == 0, done.err
+    assert len(done.result["report"]["winner"]) == 2
+    page = Path("run/report.html").read_text()
+    body, markdown = page.split("<summary>Markdown")
+    for text in (body, markdown):
+        assert text.count("losses cannot be compared with those of the other sections") == 2
+    assert Path("run/figures/data2_loss_tokens.png").exists() and Path("run/results.md").exists()
+    assert not Path("a/report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "sweep=null: task=report needs the directory of a sweep, such as multirun_outputs/STUDY"),
+        (("sweep=swep",), "sweep=swep: no such directory; did you mean 'sweep'?"),
+        (("sweep=[sweep,empty]",), "sweep=empty: holds no job with a result.json; give the directory of a sweep"),
+        (("sweep=sweep", "baseline=gtp"), "baseline=gtp: no arm of that name; did you mean 'gpt'?"),
+    ],
+)
+def test_what_cannot_be_reported_is_refused(cli: CommandLine, words: tuple[str, ...], message: str):
+    job(Path("sweep"), "gpt", 1, 4.0)
+    Path("empty").mkdir()
+    assert cli.refused("task=report", *words).startswith(message)
+
+
+def test_a_sweep_of_costs_ends_in_a_report(cli: CommandLine):
+    words = ("task=inspect", "model=gpt,lineargpt", "size=debug", "hydra.sweep.dir=sweep", "hydra/launcher=basic")
+    done = cli("-m", *words, "question=What do they cost?")
+    assert done.code == 0, done.err
+    assert done.result["report"] == "sweep/report.html"
+    page = Path("sweep/report.html").read_text()
+    assert "What do they cost?" in page and "this report shows costs alone" in page
+    assert "python run.py -m task=inspect model=gpt,lineargpt size=debug" in page
+
+
+def test_a_sweep_whose_page_cannot_be_drawn_is_still_completed(cli: CommandLine, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_):
+        raise RuntimeError("no more\nink")
+
+    monkeypatch.setattr("smallgpt.reporting.sweep.draw_page", broken)
+    words = ("task=inspect", "model=gpt,lineargpt", "size=debug", "hydra.sweep.dir=sweep", "hydra/launcher=basic")
+    done = cli("-m", *words)
+    assert done.code == 0 and done.result["status"] == "completed"
+    assert done.err.startswith("error: the report of sweep is not whole (RuntimeError: no more ink)")
+    assert Path("sweep/results.csv").exists() and done.result["report_error"] == "RuntimeError: no more ink"
+
+
+# -- in a browser -----------------------------------------------------------------------------------------------------
+
+
+def browse(page: Path, *options: str, width: int = 1200) -> tuple[str, str]:
+    """The document after its scripts have run, and what the browser said."""
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    command += ["--disable-component-update", "--disable-sync", "--no-first-run", "--allow-file-access-from-files"]
+    command += ["--enable-logging=stderr", "--v=0", "--virtual-time-budget=20000", "--dump-dom"]
+    command += [f"--user-data-dir={page.parent / 'profile'}", f"--window-size={width},900", *options]
+    done = subprocess.run([*command, page.absolute().as_uri()], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+USER = """<!doctype html><title>waiting</title><body style="margin:0">
+<iframe src="sweep/report.html" style="width:390px;height:844px;border:0"></iframe>
+<script>
+const frame = document.querySelector("iframe");
+const soon = act => new Promise(done => setTimeout(() => done(act()), 1000));
+addEventListener("load", () => setTimeout(async () => {
+  const page = frame.contentDocument, figure = page.getElementById("loss_tokens"), told = {};
+  const all = selector => [...figure.querySelectorAll(selector)];
+  const send = (node, kind, names, more) => {
+    const {x, y, width, height} = node.getBoundingClientRect();
+    const at = {bubbles: true, cancelable: true, clientX: x + width / 2, clientY: y + height / 2, ...more};
+    for (const name of names) node.dispatchEvent(new frame.contentWindow[kind](name, at));
+  };
+  told.overflow = page.documentElement.scrollWidth - page.documentElement.clientWidth;
+  told.lines = all(".mark-line path").length;
+  send(all(".mark-symbol.role-mark path")[0], "MouseEvent", ["pointerover", "pointermove", "mouseover", "mousemove"]);
+  told.tooltip = await soon(() => page.querySelector("#vg-tooltip-element").innerText);
+  send(all(".role-legend-symbol path")[0], "MouseEvent", ["pointerdown", "mousedown", "pointerup", "mouseup", "click"]);
+  told.shown = await soon(() => all(".mark-line path").filter(line => line.getAttribute("opacity") > 0.5).length);
+  const ticks = () => all(".role-axis-label text").map(text => text.textContent).join(" ");
+  const before = ticks();
+  send(figure.querySelector(".mark-line path"), "WheelEvent", ["wheel"], {deltaY: -300, shiftKey: true});
+  told.zoomed = await soon(() => ticks() !== before);
+  document.body.innerHTML = `<pre>${JSON.stringify(told)}</pre>`;
+}, 3000));
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_a_browser_shows_it(cli: CommandLine):
+    fill(Path("sweep"))
+    assert cli("task=report", "sweep=sweep", "hydra.run.dir=run").code == 0
+    for look in ((), ("--blink-settings=preferredColorScheme=0",)):
+        dom, said = browse(Path("sweep/report.html"), *look)
+        assert ":CONSOLE" not in said, said
+        containers = re.findall(r'<div class="figure[^>]*>.{0,300}', dom, re.DOTALL)
+        assert len(containers) >= 12
+        assert all("<svg" in container for container in containers), containers
+        assert "alert(1)&lt;/script&gt;" in dom
+    Path("user.html").write_text(USER)
+    dom, said = browse(Path("user.html"), width=800)
+    found = re.search(r"<pre>(.*?)</pre>", dom, re.DOTALL)
+    assert found, said
+    told = json.loads(found[1])
+    assert told.pop("tooltip").startswith("arm")
+    assert told == {"overflow": 0, "lines": 6, "shown": 2, "zoomed": True}
+    Path("broken.html").write_text("<script>nothing.here()</script>")
+    assert ":CONSOLE" in browse(Path("broken.html"))[1]  # so silence means something
