@@ -102,7 +102,8 @@ def draw_page(study: Study, page: Path) -> None:
 
 def job_table(jobs: Sequence[Job]) -> tuple[Sequence[str], list[Sequence[Any]]]:
     """Columns and rows: what was varied, what it took, how well it did."""
-    varied = differences([{key: value for key, value in job.overrides.items() if key != "model"} for job in jobs])
+    known = [job.overrides for job in jobs if job.overrides]  # a job that was killed says nothing
+    varied = differences([{key: value for key, value in words.items() if key != "model"} for words in known])
     columns = ("job", "variant", *varied, "status", "parameters", "tokens", "tokens/s")
     scores = ("validation loss", "perplexity", "bits per byte")
     rows: list[Sequence[Any]] = []
