@@ -37,7 +37,9 @@ def test_the_width_is_within_tolerance_wherever_there_is_one(number):
     baseline = GPTConfig(**values)
     measure = measure_of(quantity, without)
     target = measure(cost(baseline))
-    every = [resized(config, width, config.n_layer) for width in range(config.n_head, 4 * baseline.n_embd, config.n_head)]
+    every = [
+        resized(config, width, config.n_layer) for width in range(config.n_head, 4 * baseline.n_embd, config.n_head)
+    ]
     offs = {one.n_embd: abs(measure(cost(one)) / target - 1) for one in every if one}
     if min(offs.values()) <= 0.02:
         matched = solve(config, baseline, quantity, without)
