@@ -18,7 +18,7 @@ from smallgpt.errors import UserError
 from smallgpt.settings import Settings
 
 # where a run writes, what is asked of it and how it is shown is not what it is
-LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", "question"}
+LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", "dry_run", "question"}
 HARDWARE_KEYS = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers")}
 MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run that was cut off
 STATE = Path("checkpoints", "last.ckpt")

@@ -176,6 +176,8 @@ class Common(Group):
     """What a sweep is to answer; its report begins with it."""
     sweep: tuple[str, ...] = ()
     """Directories of sweeps that task=report shows: one, or a list."""
+    dry_run: bool = False
+    """task=dashboard writes what it would send, and sends nothing."""
     baseline: str | None = None
     """The arm that a report compares the others with, as its table calls it; null: the one arm of gpt, or the first."""
 

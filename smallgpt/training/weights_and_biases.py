@@ -17,6 +17,7 @@ from smallgpt.settings import Group, Settings
 
 X_AXIS = "tokens"
 NOT_SENT = LOCATION_KEYS | {"logger"}  # may name folders and accounts
+COSTS = ("parameters", "training_flops_per_token", "inference_flops_per_token", "cache_bytes_per_token")
 UPLOAD_SECONDS = 30.0  # that the end of a run waits for; `wandb sync` sends the rest
 
 
@@ -40,6 +41,8 @@ class WandB(Group):
     def build(self, settings: Settings, run_dir: Path) -> list[Logger]:
         if self.mode == "disabled":
             return []
+        from smallgpt.models.cost import cost
+
         options = {
             "mode": self.mode,
             "project": self.project,
@@ -48,7 +51,10 @@ class WandB(Group):
             "job_type": settings.variant,
             "name": f"{settings.variant}-{run_dir.name}",
             "tags": self.tags,
-            "config": {key: value for key, value in settings.plain.items() if key not in NOT_SENT},
+            "config": {
+                **{key: value for key, value in settings.plain.items() if key not in NOT_SENT},
+                "cost": {key: value for key, value in cost(settings.model).to_dict().items() if key in COSTS},
+            },
         }
         return [WholeRun(run_dir, options)]
 
