@@ -67,7 +67,7 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
             print(winner(comparison))
     if len(study.comparisons) > 1:
         print("The jobs differ in their data: losses are compared only where it is the same.")
-    for job in study.unfinished:
+    for job in [job for job in study.unfinished if job.status != "pruned"]:
         print(f"job {job.name} {job.status}: {job.result.get('error')}")
     write_text(folder / "results.md", markdown(study))
     page = folder / "report.html"
