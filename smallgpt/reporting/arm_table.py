@@ -63,8 +63,8 @@ def notes(comparison: Comparison) -> list[str]:
         found.append(f"p is corrected by Holm's method for {len(tested)} comparisons; the intervals are not.")
     if tested:
         found.append(
-            "No difference: the interval contains 0, or the corrected p is over 0.05. The seeds show none; "
-            "more of them might."
+            "No difference: the interval contains 0; the seeds show none, more of them might. "
+            "Not certain: it leaves 0 out, but the corrected p is over 0.05."
         )
     for same in identical(comparison):
         found.append(f"{' and '.join(same)} are identical: their losses are equal to the last bit on every seed.")

@@ -37,8 +37,10 @@ class Difference:
             return "identical"
         if self.low is None or self.high is None or self.p is None:
             return "one seed: no test"
-        if self.low <= 0 <= self.high or self.p > 1 - LEVEL:
+        if self.low <= 0 <= self.high:
             return "no difference"
+        if self.p > 1 - LEVEL:  # corrected for the number of comparisons, as the interval is not
+            return "not certain"
         return "better" if self.value < 0 else "worse"
 
 
@@ -135,7 +137,8 @@ def in_words(gap: Difference) -> str:
     size = f"{gap.value:+.4f}"
     if gap.low is None or gap.high is None or gap.p is None:
         return f"{size}, on one seed, so this may be chance"
-    says = "no difference that the seeds can show" if gap.verdict == "no difference" else gap.verdict
+    words = {"no difference": "no difference that the seeds can show", "not certain": "not certain with these seeds"}
+    says = words.get(gap.verdict, gap.verdict)
     return f"{size} (95 % interval {gap.low:+.4f} to {gap.high:+.4f}, p = {p_text(gap.p)}): {says}"
 
 

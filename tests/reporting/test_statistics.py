@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from sweeps import job
@@ -127,3 +128,9 @@ def test_the_winner_in_words(tmp_path, losses: dict, says: str):
         for seed, loss in enumerate(scores):
             job(tmp_path, variant, seed, loss)
     assert winner(read_study([tmp_path]).comparisons[0]) == says
+
+
+def test_a_gap_that_the_correction_takes_back_is_not_certain():
+    gap = difference({1: 1.0, 2: 1.1, 3: 1.05}, {1: 1.5, 2: 1.55, 3: 1.62})
+    assert gap.verdict == "better"
+    assert replace(gap, p=0.06).verdict == "not certain"
