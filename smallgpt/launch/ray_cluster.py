@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from smallgpt.errors import UserError
+from smallgpt.launch.process import job_command, python_path
 from smallgpt.launch.sweep import Job, refuse_several_machines
-from smallgpt.launch.this_machine import job_command, python_path
 from smallgpt.settings import Trainer
 
 POLL_SECONDS = 0.2

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from smallgpt.errors import UserError, nearest_key
-from smallgpt.launch.process import main
+from smallgpt.launch.process import main, python_path
 from smallgpt.launch.ranks import is_first_process
 from smallgpt.launch.sweep import Job
-from smallgpt.launch.this_machine import python_path
 from smallgpt.run_directory import write_text
 from smallgpt.settings import Trainer
 

@@ -3,14 +3,12 @@
 import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
+from smallgpt.launch.process import job_command, python_path
 from smallgpt.launch.sweep import Job, refuse_several_machines, say
 from smallgpt.settings import Trainer
 
-ROOT = Path(__file__).parents[2]
 STOP_SECONDS = 60.0
 DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -63,15 +61,6 @@ class ThisMachine:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
         return f"stopped {len(jobs)} jobs; the same command goes on with them"
-
-
-def job_command(run_dir: Path) -> list[str]:
-    return [sys.executable, "-m", "smallgpt.launch.process", str(run_dir)]
-
-
-def python_path() -> str:
-    """For a process that is to import smallgpt, and what the user's own process can import."""
-    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
 def uses_gpu(accelerator: str) -> bool:

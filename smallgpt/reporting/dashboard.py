@@ -101,9 +101,7 @@ def publish(study: Study, entity: str | None, project: str, group: str, before: 
         report = wr.Report(entity=entity, project=project, title=group)
         if "report" in before:
             report = wr.Report.from_url(before["report"])
-        runset = wr.Runset(
-            entity=entity, project=project, name=group, filters=f"Group = '{group}'", groupby=["JobType"]
-        )
+        runset = wr.Runset(entity=entity, project=project, name=group, filters=own(group), groupby=["JobType"])
         report.blocks = blocks(study, runset)
         report.save()
     except (wandb.Error, ValueError) as error:

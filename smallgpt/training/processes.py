@@ -25,11 +25,11 @@ from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from smallgpt.errors import UserError
+from smallgpt.launch.process import job_command, python_path
 from smallgpt.launch.ranks import started_by
 from smallgpt.settings import Settings, Trainer
 from smallgpt.training.optimizers import Muon
 
-ROOT = Path(__file__).parents[2]
 READY = "SMALLGPT_READY"  # names the file descriptor on which a process says that it is about to join
 POLL_SECONDS = 0.2
 NOTICE_SECONDS = 3.0  # from an error of this process to the end of the one that caused it
@@ -161,13 +161,12 @@ class Launcher(_SubprocessScriptLauncher):
         os.environ["MASTER_PORT"] = str(self.cluster_environment.main_port)
         os.environ["NODE_RANK"] = os.environ["LOCAL_RANK"] = "0"
         os.environ["WORLD_SIZE"] = str(self.num_processes)
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         waiting = []
         for rank in range(1, self.num_processes):
             ready, say_ready = os.pipe()
             output = tempfile.TemporaryFile()  # noqa: SIM115  closed in _stop
-            env = {**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": path, READY: str(say_ready)}
-            command = [sys.executable, "-m", "smallgpt.launch.process", str(self.run_dir.absolute())]
+            env = {**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": python_path(), READY: str(say_ready)}
+            command = job_command(self.run_dir)
             process = subprocess.Popen(
                 command, env=env, pass_fds=[say_ready], stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
