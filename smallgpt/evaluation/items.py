@@ -1,0 +1,48 @@
+"""What a model said to one question: the record that every measure is computed from."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question of multiple choice with the log-likelihood of each option."""
+
+    id: int
+    """Number of its row in the task's data, from 0."""
+    options: tuple[str, ...]
+    gold: int
+    """Index of the right option."""
+    loglikelihoods: tuple[float, ...]
+    """Of each option after its context, in nats."""
+    tokens: tuple[int, ...]
+    """How many tokens of each option were scored."""
+    scored: tuple[str, ...]
+    """The text that was scored for each option: the option, or where options fill a gap, what follows it."""
+    faulty: tuple[float, ...] | None = None
+    """The score of the authors of arXiv 2404.14462, summed over the whole vocabulary; for study alone."""
+
+    @property
+    def choice(self) -> int:
+        """The option that the model takes: the most likely, of equals the first."""
+        return max(range(len(self.loglikelihoods)), key=self.loglikelihoods.__getitem__)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "choice": self.choice}
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text, or what completes a prompt, with its log-likelihood."""
+
+    id: int
+    loglikelihood: float
+    """In nats."""
+    bytes: int
+    """Of the UTF-8 text that was scored."""
+    tokens: int
+    greedy: bool | None = None
+    """Whether greedy decoding gives exactly this text; None where there is no prompt."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
