@@ -1,0 +1,250 @@
+"""What the records of one model, or of two on the same questions, add up to. The statistics themselves are scipy's."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from smallgpt.evaluation.items import Item, Text
+
+LEVEL, Z = 0.95, 1.96
+Z_POWER = 0.8416  # normal quantile of 80 % power
+FEWEST_DOCUMENTS = 5  # for a bootstrap interval
+RESAMPLES = 2000
+RESAMPLED_AT_ONCE = 2_000_000  # documents, so that memory stays small
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of hits with its 95 % Wilson interval."""
+
+    value: float
+    low: float
+    high: float
+    standard_error: float
+    n: int
+
+    @property
+    def interval(self) -> list[float]:
+        return [self.low, self.high]
+
+
+@dataclass(frozen=True)
+class Average:
+    """A mean over items; one item has neither error nor interval."""
+
+    value: float
+    standard_error: float | None
+    interval: list[float] | None
+    """Normal, 95 %."""
+
+
+def rate(hits: Sequence[bool]) -> Rate:
+    """Raises ValueError where there is nothing to count."""
+    if not hits:
+        raise ValueError("a rate of nothing")
+    from scipy import stats
+
+    count, n = sum(map(bool, hits)), len(hits)
+    share = count / n
+    interval = stats.binomtest(count, n).proportion_ci(LEVEL, method="wilson")
+    return Rate(share, float(interval.low), float(interval.high), math.sqrt(share * (1 - share) / n), n)
+
+
+def accuracy(items: Sequence[Item]) -> Rate:
+    return rate([item.choice == item.gold for item in items])
+
+
+def accuracy_by_characters(items: Sequence[Item]) -> Rate | None:
+    """By log-likelihood a character, the harness's acc_norm; None where options fill a gap: all score the same text."""
+    return _by_length(items, len)
+
+
+def accuracy_by_bytes(items: Sequence[Item]) -> Rate | None:
+    """By log-likelihood a byte, the harness's acc_bytes; None where options fill a gap."""
+    return _by_length(items, _bytes)
+
+
+def _by_length(items: Sequence[Item], length: Callable[[str], int]) -> Rate | None:
+    if any(item.scored != item.options for item in items):
+        return None
+    lengths = [[length(option) for option in item.options] for item in items]
+    choices = [np.argmax(np.divide(item.loglikelihoods, n)) for item, n in zip(items, lengths, strict=True)]
+    return rate([choice == item.gold for choice, item in zip(choices, items, strict=True)])
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())
+
+
+def margin(items: Sequence[Item]) -> Average:
+    """How much likelier the right option is than the likeliest wrong one, in nats a byte of what was scored."""
+    margins = []
+    for item in items:
+        # where a gap is the end of the text nothing is scored: 0 nats, 0 bytes
+        per_byte = [nats / max(1, _bytes(text)) for nats, text in zip(item.loglikelihoods, item.scored, strict=True)]
+        margins.append(per_byte.pop(item.gold) - max(per_byte))
+    return _average(margins)
+
+
+def _average(values: Sequence[float]) -> Average:
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Average(mean, None, None)
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return Average(mean, error, [mean - Z * error, mean + Z * error])
+
+
+def chance(items: Sequence[Item]) -> float:
+    """Expected accuracy of guessing."""
+    return float(np.mean([1 / len(item.options) for item in items]))
+
+
+def majority(items: Sequence[Item]) -> float:
+    """Accuracy of always choosing the position that is right most often."""
+    return max(Counter(item.gold for item in items).values()) / len(items)
+
+
+def shortest(items: Sequence[Item]) -> float:
+    """Expected accuracy of choosing the option with the fewest tokens, any of them where several have."""
+    fewest = [_fewest_tokens(item) for item in items]
+    return float(np.mean([(item.gold in some) / len(some) for item, some in zip(items, fewest, strict=True)]))
+
+
+def _fewest_tokens(item: Item) -> set[int]:
+    return {i for i, tokens in enumerate(item.tokens) if tokens == min(item.tokens)}
+
+
+def at_chance(rate: Rate, level: float) -> bool:
+    """Whether the items cannot tell the rate from guessing."""
+    return rate.low <= level <= rate.high
+
+
+def score(items: Sequence[Item]) -> dict[str, Any]:
+    """Every measure of a multiple-choice task; likelihoods in nats. Raises ValueError without items."""
+    right = accuracy(items)
+    by_characters, by_bytes = accuracy_by_characters(items), accuracy_by_bytes(items)
+    gap, level = margin(items), chance(items)
+    scores: dict[str, Any] = {
+        "accuracy": right.value,
+        "standard_error": right.standard_error,
+        "interval": right.interval,
+        "n": right.n,
+        "accuracy_by_characters": by_characters and by_characters.value,
+        "accuracy_by_characters_interval": by_characters and by_characters.interval,
+        "accuracy_by_bytes": by_bytes and by_bytes.value,
+        "accuracy_by_bytes_interval": by_bytes and by_bytes.interval,
+        "margin": gap.value,
+        "margin_interval": gap.interval,
+        "chance": level,
+        "majority": majority(items),
+        "shortest": shortest(items),
+        "at_chance": at_chance(right, level),
+    }
+    taken = [(int(np.argmax(item.faulty)), item) for item in items if item.faulty is not None]
+    if len(taken) == len(items):
+        scores["paper_scoring"] = {
+            "accuracy": sum(choice == item.gold for choice, item in taken) / len(items),
+            "agreement_with_shortest": sum(choice in _fewest_tokens(item) for choice, item in taken) / len(items),
+        }
+    return scores
+
+
+def compare(first: Sequence[Item], second: Sequence[Item]) -> dict[str, Any]:
+    """The accuracy of a second model less that of a first on the same items, matched by id.
+
+    `p` is McNemar's exact test and decides the verdict on the second model. `items_needed` would show this difference
+    with 80 % power at 5 %, two-sided: the normal approximation of McNemar's test, (1.96 + 0.8416)² q / difference²
+    with q the share of discordant items. Raises ValueError where the ids are not the same.
+    """
+    from scipy import stats
+
+    pairs = _matched(first, second)
+    gaps = [(b.choice == b.gold) - (a.choice == a.gold) for a, b in pairs]
+    gained, lost, n = gaps.count(1), gaps.count(-1), len(gaps)
+    discordant, difference = (gained + lost) / n, (gained - lost) / n
+    p = float(stats.binomtest(gained, gained + lost).pvalue) if discordant else 1.0
+    return {
+        "difference": difference,
+        "interval": _average(gaps).interval,
+        "p": p,
+        "discordant": discordant,
+        "verdict": "no difference" if p > 1 - LEVEL else "better" if difference > 0 else "worse",
+        "items_needed": math.ceil((Z + Z_POWER) ** 2 * discordant / difference**2) if difference else None,
+        "n": n,
+    }
+
+
+def _matched(first: Sequence[Any], second: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Pairs of records of one id, in the order of the first."""
+    others = {record.id: record for record in second}
+    ids = {record.id for record in first}
+    if not ids or ids != others.keys() or not len(ids) == len(first) == len(second):
+        raise ValueError(f"not the same items: {len(first)} and {len(second)}, {len(ids & others.keys())} in common")
+    return [(record, others[record.id]) for record in first]
+
+
+def text_score(texts: Sequence[Text]) -> dict[str, Any]:
+    """Bits per byte, perplexity a token, and where there are prompts exact match. Raises ValueError without text."""
+    losses, sizes, tokens = [-t.loglikelihood for t in texts], [t.bytes for t in texts], sum(t.tokens for t in texts)
+    value, interval = _bits_per_byte(losses, sizes)
+    scores = {
+        "bits_per_byte": value,
+        "bits_per_byte_interval": interval,
+        "token_perplexity": math.exp(sum(losses) / tokens),
+        "n": len(texts),
+        "bytes": sum(sizes),
+        "tokens": tokens,
+    }
+    greedy = [text.greedy for text in texts if text.greedy is not None]
+    if len(greedy) == len(texts):
+        exact = rate(greedy)
+        scores |= {"exact_match": exact.value, "exact_match_interval": exact.interval}
+        scores["exact_match_standard_error"] = exact.standard_error
+    return scores
+
+
+def compare_texts(first: Sequence[Text], second: Sequence[Text]) -> dict[str, Any]:
+    """The bits per byte of a second model less those of a first on the same documents; less is better.
+
+    Interval and verdict (on the second) are None for fewer than five documents. Raises ValueError where ids or bytes
+    are not the same.
+    """
+    pairs = _matched(first, second)
+    if any(a.bytes != b.bytes for a, b in pairs):
+        raise ValueError("not the same texts: their bytes differ")
+    value, interval = _bits_per_byte([a.loglikelihood - b.loglikelihood for a, b in pairs], [a.bytes for a, _ in pairs])
+    verdict = None
+    if interval:
+        verdict = "no difference" if interval[0] <= 0 <= interval[1] else "better" if value < 0 else "worse"
+    return {"difference": value, "interval": interval, "verdict": verdict, "n": len(pairs)}
+
+
+def _bits_per_byte(losses: Sequence[float], sizes: Sequence[int]) -> tuple[float, list[float] | None]:
+    """Of losses in nats, with the percentile interval of a bootstrap over documents, None for fewer than five."""
+    if not sum(sizes):
+        raise ValueError("no text: nothing has any bytes")
+
+    def statistic(losses: Any, sizes: Any, axis: int = -1) -> Any:
+        return np.sum(losses, axis=axis) / np.sum(sizes, axis=axis) / math.log(2)
+
+    value = float(statistic(losses, sizes))
+    if len(losses) < FEWEST_DOCUMENTS:
+        return value, None
+    from scipy import stats
+
+    interval = stats.bootstrap(
+        (losses, sizes),
+        statistic,
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=max(1, RESAMPLED_AT_ONCE // len(losses)),
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return value, [float(interval.low), float(interval.high)]
