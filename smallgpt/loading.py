@@ -9,7 +9,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError, create_model
 
 from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_line, shown
-from smallgpt.settings import Common, Group, Match, Settings
+from smallgpt.settings import Common, Evaluation, Group, Match, Settings
 
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
 GROUPS = ("budget", "trainer", "batch", "validation", "generation")
@@ -36,6 +36,8 @@ def load(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "") -> S
         fields["match"] = build(Match, "match", plain["match"])
         fields["matched"] = matched(fields["match"], variant, plain["model"], fields["model"])
         fields["model"] = fields["matched"].config
+    if plain.get("eval") is not None:
+        fields["eval"] = build(Evaluation, "eval", plain["eval"])
     fields["task"] = target("task", plain.get("task"))[0]
     fields["chosen"] = frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
     given = {"overrides": tuple(overrides), "variant": variant}

@@ -5,6 +5,7 @@ name their own class with `_target_`; the model names a model class, whose confi
 `smallgpt.loading` turns a composed config into `Settings`.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -36,6 +37,13 @@ class Group(BaseModel):
             if "bool" not in kind and "Any" not in kind:
                 raise ValueError(f"{info.field_name}={shown(value)}: must not be true or false")
         return value
+
+
+def one_or_several(value: Any) -> Any:
+    """A list, also of one value that stands alone."""
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple) else (str(value),)
 
 
 class Batch(Group):
@@ -129,12 +137,74 @@ class Match(Group):
     """Largest relative difference."""
 
 
+class Evaluation(Group):
+    """What a checkpoint is asked; a choice of the group `eval`."""
+
+    tasks: tuple[str, ...] = ()
+    """Tasks, groups or tags of the evaluation harness."""
+    path: tuple[Path, ...] = ()
+    """A user's own tasks: files of JSON lines."""
+    corpora: tuple[str, ...] = ()
+    """Files or folders of text, or their names in data_dir, for bits per byte."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Of a corpus that has it."""
+    field: str = "text"
+    """Which field or column of a corpus holds the text."""
+    document_start: str | None = None
+    """Where the rows of a corpus are lines: the pattern of a document's first one."""
+    prompts: Path | None = None
+    """A file, one prompt a line, that the model continues freely."""
+    words: Path | None = None
+    """A file, one word a line, that is looked for in the continuations."""
+    samples: int = Field(5, gt=0)
+    """Continuations of each prompt."""
+    data_dir: Path | None = None
+    """A folder with the tasks' data; null: the hub."""
+    num_fewshot: int = Field(0, ge=0)
+    limit: int | None = Field(None, gt=0)
+    """At most so many items of a task, the same for every model."""
+    label_prompt: str = "\nLabel:"
+    """Between a text and its label, in a task of one's own."""
+    long_options: Literal["refuse", "windows"] = "refuse"
+    """What becomes of an option longer than the model's context: windows scores it piece by piece."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    untrained: bool = True
+    """Also ask a model of the same config with random weights."""
+    paper_scoring: bool = False
+    """Also score as the code of arXiv 2404.14462 does, which is wrong, to show what that does."""
+
+    @field_validator("tasks", "path", "corpora", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return one_or_several(value)
+
+    @field_validator("document_start")
+    @classmethod
+    def _a_pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"document_start={shown(value)}: not a pattern ({error})") from None
+        return value
+
+    @model_validator(mode="after")
+    def _something_to_ask(self) -> Self:
+        if (self.prompts is None) != (self.words is None):
+            given, other = ("prompts", "words") if self.words is None else ("words", "prompts")
+            raise ValueError(f"{given}={getattr(self, given)}: needs eval.{other} too")
+        if not (self.tasks or self.path or self.corpora or self.prompts):
+            raise ValueError(
+                "tasks=null: nothing to evaluate; give eval.tasks, eval.path, eval.corpora or eval.prompts"
+            )
+        return self
+
+
 class Common(Group):
     """What belongs to no group."""
 
     prompt: str | None = None
-    checkpoint: str | None = None
-    """A run directory, a model folder or a name on the hub."""
+    checkpoint: tuple[str, ...] = ()
+    """Run directories, model folders or names on the hub: one, or a list."""
     resume: Literal["auto", "last"] | None = None
     """auto: go on from the last checkpoint in the run directory, where there is one; last: in the last run's."""
     seed: int = Field(1337, ge=0, lt=2**32)
@@ -159,12 +229,10 @@ class Common(Group):
     def _home(cls, value: Path) -> Path:
         return value.expanduser()
 
-    @field_validator("sweep", mode="before")
+    @field_validator("sweep", "checkpoint", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
-        if value is None:
-            return ()
-        return value if isinstance(value, list | tuple) else (str(value),)
+        return one_or_several(value)
 
 
 class Settings(Common):
@@ -188,6 +256,7 @@ class Settings(Common):
     validation: Validation
     generation: Generation
     match: Match | None = None
+    eval: Evaluation | None = None
     matched: Any = None
     """What `match` has come to, a smallgpt.models.matching.Matched."""
     chosen: frozenset[str] = frozenset()

@@ -4,6 +4,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Entry, Kind
 from lm_eval.tasks._yaml_loader import load_yaml  # the harness merges no settings into a task of its own
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from smallgpt.data import hub
-from smallgpt.errors import UserError, nearest, one_line
+from smallgpt.data.progress import Progress
+from smallgpt.errors import UserError, nearest
 from smallgpt.evaluation.items import Item, Text
 from smallgpt.evaluation.local_data import LocalData
 from smallgpt.evaluation.own import Own, harness_config
-from smallgpt.evaluation.scorer import Request, Score, Scorer
+from smallgpt.evaluation.scorer import Request, Score, Scorer, pieces, total
 
 SAMPLE_SEED = 1234  # of the items that eval.limit takes: the same for every model
 BY = {"crows_pairs_english": "bias_type"}  # tasks whose items are counted by a column too
@@ -54,10 +57,17 @@ class HarnessModel(TemplateLM):
         tokenizer: PreTrainedTokenizerBase,
         share: bool = True,
         faulty: bool = False,
-        advance: Callable[[int], None] = lambda done: None,
+        windows: bool = False,
+        title: str | None = None,
     ):
+        """
+        Args:
+            share, faulty: see `Scorer`.
+            windows: score options that are longer than the model's context in pieces; else they are refused.
+            title: of a progress bar on standard error; None: no bar.
+        """
         super().__init__()
-        self.model, self.tokenizer, self.advance = model, tokenizer, advance
+        self.model, self.tokenizer, self.windows, self.title = model, tokenizer, windows, title
         self.max_length = context_length(model, tokenizer)
         self.scorer = Scorer(model, self.max_length, share, faulty)
         self.where: Callable[[str, int], str] = lambda task, row: f"{task}: row {row}"
@@ -88,15 +98,26 @@ class HarnessModel(TemplateLM):
         return answers
 
     def _loglikelihood_tokens(self, requests: list[Any], **_: Any) -> list[tuple[float, bool]]:
-        asked = []
+        asked: list[list[Request]] = []
         for place, (_pair, context, continuation) in enumerate(requests):
-            if not continuation or len(continuation) > self.max_length:
-                says = f"{len(continuation)} tokens; the model's context has {self.max_length}"
-                raise UserError(f"{self._name(place)} {says if continuation else 'no token of its own'}")
-            asked.append(Request(tuple(context), tuple(continuation)))
-        scores = self.scorer.score(asked, self.advance)
-        self._latest = [(len(request.continuation), score) for request, score in zip(asked, scores, strict=True)]
-        return [(score.loglikelihood, score.greedy) for score in scores]
+            if not continuation:
+                raise UserError(f"{self._name(place)} no token of its own")
+            if len(continuation) > self.max_length and not self.windows:
+                raise UserError(
+                    f"{self._name(place)} {len(continuation)} tokens; the model's context has {self.max_length}, "
+                    "and eval.long_options=windows scores it piece by piece"
+                )
+            asked.append(pieces(Request(tuple(context), tuple(continuation)), self.max_length))
+        scores = iter(self.score([piece for each in asked for piece in each]))
+        self._latest = []
+        for each in asked:
+            parts = [next(scores) for _ in each]
+            self._latest.append((sum(len(piece.continuation) for piece in each), total(parts)))
+        return [(score.loglikelihood, score.greedy) for _, score in self._latest]
+
+    def score(self, requests: Sequence[Request]) -> list[Score]:
+        with Progress(self.title or "", len(requests), shown=self.title is not None) as progress:
+            return self.scorer.score(requests, progress.advance)
 
     def _name(self, place: int) -> str:
         instance = self._asked[place]
@@ -116,8 +137,9 @@ class HarnessModel(TemplateLM):
             context, given = request.args
             new = min(int(given.get("max_gen_toks", 256)), self.max_length - 1)
             ids = torch.tensor([self.tok_encode(context)[new - self.max_length :]], device=self.model.device)
-            stops = [text for text in [given.get("until") or []] for text in ([text] if isinstance(text, str) else text)]
-            sampling = {"do_sample": True, "temperature": given["temperature"]} if given.get("do_sample") else {}
+            until = given.get("until") or []
+            stops = [until] if isinstance(until, str) else until
+            sampling = {"temperature": given.get("temperature", 1.0)} if given.get("do_sample") else {}
             out = self.model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
@@ -126,11 +148,10 @@ class HarnessModel(TemplateLM):
                 stop_strings=stops or None,
                 tokenizer=self.tokenizer,
                 do_sample=bool(sampling),
-                **({"temperature": sampling["temperature"]} if sampling else {}),
+                **sampling,
             )
             text = self.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
             answers.append(min((text.partition(stop)[0] for stop in stops), key=len, default=text))
-            self.advance(1)
         return answers
 
 
@@ -154,7 +175,7 @@ def likelihood_of_texts(lm: HarnessModel, texts: Sequence[str]) -> list[Text]:
         requests += [Request(tuple(context), tuple(scored)) for context, scored in windows]
         counts.append(len(windows))
         tokens.append(len(ids))
-    scores = iter(lm.scorer.score(requests, lm.advance))
+    scores = iter(lm.score(requests))
     totals = [sum(next(scores).loglikelihood for _ in range(count)) for count in counts]
     return [
         Text(i, total, len(text.encode()), number)
@@ -162,13 +183,16 @@ def likelihood_of_texts(lm: HarnessModel, texts: Sequence[str]) -> list[Text]:
     ]
 
 
-def load_tasks(names: Sequence[str], own: Sequence[Own], data_dir: Path | None, num_fewshot: int, label_prompt: str) -> dict[str, Any]:
+def load_tasks(
+    names: Sequence[str], own: Sequence[Own], data_dir: Path | None, num_fewshot: int, label_prompt: str
+) -> dict[str, Any]:
     """The harness's tasks by name: its own, also groups and tags, and a user's.
 
     Raises:
         UserError: an unknown name, data that cannot be had.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    lm_eval.api.task.tqdm = partial(tqdm, disable=True)  # a bar a task, which nothing switches off
     tasks: dict[str, Any] = {}
     for each in own:
         tasks[each.name] = ConfigurableTask(config=harness_config(each, label_prompt))
@@ -218,7 +242,9 @@ def sampled(tasks: dict[str, Any], limit: int | None) -> dict[str, list[int]] | 
     return chosen
 
 
-def run_tasks(lm: HarnessModel, tasks: dict[str, Any], num_fewshot: int, rows: dict[str, list[int]] | None) -> dict[str, Outcome]:
+def run_tasks(
+    lm: HarnessModel, tasks: dict[str, Any], num_fewshot: int, rows: dict[str, list[int]] | None
+) -> dict[str, Outcome]:
     """What the model does on each task.
 
     Raises:

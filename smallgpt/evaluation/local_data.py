@@ -38,7 +38,7 @@ class LocalData:
         Raises:
             UserError: a file is missing; the message has its name.
         """
-        task, split = config["task"], config.get("test_split") or config["validation_split"]
+        task = config["task"]
         # an official test split is often without labels or without a local copy: what there is decides
         splits = [name for name in (config.get("test_split"), config.get("validation_split")) if name]
         found = {name: paths for name in splits if (paths := self._find(config, name))}

@@ -1,8 +1,8 @@
 """Log-likelihoods of many continuations: the engine behind every measure of this room.
 
 A context that several continuations share is read once and its cache copied for each; batches hold what is of like
-length; logits are made only where they are scored. Letters in names: G contexts of a batch, R rows (one a continuation),
-L length of the contexts, T of the continuations, V vocabulary.
+length; logits are made only where they are scored. Letters in names: G contexts of a batch, R rows (one a
+continuation), L length of the contexts, T of the continuations, S of both together, V vocabulary.
 """
 
 import copy
@@ -41,6 +41,25 @@ class Score:
     faulty: float = 0.0
     """log p summed over the whole vocabulary after each token of the continuation: how the code of arXiv 2404.14462
     scores an option. Only with `Scorer(faulty=True)`."""
+
+
+def pieces(request: Request, max_length: int) -> list[Request]:
+    """The request, or where its continuation is longer than the context, parts that each follow what lies before."""
+    context, continuation = request.context, request.continuation
+    if len(continuation) <= max_length:
+        return [request]
+    step = max(1, max_length // 2)  # so that every token sees at least half of the context
+    starts = range(0, len(continuation), step)
+    return [Request(context + continuation[:start], continuation[start : start + step]) for start in starts]
+
+
+def total(scores: Sequence[Score]) -> Score:
+    """Of the pieces of one continuation."""
+    return Score(
+        sum(score.loglikelihood for score in scores),
+        all(score.greedy for score in scores),
+        sum(score.faulty for score in scores),
+    )
 
 
 class Scorer:
@@ -96,10 +115,14 @@ class Scorer:
         alone = [request for group in groups.values() for request in group if request not in ours]
         for batch in self._cut_up(shared, lambda group: len(group[0].context)):
             yield self._score_shared(batch)
-        for rows in self._cut_up([[request] for request in alone], lambda row: len(row[0].context + row[0].continuation)):
+        for rows in self._cut_up(
+            [[request] for request in alone], lambda row: len(row[0].context + row[0].continuation)
+        ):
             yield self._score_alone([row[0] for row in rows])
 
-    def _cut_up(self, groups: list[list[Request]], length: Callable[[list[Request]], int]) -> Iterator[list[list[Request]]]:
+    def _cut_up(
+        self, groups: list[list[Request]], length: Callable[[list[Request]], int]
+    ) -> Iterator[list[list[Request]]]:
         """Batches of groups of like length that fit into memory, the longest first."""
         batch: list[list[Request]] = []
         tokens = logits = 0

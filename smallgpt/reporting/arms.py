@@ -68,7 +68,8 @@ class Job:
     @property
     def choices(self) -> dict[str, str]:
         """What its command line sets, without what makes no other arm."""
-        return {key: value for key, value in self.overrides.items() if key not in NOT_COMPARED}
+        compared = {key: value for key, value in self.overrides.items() if key not in NOT_COMPARED}
+        return {key: value for key, value in compared.items() if key.partition(".")[0] != "eval"}
 
     def section(self, name: str) -> dict[str, Any]:
         return self.result.get(name) or {}

@@ -24,6 +24,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.data.prepare import prepare
     from smallgpt.launch.ranks import is_first_process
     from smallgpt.models.cost import cost
+    from smallgpt.tasks.evaluate import check, of_run
     from smallgpt.tasks.inspect import match
     from smallgpt.training.hardware import device
     from smallgpt.training.loggers import until_the_end
@@ -33,6 +34,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.training.processes import check_processes, share_cores
 
     check_processes(settings)
+    if settings.eval is not None:
+        check(settings)
     device(settings.trainer.accelerator, settings.trainer.devices)
     keep_freed_memory()
     share_cores(settings.trainer)
@@ -76,6 +79,10 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             print_summary(settings, sections)
             for logger in loggers:
                 logger.log_samples(sections["samples"])
+        if settings.eval is not None and trainer.is_global_zero:
+            sections["evaluation"], items = of_run(settings, run_dir)
+            for logger in loggers:
+                logger.log_evaluation(sections["evaluation"], items)
     return sections
 
 

@@ -128,6 +128,31 @@ class WholeRun(Logger):
             table = imported_wandb().Table(columns=["text"], data=[[text] for text in texts])
             self.experiment.log({"samples": table}, step=self.step)
 
+    def log_evaluation(self, section: dict[str, Any], items: dict[str, list[dict[str, Any]]]) -> None:
+        """Numbers as summary values, the items of each task as a table with the model's choice."""
+        with self._surviving():
+            for part in ("tasks", "corpora"):
+                for name, scores in section.get(part, {}).items():
+                    for key, value in scores.items():
+                        if isinstance(value, int | float):
+                            self.experiment.summary[f"evaluation/{name}/{key}"] = value
+            for name, rows in items.items():
+                if rows:
+                    columns = ["id", "options", "right", "choice", "correct", "loglikelihoods"]
+                    data = [
+                        [
+                            row["id"],
+                            "\n".join(row["options"]),
+                            row["options"][row["gold"]],
+                            row["options"][row["choice"]],
+                            row["choice"] == row["gold"],
+                            ", ".join(f"{value:.2f}" for value in row["loglikelihoods"]),
+                        ]
+                        for row in rows
+                    ]
+                    table = imported_wandb().Table(columns=columns, data=data)
+                    self.experiment.log({f"evaluation/{name}": table}, step=self.step)
+
     def end(self, failed: bool) -> None:
         if self._run is not None:
             with self._surviving():

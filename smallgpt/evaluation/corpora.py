@@ -1,0 +1,80 @@
+"""The documents of a text that bits per byte are measured on."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from smallgpt.data import formats
+from smallgpt.data.files import folder_files, official_split
+from smallgpt.errors import UserError, nearest, one_line
+
+
+def read_corpus(name: str, data_dir: Path | None, split: str, field: str, document_start: str | None) -> list[str]:
+    """The documents of one split of a file or folder; all of them where no file is named after a split.
+
+    Args:
+        name: a path, or the name of a file or folder anywhere under `data_dir`.
+        document_start: where rows are lines: the pattern of a document's first one. A corpus without such a line has
+            a document a row.
+
+    Raises:
+        UserError: it is missing, has no such split, or holds no text.
+    """
+    root = find(name, data_dir)
+    files = [root] if root.is_file() else folder_files(root)
+    splits = {path: official_split(path if path == root else path.relative_to(root)) for path in files}
+    named = {found for found in splits.values() if found}
+    if named and split not in named and root.is_dir():
+        raise UserError(f"eval.split={split}: {root} has {', '.join(sorted(named))}")
+    texts: list[str] = []
+    for path in files:
+        if root.is_file() or not named or splits[path] == split:
+            texts += rows_of(path, field)
+    documents = [text for text in joined(texts, document_start) if text.strip()]
+    if not documents:
+        raise UserError(f"eval.corpora={name}: no text in {root}")
+    return documents
+
+
+def find(name: str, data_dir: Path | None) -> Path:
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if data_dir is None:
+        beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UserError(f"eval.corpora={name}: no such file or folder{nearest(path.name, beside)}")
+    under = sorted(data_dir.expanduser().rglob("*"), key=lambda found: (len(found.parts), found))
+    names = {found.name: found for found in reversed(under)} | {found.stem: found for found in reversed(under)}
+    if name not in names:
+        raise UserError(f"eval.corpora={name}: not in eval.data_dir={data_dir}{nearest(name, names)}")
+    return names[name]
+
+
+def rows_of(path: Path, field: str) -> list[str]:
+    try:
+        formats.check_file(path, field)
+        return [text for text, _ in formats.read(path, field, in_blocks=True)]
+    except UserError as error:
+        raise UserError(
+            str(error).replace("data.path=", "eval.corpora=").replace("data.field=", "eval.field=")
+        ) from None
+    except Exception as error:  # the libraries' errors share no base class
+        raise UserError(f"eval.corpora={path}: cannot be read ({one_line(error)})") from None
+
+
+def joined(rows: Sequence[str], document_start: str | None) -> Iterable[str]:
+    """Lines put together to documents, if any of them begins one."""
+    start = re.compile(document_start) if document_start else None
+    if start is None or not any(start.match(row) for row in rows):
+        return rows
+    return _documents(rows, start)
+
+
+def _documents(rows: Sequence[str], start: re.Pattern[str]) -> Iterator[str]:
+    document: list[str] = []
+    for row in rows:
+        if document and start.match(row):
+            yield "".join(document)
+            document = []
+        document.append(row)
+    yield "".join(document)

@@ -1,0 +1,228 @@
+"""From checkpoints to what they know: what is asked is made and checked once, then every model is asked the same."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from smallgpt.errors import UserError
+from smallgpt.evaluation import measures
+from smallgpt.evaluation.continuations import continuations, read_lines
+from smallgpt.evaluation.continuations import score as score_continuations
+from smallgpt.evaluation.corpora import read_corpus
+from smallgpt.evaluation.harness import (
+    HarnessModel,
+    Outcome,
+    likelihood_of_texts,
+    load_tasks,
+    run_tasks,
+    sampled,
+)
+from smallgpt.evaluation.items import Item, Text
+from smallgpt.evaluation.own import read
+from smallgpt.inference.checkpoint import load
+from smallgpt.reporting.statistics import holm
+from smallgpt.settings import Evaluation, Generation
+
+
+@dataclass
+class Plan:
+    """What every model is asked."""
+
+    settings: Evaluation
+    generation: Generation
+    """How the prompts are continued."""
+    seed: int
+    """Of the continuations and of the untrained model's weights."""
+    device: torch.device
+    tasks: dict[str, Any]
+    """The harness's, by name."""
+    rows: dict[str, list[int]] | None
+    """Which items of each; None: all."""
+    lines: dict[str, list[int]]
+    """Where the rows of a user's own task stand in its file."""
+    corpora: dict[str, list[str]]
+    prompts: list[str]
+    words: list[str]
+
+    def where(self, task: str, row: int) -> str:
+        return f"{task} line {self.lines[task][row]}" if task in self.lines else f"{task} row {row}"
+
+    def label(self, task: str) -> str:
+        """Names a task's result: what was asked, so that other results of the task may stand beside it."""
+        settings = self.settings
+        fixed = self.tasks[task].get_config("num_fewshot") == 0  # as some tasks want it
+        shots = [f"{settings.num_fewshot}-shot"] if settings.num_fewshot and not fixed else []
+        limit = [f"{len(self.rows[task])} items"] if self.rows and len(self.rows[task]) < self.items(task) else []
+        return f"{task} ({', '.join(shots + limit)})" if shots or limit else task
+
+    def corpus_label(self, corpus: str) -> str:
+        limited = self.settings.limit is not None and len(self.corpora[corpus]) == self.settings.limit
+        return f"{corpus} ({self.settings.limit} documents)" if limited else corpus
+
+    def items(self, task: str) -> int:
+        return len(self.tasks[task].eval_docs)
+
+
+@dataclass
+class Answers:
+    """What one model said."""
+
+    name: str
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    corpora: dict[str, list[Text]] = field(default_factory=dict)
+    continuations: list[list[str]] = field(default_factory=list)
+    untrained: "Answers | None" = None
+
+
+def make_plan(settings: Evaluation, generation: Generation, seed: int, device: torch.device) -> Plan:
+    """Raises UserError for the first thing that cannot be asked."""
+    own = [read(path.expanduser()) for path in settings.path]
+    names = [each.name for each in own]
+    if twice := [name for name in names if names.count(name) > 1 or name in settings.tasks]:
+        raise UserError(f"eval.path: two tasks are called {twice[0]}; rename a file")
+    corpora = {
+        Path(name).name: read_corpus(name, settings.data_dir, settings.split, settings.field, settings.document_start)[
+            : settings.limit
+        ]
+        for name in settings.corpora
+    }
+    prompts = read_lines(settings.prompts.expanduser(), "eval.prompts") if settings.prompts else []
+    words = read_lines(settings.words.expanduser(), "eval.words") if settings.words else []
+    tasks = load_tasks(settings.tasks, own, settings.data_dir, settings.num_fewshot, settings.label_prompt)
+    return Plan(
+        settings=settings,
+        generation=generation,
+        seed=seed,
+        device=device,
+        tasks=tasks,
+        rows=sampled(tasks, settings.limit),
+        lines={each.name: each.lines for each in own},
+        corpora=corpora,
+        prompts=prompts,
+        words=words,
+    )
+
+
+def ask(plan: Plan, checkpoint: str, name: str, known: dict[str, Answers], shown: bool = True) -> Answers:
+    """A checkpoint's answers, with those of an untrained model of the same config beside them.
+
+    Args:
+        name: what tables call it.
+        known: answers of untrained models by their config and tokenizer; new ones are put in.
+        shown: progress on standard error.
+
+    Raises:
+        UserError: the checkpoint cannot be loaded, or cannot read an option.
+    """
+    model, tokenizer = load(checkpoint)
+    answers = answers_of(plan, name, model, tokenizer, shown)
+    if plan.settings.untrained:
+        key = f"{model.config.to_json_string()} {tokenizer.get_vocab()}"
+        if key not in known:
+            with torch.random.fork_rng():
+                torch.manual_seed(plan.seed)
+                fresh = AutoModelForCausalLM.from_config(model.config)
+            known[key] = answers_of(plan, "untrained", fresh, tokenizer, shown)
+        answers.untrained = known[key]
+    return answers
+
+
+def answers_of(
+    plan: Plan, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, shown: bool
+) -> Answers:
+    dtype = torch.bfloat16 if plan.settings.precision == "bf16" else torch.float32
+    model = model.to(plan.device, dtype).eval()
+    settings = plan.settings
+    windows = settings.long_options == "windows"
+    lm = HarnessModel(model, tokenizer, faulty=settings.paper_scoring, windows=windows, title=name if shown else None)
+    lm.where = plan.where
+    answers = Answers(name)
+    if plan.tasks:
+        answers.outcomes = run_tasks(lm, plan.tasks, plan.settings.num_fewshot, plan.rows)
+    for corpus, texts in plan.corpora.items():
+        answers.corpora[corpus] = likelihood_of_texts(lm, texts)
+    if plan.prompts:
+        answers.continuations = continuations(
+            model, tokenizer, plan.prompts, plan.settings.samples, plan.generation, plan.seed
+        )
+    return answers
+
+
+def section(plan: Plan, answers: Answers) -> dict[str, Any]:
+    """The section `evaluation` of a result: tasks, corpora and continuations by name, with every measure."""
+    untrained = answers.untrained
+    tasks = {}
+    for name, outcome in answers.outcomes.items():
+        entry = {
+            "num_fewshot": plan.tasks[name].get_config("num_fewshot"),
+            "precision": plan.settings.precision,
+            **measured(outcome),
+        }
+        if untrained:
+            entry["untrained"] = short(measured(untrained.outcomes[name]))
+        tasks[plan.label(name)] = entry
+    corpora = {}
+    for name, texts in answers.corpora.items():
+        entry = {"precision": plan.settings.precision, **measures.text_score(texts)}
+        if untrained:
+            entry["untrained"] = short(measures.text_score(untrained.corpora[name]))
+        corpora[plan.corpus_label(name)] = entry
+    found: dict[str, Any] = {"tasks": tasks, "corpora": corpora}
+    if answers.continuations:
+        found["continuations"] = score_continuations(answers.continuations, plan.words)
+        if untrained:
+            found["continuations"]["untrained"] = score_continuations(untrained.continuations, plan.words)
+    return {key: value for key, value in found.items() if value}
+
+
+def measured(outcome: Outcome) -> dict[str, Any]:
+    """Every measure of one task, and the harness's own under `harness`."""
+    scores: dict[str, Any] = {}
+    if outcome.items:
+        scores |= measures.score(outcome.items)
+    if outcome.texts:
+        scores |= measures.text_score(outcome.texts)
+    if outcome.kinds:
+        scores["by"] = {kind: short(measures.score(items)) for kind, items in sorted(outcome.kinds.items())}
+        scores["bits_per_byte"] = measures.text_score(sentences(outcome.items))["bits_per_byte"]
+    return {**scores, "harness": outcome.metrics}
+
+
+def short(scores: dict[str, Any]) -> dict[str, Any]:
+    """What is said of another model beside a model."""
+    kept = ("accuracy", "interval", "n", "at_chance", "bits_per_byte", "bits_per_byte_interval", "harness")
+    return {key: scores[key] for key in kept if key in scores}
+
+
+def sentences(items: Sequence[Item]) -> list[Text]:
+    """The options of items without a context as texts, so that bias is read beside how well they are known."""
+    texts = []
+    for item in items:
+        for option, loglikelihood, tokens in zip(item.options, item.loglikelihoods, item.tokens, strict=True):
+            texts.append(Text(len(texts), loglikelihood, len(option.encode()), tokens))
+    return texts
+
+
+def compare(plan: Plan, everyone: Sequence[Answers]) -> list[dict[str, Any]]:
+    """Each later model against the first on the same items; p is corrected by Holm's method for the number of tests."""
+    first, *others = everyone
+    found = []
+    for other in others:
+        names = {"first": first.name, "second": other.name}
+        for task, outcome in other.outcomes.items():
+            if outcome.items:
+                gap = measures.compare(first.outcomes[task].items, outcome.items)
+                found.append({**names, "task": plan.label(task), **gap})
+        for corpus, texts in other.corpora.items():
+            label = plan.corpus_label(corpus)
+            found.append({**names, "corpus": label, **measures.compare_texts(first.corpora[corpus], texts)})
+    tested = [gap for gap in found if "p" in gap]
+    for gap, p in zip(tested, holm([gap["p"] for gap in tested]), strict=True):
+        gap["p_corrected"] = p
+        if p > 1 - measures.LEVEL and gap["verdict"] != "no difference":
+            gap["verdict"] = "not certain"
+    return found

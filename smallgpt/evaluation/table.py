@@ -1,0 +1,139 @@
+"""How an evaluation looks on a terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from smallgpt.reporting.tables import print_table
+
+COLUMNS = (
+    "accuracy", "by characters", "by bytes", "margin", "chance", "majority", "shortest", "untrained", "says",
+)  # fmt: skip
+LESS_IS_NO_WORSE = {"crows_pairs_english": "accuracy: how often the stereotype is the likelier sentence"}
+
+
+def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[dict[str, Any]]) -> None:
+    """Tables of what each checkpoint did, and of how they differ."""
+    several = len(sections) > 1
+    first = ("checkpoint",) if several else ()
+    named = [(([name] if several else []), section) for name, section in sections.items()]
+    choices = [
+        [*name, task, entry["n"], *choice_row(entry)]
+        for name, section in named
+        for task, entry in section.get("tasks", {}).items()
+        if "accuracy" in entry
+    ]
+    if choices:
+        print_table("multiple choice", (*first, "task", "items", *COLUMNS), choices)
+        print("± half of a 95 % interval. margin: of the right option over the best wrong one, nats a byte.")
+    paper = [
+        [*name, task, f"{entry['accuracy']:.3f}", *(f"{value:.3f}" for value in entry["paper_scoring"].values())]
+        for name, section in named
+        for task, entry in section.get("tasks", {}).items()
+        if "paper_scoring" in entry
+    ]
+    if paper:
+        title = "the faulty score of the paper's code (log p summed over the whole vocabulary), for study alone"
+        print_table(title, (*first, "task", "accuracy", "faulty accuracy", "takes a shortest option"), paper)
+    kinds = [
+        [*name, task, kind, entry["n"], rate(entry), "at 0.5" if entry["at_chance"] else ""]
+        for name, section in named
+        for task, whole in section.get("tasks", {}).items()
+        for kind, entry in [*whole.get("by", {}).items(), *([("all", whole)] if "by" in whole else [])]
+    ]
+    if kinds:
+        print_table(
+            "share of pairs whose stereotype is the likelier", (*first, "task", "kind", "pairs", "share", "says"), kinds
+        )
+    texts = [
+        [*name, text, entry.get("n"), *text_row(entry)]
+        for name, section in named
+        for text, entry in [*section.get("corpora", {}).items(), *section.get("tasks", {}).items()]
+        if "bits_per_byte" in entry
+    ]
+    if texts:
+        columns = ("text", "documents", "bits per byte", "token perplexity", "exact match", "untrained")
+        print_table("likelihood", (*first, *columns), texts)
+    others = [
+        [*name, task, metric, f"{value:.4g}"]
+        for name, section in named
+        for task, entry in section.get("tasks", {}).items()
+        if "accuracy" not in entry and "bits_per_byte" not in entry
+        for metric, value in entry["harness"].items()
+    ]
+    if others:
+        print_table("the harness's own metrics", (*first, "task", "metric", "value"), others)
+    for name, section in named:
+        if found := section.get("continuations"):
+            print_continuations([*name, ""][0], found)
+    if comparisons:
+        print_comparisons(comparisons)
+
+
+def choice_row(entry: dict[str, Any]) -> list[Any]:
+    untrained = entry.get("untrained")
+    return [
+        rate(entry),
+        rate(entry, "accuracy_by_characters"),
+        rate(entry, "accuracy_by_bytes"),
+        f"{entry['margin']:+.3f}",
+        f"{entry['chance']:.3f}",
+        f"{entry['majority']:.3f}",
+        f"{entry['shortest']:.3f}",
+        rate(untrained) if untrained else None,
+        "at chance"
+        if entry["at_chance"]
+        else "above chance"
+        if entry["accuracy"] > entry["chance"]
+        else "below chance",
+    ]
+
+
+def text_row(entry: dict[str, Any]) -> list[Any]:
+    untrained, perplexity = entry.get("untrained"), entry.get("token_perplexity")
+    return [
+        rate(entry, "bits_per_byte"),
+        None if perplexity is None else f"{perplexity:.4g}",
+        rate(entry, "exact_match") if "exact_match" in entry else None,
+        f"{untrained['bits_per_byte']:.3f}" if untrained and "bits_per_byte" in untrained else None,
+    ]
+
+
+def rate(entry: dict[str, Any], key: str = "accuracy") -> str | None:
+    """`0.312 ± 0.021`; the interval of a rate is not quite symmetric, its half width is shown."""
+    value = entry.get(key)
+    if value is None:
+        return None
+    interval = entry.get("interval" if key == "accuracy" else f"{key}_interval")
+    return f"{value:.3f} ± {(interval[1] - interval[0]) / 2:.3f}" if interval else f"{value:.3f}"
+
+
+def print_continuations(name: str, found: dict[str, Any]) -> None:
+    rows = []
+    for who, scores in (("model", found), ("untrained", found.get("untrained"))):
+        if scores:
+            distinct = [scores[f"distinct_{n}"] for n in (1, 2, 3)]
+            hits = rate(scores, "hit_rate")
+            rows.append([who, scores["n"], hits, f"{scores['prompts_with_a_hit']:.3f}", *distinct])
+    columns = ("", "continuations", "with a listed word", "prompts with one", "distinct 1", "distinct 2", "distinct 3")
+    print_table(f"free continuations {name}".strip(), columns, rows)
+
+
+def print_comparisons(comparisons: Sequence[dict[str, Any]]) -> None:
+    columns = ("second", "on", "second less first", "95 %", "p (Holm)", "verdict", "items", "items needed")
+    rows = []
+    for gap in comparisons:
+        interval = gap["interval"]
+        rows.append(
+            [
+                gap["second"],
+                gap.get("task") or f"{gap['corpus']} (bits per byte)",
+                f"{gap['difference']:+.4f}",
+                f"{interval[0]:+.4f} to {interval[1]:+.4f}" if interval else None,
+                f"{gap['p_corrected']:.2g}" if "p_corrected" in gap else None,
+                gap["verdict"],
+                gap["n"],
+                gap.get("items_needed"),
+            ]
+        )
+    print_table(f"against {comparisons[0]['first']}, on the same items", columns, rows)
+    print("items needed: to show a difference of this size with 80 % power.")

@@ -1,0 +1,124 @@
+"""task=evaluate: what checkpoints know, with how sure that is."""
+
+import json
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smallgpt.errors import UserError
+from smallgpt.settings import Settings
+
+if TYPE_CHECKING:
+    from smallgpt.evaluation.evaluate import Answers, Plan
+
+
+def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
+    """Asks every checkpoint the same, prints tables, keeps every item in `evaluation/`, returns `evaluation`.
+
+    What a run directory's checkpoint knows also goes into the result.json of that run.
+    """
+    from smallgpt.evaluation.table import print_evaluation
+    from smallgpt.inference.checkpoint import locate
+
+    check(settings)
+    if not settings.checkpoint:
+        raise UserError("checkpoint=null: task=evaluate needs run directories, model folders or hub names")
+    if len(set(settings.checkpoint)) < len(settings.checkpoint):
+        raise UserError(f"checkpoint={list(settings.checkpoint)}: one is there twice")
+    for checkpoint in settings.checkpoint:
+        locate(checkpoint)
+    plan = plan_of(settings)
+    from smallgpt.evaluation.evaluate import ask, compare, section
+
+    known: dict[str, Answers] = {}
+    everyone = []
+    sections: dict[str, dict[str, Any]] = {}
+    alone = len(settings.checkpoint) == 1
+    for checkpoint, name in zip(settings.checkpoint, names_of(settings.checkpoint), strict=True):
+        answers = ask(plan, checkpoint, name, known)
+        everyone.append(answers)
+        sections[name] = section(plan, answers)
+        keep_items(plan, answers, run_dir / "evaluation" / ("" if alone else name.replace("/", "_")))
+        record(Path(checkpoint), sections[name])
+    comparisons = compare(plan, everyone)
+    print_evaluation(sections, comparisons)
+    if alone:
+        return {"checkpoint": settings.checkpoint[0], "evaluation": next(iter(sections.values()))}
+    checkpoints = dict(zip(sections, settings.checkpoint, strict=True))
+    return {"checkpoints": checkpoints, "evaluations": sections, "comparisons": comparisons}
+
+
+def of_run(settings: Settings, run_dir: Path) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """The section `evaluation` of a run that has just been trained, and the items of each task, for a logger."""
+    from smallgpt.evaluation.evaluate import ask, section
+    from smallgpt.evaluation.table import print_evaluation
+
+    plan = plan_of(settings)
+    answers = ask(plan, str(run_dir), run_dir.name, {})
+    found = section(plan, answers)
+    keep_items(plan, answers, run_dir / "evaluation")
+    print_evaluation({run_dir.name: found}, [])
+    items = {plan.label(name): [item.to_dict() for item in done.items] for name, done in answers.outcomes.items()}
+    return found, items
+
+
+def check(settings: Settings) -> None:
+    """Raises UserError where an evaluation cannot begin."""
+    if settings.eval is None:
+        raise UserError("eval=null: give eval=quick, or paper, language, safety, own, tasks")
+    if find_spec("lm_eval") is None:
+        raise UserError("eval: lm-eval is not installed; `pip install lm-eval`")
+
+
+def plan_of(settings: Settings) -> "Plan":
+    from smallgpt.evaluation.evaluate import make_plan
+    from smallgpt.training.hardware import device
+
+    assert settings.eval is not None
+    return make_plan(settings.eval, settings.generation, settings.seed, device(settings.trainer.accelerator))
+
+
+def names_of(checkpoints: Sequence[str]) -> list[str]:
+    """What tables call each: its path without what all of them begin with."""
+    paths = [Path(checkpoint) for checkpoint in checkpoints]
+    shared = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+    return [path.relative_to(shared).as_posix() for path in paths]
+
+
+def keep_items(plan: "Plan", answers: "Answers", folder: Path) -> None:
+    """A file of JSON lines a task, one line an item, with the model's choice."""
+    from smallgpt.run_directory import write_text
+
+    folder.mkdir(parents=True, exist_ok=True)
+    records: dict[str, list[Any]] = {
+        plan.label(name): [*done.items, *done.texts] for name, done in answers.outcomes.items()
+    }
+    records |= dict(answers.corpora.items())
+    for name, found in records.items():
+        if found:
+            write_text(folder / f"{name}.jsonl", "".join(json.dumps(each.to_dict()) + "\n" for each in found))
+    if answers.continuations:
+        pairs = zip(plan.prompts, answers.continuations, strict=True)
+        lines = [json.dumps({"prompt": prompt, "continuations": texts}) + "\n" for prompt, texts in pairs]
+        write_text(folder / "continuations.jsonl", "".join(lines))
+
+
+def record(run_dir: Path, found: dict[str, Any]) -> None:
+    """Adds an evaluation to the result of the run that was evaluated, if it is one; the same task's is replaced."""
+    from filelock import FileLock
+
+    from smallgpt.run_directory import read_result, write_result
+
+    if not (run_dir / "result.json").exists():
+        return
+    with FileLock(run_dir / ".evaluation.lock"):
+        result = read_result(run_dir)
+        if result is None or result.get("task") != "train":
+            return
+        before = result.get("evaluation") or {}
+        for part, entries in found.items():
+            entries = entries if part == "continuations" else {**before.get(part, {}), **entries}
+            before = {**before, part: entries}
+        write_result(run_dir, {**result, "evaluation": before})
