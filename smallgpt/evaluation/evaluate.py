@@ -14,13 +14,12 @@ from smallgpt.evaluation.continuations import continuations, read_lines
 from smallgpt.evaluation.continuations import score as score_continuations
 from smallgpt.evaluation.corpora import read_corpus
 from smallgpt.evaluation.harness import (
-    HarnessModel,
     Outcome,
-    likelihood_of_texts,
     load_tasks,
     run_tasks,
     sampled,
 )
+from smallgpt.evaluation.harness_model import HarnessModel, likelihood_of_texts
 from smallgpt.evaluation.items import Item, Text
 from smallgpt.evaluation.own import read
 from smallgpt.inference.checkpoint import load
@@ -164,6 +163,8 @@ def section(plan: Plan, answers: Answers) -> dict[str, Any]:
         }
         if untrained:
             entry["untrained"] = short(measured(untrained.outcomes[name]))
+            if outcome.items:
+                entry["over_untrained"] = measures.compare(untrained.outcomes[name].items, outcome.items)
         tasks[plan.label(name)] = entry
     corpora = {}
     for name, texts in answers.corpora.items():

@@ -8,7 +8,6 @@ from smallgpt.reporting.tables import print_table
 COLUMNS = (
     "accuracy", "by characters", "by bytes", "margin", "chance", "majority", "shortest", "untrained", "says",
 )  # fmt: skip
-LESS_IS_NO_WORSE = {"crows_pairs_english": "accuracy: how often the stereotype is the likelier sentence"}
 
 
 def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[dict[str, Any]]) -> None:
@@ -80,12 +79,17 @@ def choice_row(entry: dict[str, Any]) -> list[Any]:
         f"{entry['majority']:.3f}",
         f"{entry['shortest']:.3f}",
         rate(untrained) if untrained else None,
-        "at chance"
-        if entry["at_chance"]
-        else "above chance"
-        if entry["accuracy"] > entry["chance"]
-        else "below chance",
+        verdict(entry),
     ]
+
+
+def verdict(entry: dict[str, Any]) -> str:
+    """What the accuracy says; a model of random weights may have found what is wrong with a task's options."""
+    if entry["at_chance"]:
+        return "at chance"
+    if entry.get("over_untrained", {}).get("verdict") == "no difference":
+        return "as untrained"
+    return "above chance" if entry["accuracy"] > entry["chance"] else "below chance"
 
 
 def text_row(entry: dict[str, Any]) -> list[Any]:
