@@ -22,7 +22,7 @@ from smallgpt.evaluation.items import Item, Text
 from smallgpt.evaluation.local_data import LocalData
 from smallgpt.evaluation.own import Own, harness_config
 
-SAMPLE_SEED = 1234  # of the items that eval.limit takes: the same for every model
+SEED = 1234  # of the items that eval.limit takes and of the examples: the same for every model
 BY = {"crows_pairs_english": "bias_type"}  # tasks whose items are counted by a column too
 
 
@@ -96,7 +96,7 @@ def sampled(tasks: dict[str, Any], limit: int | None) -> dict[str, list[int]] | 
     chosen = {}
     for name, task in tasks.items():
         number = len(task.eval_docs)
-        chosen[name] = sorted(random.Random(SAMPLE_SEED).sample(range(number), min(limit, number)))
+        chosen[name] = sorted(random.Random(SEED).sample(range(number), min(limit, number)))
     return chosen
 
 
@@ -113,15 +113,11 @@ def run_tasks(
         lm.where = lambda task, row: given(task, rows[task][row])
     for task in tasks.values():
         task._instances = None  # the harness keeps another model's answers with the requests
-    done = lm_eval.simple_evaluate(
-        model=lm,
-        tasks=list(tasks.values()),
-        task_manager=TaskManager(include_defaults=False),
-        num_fewshot=num_fewshot,
-        samples=rows,
-        bootstrap_iters=0,
-        log_samples=True,
-    )
+        if task.get_config("num_fewshot") != 0:  # as some tasks want it
+            task.set_config(key="num_fewshot", value=num_fewshot)
+        task.set_fewshot_seed(seed=SEED)
+    asked: Any = {"tasks": tasks, "groups": {}, "group_map": {}}
+    done = lm_eval.evaluate(lm=lm, task_dict=asked, samples=rows, bootstrap_iters=0, log_samples=True)
     lm.where = given
     return {name: outcome(lm, name, task, done) for name, task in tasks.items()}
 

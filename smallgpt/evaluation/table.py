@@ -23,7 +23,7 @@ def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[
     ]
     if choices:
         print_table("multiple choice", (*first, "task", "items", *COLUMNS), choices)
-        print("± half of a 95 % interval. margin: of the right option over the best wrong one, nats a byte.")
+        print("In brackets the 95 % interval. margin: of the right option over the best wrong one, nats a byte.")
     paper = [
         [*name, task, f"{entry['accuracy']:.3f}", *(f"{value:.3f}" for value in entry["paper_scoring"].values())]
         for name, section in named
@@ -103,12 +103,12 @@ def text_row(entry: dict[str, Any]) -> list[Any]:
 
 
 def rate(entry: dict[str, Any], key: str = "accuracy") -> str | None:
-    """`0.312 ± 0.021`; the interval of a rate is not quite symmetric, its half width is shown."""
+    """`0.312 [0.29, 0.33]`: with its 95 % interval."""
     value = entry.get(key)
     if value is None:
         return None
     interval = entry.get("interval" if key == "accuracy" else f"{key}_interval")
-    return f"{value:.3f} ± {(interval[1] - interval[0]) / 2:.3f}" if interval else f"{value:.3f}"
+    return f"{value:.3f} [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else f"{value:.3f}"
 
 
 def print_continuations(name: str, found: dict[str, Any]) -> None:
