@@ -56,7 +56,7 @@ class HarnessModel(TemplateLM):
         if add_special_tokens is None and string.startswith(self.tokenizer.decode(self.prefix_token_id)):
             add_special_tokens = False
         given = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-        return self.tokenizer.encode(string, **given)
+        return self.tokenizer.encode(string, verbose=False, **given)  # long texts are cut here, not by it
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         self._latest = []

@@ -19,7 +19,7 @@ def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[
         [*name, task, entry["n"], *choice_row(entry)]
         for name, section in named
         for task, entry in section.get("tasks", {}).items()
-        if "accuracy" in entry
+        if "accuracy" in entry and "by" not in entry
     ]
     if choices:
         print_table("multiple choice", (*first, "task", "items", *COLUMNS), choices)
