@@ -1,43 +1,19 @@
-"""What can be set, with types, ranges and defaults; `load` turns a composed config into checked `Settings`.
+"""What can be set, with types, ranges and defaults.
 
 Every group of the config is a `Group`. Groups that a user chooses from (data, tokenizer, optimizer, schedule, logger)
 name their own class with `_target_`; the model names a model class, whose config class says what can be set.
+`smallgpt.loading` turns a composed config into `Settings`.
 """
 
-from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, Literal, Self
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    create_model,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from smallgpt.errors import (
-    Impossible,
-    UserError,
-    explain,
-    nearest_divisors,
-    nearest_key,
-    nearest_multiples,
-    one_line,
-    shown,
-)
+from smallgpt.errors import nearest_divisors, nearest_multiples, shown
 
 MICRO_BATCH_TOKENS = 16_384  # one forward pass, if batch.micro does not say; larger gains nothing on a CPU
 DEFAULT_BUDGET_TOKENS = 1_000_000
-CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
-GROUPS = ("budget", "trainer", "batch", "validation", "generation")
-DERIVED = {"model_class", "matched", "chosen", "overrides", "variant", "plain"}
 
 
 class Group(BaseModel):
@@ -60,9 +36,6 @@ class Group(BaseModel):
             if "bool" not in kind and "Any" not in kind:
                 raise ValueError(f"{info.field_name}={shown(value)}: must not be true or false")
         return value
-
-
-GroupType = TypeVar("GroupType", bound=Group)
 
 
 class Batch(Group):
@@ -265,129 +238,3 @@ class Settings(Common):
     def steps_for(self, tokens: float) -> int:
         """Optimizer steps that see at least so many tokens."""
         return max(1, int(-(-tokens // self.batch.tokens)))
-
-
-def load(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "") -> Settings:
-    """Checks a config, without Hydra's own node, that the words `overrides` of a command line have changed.
-
-    Raises UserError for the first thing that is wrong.
-    """
-    plain = resolved(cfg)
-    names = set(Settings.model_fields) - DERIVED
-    for key, value in plain.items():
-        if key not in names:
-            raise UserError(f"{key}={shown(value)}: unknown key{nearest_key(key, names)}")
-    fields: dict[str, Any] = {name: build_group(name, plain) for name in (*CHOSEN_GROUPS, *GROUPS)}
-    build(Common, "", {key: plain[key] for key in Common.model_fields if key in plain})
-    # last: it is the only one that imports PyTorch
-    fields["model_class"], fields["model"] = build_model(plain, fields["tokenizer"])
-    if plain.get("match") is not None:
-        fields["match"] = build(Match, "match", plain["match"])
-        fields["matched"] = matched(fields["match"], variant, plain["model"], fields["model"])
-        fields["model"] = fields["matched"].config
-    fields["task"] = target("task", plain.get("task"))[0]
-    fields["chosen"] = frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
-    given = {"overrides": tuple(overrides), "variant": variant}
-    return build(Settings, "", {**plain, **fields, **given, "plain": plain})
-
-
-def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain values."""
-    try:
-        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise UserError(f"{error.full_key}=???: has no default; give {error.full_key}=<value>") from None
-    except OmegaConfBaseException as error:
-        raise UserError(of_omegaconf(error)) from None
-    return cast(dict[str, Any], plain)
-
-
-def of_omegaconf(error: OmegaConfBaseException) -> str:
-    """Its message with the key in front; or that of a resolver of ours."""
-    text = one_line(error).partition(" full_key:")[0]
-    _, of_resolver, message = text.partition("UserError raised while resolving interpolation: ")
-    return message if of_resolver else f"{error.full_key}: {text}"
-
-
-def target(name: str, values: Any) -> tuple[str, dict[str, Any]]:
-    """The `_target_` of a chosen group and its other values."""
-    if not isinstance(values, dict) or "_target_" not in values:
-        raise UserError(f"{name}={shown(values)}: not one of the choices; see `python run.py --help`")
-    return str(values["_target_"]), {key: value for key, value in values.items() if key != "_target_"}
-
-
-def imported(name: str, path: str) -> Any:
-    module, _, attribute = path.rpartition(".")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{name}._target_={path}: cannot be imported ({one_line(error)})") from error
-
-
-def schema_of(name: str, values: Any) -> type[Group]:
-    """What can be set in a group of the config."""
-    field = Settings.model_fields[name].annotation
-    if isinstance(field, type) and issubclass(field, Group):
-        return field
-    chosen = imported(name, target(name, values)[0])
-    if name == "model":
-        settable = chosen.config_class.settable()
-        fields: dict[str, Any] = {key: (hint, None) for key, hint in settable.items()}
-        return create_model("Model", __base__=Group, **fields)
-    if not (isinstance(chosen, type) and issubclass(chosen, Group)):
-        raise UserError(f"{name}._target_={values['_target_']}: not a class of settings")
-    return chosen
-
-
-def build_group(name: str, plain: dict[str, Any]) -> Group:
-    values = plain.get(name)
-    schema = schema_of(name, values)
-    return build(schema, name, target(name, values)[1] if name in CHOSEN_GROUPS else values)
-
-
-def build_model(plain: dict[str, Any], tokenizer: Any) -> tuple[Any, Any]:
-    """The model class and its config, with the tokenizer's vocabulary where none is given."""
-    path, values = target("model", plain.get("model"))
-    schema = schema_of("model", plain["model"])
-    given = values.get("vocab_size")
-    if given is None:
-        values["vocab_size"] = tokenizer.padded_vocab_size
-    checked = build(schema, "model", values)
-    fields = {key: getattr(checked, key) for key in values}
-    least = tokenizer.vocab_size or tokenizer.padded_vocab_size
-    if fields["vocab_size"] < least:
-        raise UserError(f"model.vocab_size={given}: the tokenizer has {least} tokens; null takes its number")
-    try:
-        return (model_class := imported("model", path)), model_class.config_class(**fields)
-    except ValueError as error:
-        raise Impossible(f"model.{one_line(error)}") from error
-
-
-def matched(match: Match, variant: str, values: dict[str, Any], config: Any) -> Any:
-    """The model at the size where it costs what the baseline does at this one."""
-    from smallgpt.models.matching import solve
-
-    path, own = target("match.baseline", match.baseline)
-    baseline_class = imported("match.baseline", path).config_class
-    shared = {key: getattr(config, key) for key in values if key in baseline_class.settable()}
-    try:
-        baseline = baseline_class(**{**shared, **own})
-        return solve(config, baseline, match.quantity, match.exclude_embeddings, match.depth, match.tolerance)
-    except ValueError as error:
-        raise Impossible(f"match.to={match.to}: {variant or config.model_type}: {one_line(error)}") from error
-
-
-def build(schema: type[GroupType], name: str, values: Any) -> GroupType:
-    """An instance of a group. Raises UserError for its first fault, found by pydantic, in our words."""
-    if not isinstance(values, dict):
-        raise UserError(f"{name}={shown(values)}: must be a group, such as {name}.{next(iter(schema.model_fields))}=")
-    prefix = f"{name}." if name else ""
-    unknown = [key for key in values if key not in schema.model_fields]
-    if unknown:
-        keys = [f"{prefix}{key}" for key in schema.model_fields]
-        key = f"{prefix}{unknown[0]}"
-        raise UserError(f"{key}={shown(values[unknown[0]])}: unknown key{nearest_key(key, keys)}")
-    try:
-        return schema.model_validate(values)
-    except ValidationError as error:
-        raise UserError(explain(error, prefix)) from None

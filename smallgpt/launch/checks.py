@@ -18,8 +18,9 @@ from smallgpt.errors import Impossible, UserError
 from smallgpt.launch.command_line import given, refuse
 from smallgpt.launch.ranks import is_first_process, started_by
 from smallgpt.launch.rephrase import rephrase
+from smallgpt.loading import load
 from smallgpt.run_directory import claim, refuse_other_config, refuse_taken, release
-from smallgpt.settings import Settings, load
+from smallgpt.settings import Settings
 
 TASKS_WITH_DATA = {"train", "prepare", "inspect"}
 

@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 from smallgpt.errors import UserError
 from smallgpt.launch.command_line import announce, complain, given, own_tracebacks, unexpected
 from smallgpt.launch.ranks import is_first_process
+from smallgpt.loading import imported, load
 from smallgpt.run_directory import environment, header, read_result, write_config, write_result
-from smallgpt.settings import imported, load
 
 INTERRUPTED = 130
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # Ctrl-C is Python's own; the last two are how Slurm warns

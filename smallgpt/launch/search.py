@@ -32,8 +32,9 @@ from pydantic import Field
 from smallgpt.errors import UserError, nearest_key, one_line
 from smallgpt.launch.command_line import given
 from smallgpt.launch.sweep import OVER, Job, say
+from smallgpt.loading import build
 from smallgpt.reporting.arms import validations
-from smallgpt.settings import Group, build
+from smallgpt.settings import Group
 
 STUDY = "study.log"
 EXAMPLE = "optimizer.lr=tag(log,interval(1e-4,1e-2))"

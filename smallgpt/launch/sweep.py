@@ -24,8 +24,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from smallgpt.errors import UserError
 from smallgpt.launch.command_line import given
 from smallgpt.launch.process import BUSY
+from smallgpt.loading import resolved
 from smallgpt.run_directory import read_result, write_config, write_text
-from smallgpt.settings import Trainer, resolved
+from smallgpt.settings import Trainer
 
 POLL_SECONDS = 0.2
 LINE_SECONDS = 15.0

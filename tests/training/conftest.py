@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from tiny_run import BLOCK, FLOPS_PER_TOKEN, RandomTokens, Run, tiny_model
 
-from smallgpt.settings import load
+from smallgpt.loading import load
 from smallgpt.training.checkpoints import Checkpoints
 from smallgpt.training.horizon import Horizon
 from smallgpt.training.metrics import MetricsFile, Recorder

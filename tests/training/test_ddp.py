@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 
 from smallgpt.errors import UserError
 from smallgpt.launch.ranks import is_first_process, started_by
+from smallgpt.loading import load
 from smallgpt.run_directory import read_result, write_config
-from smallgpt.settings import load
 from smallgpt.tasks import train
 
 pytestmark = [
