@@ -1,21 +1,16 @@
-"""Pictures of a study. A Vega-Lite spec gives the page's interactive figure and, without a browser, PNG and SVG."""
+"""Pictures of a study: the loss against what was spent, the Pareto fronts, and what the arms vary."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.reporting.arms import Arm, Comparison, Job, differences
+from smallgpt.reporting.charts import Figure, axis, colour, dashes, figure, legend, tooltip, values
+from smallgpt.reporting.diagrams import diagrams, parameter_bars
 from smallgpt.reporting.statistics import mean
-from smallgpt.run_directory import write_bytes
 
 if TYPE_CHECKING:
     import altair as alt
 
-WIDTH, HEIGHT = 640, 340
-ROW = 20  # height of a part in a diagram
-LONG_LABEL = 36  # letters
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 LOSS = "validation loss (nats a token)"
 RUN_AXES = {"tokens": "training tokens", "flops": "training FLOPs", "seconds": "seconds of training"}
 COST_AXES = {  # what a job's result may have, and how a figure calls it
@@ -25,22 +20,6 @@ COST_AXES = {  # what a job's result may have, and how a figure calls it
     ("cost", "cache_bytes_per_token"): "cache bytes a token",
     ("inference", "seconds_per_token"): "seconds a generated token",
 }
-
-
-@dataclass(frozen=True)
-class Figure:
-    name: str
-    """Of its files."""
-    part: str
-    """Of the page, where it is shown."""
-    title: str
-    spec: dict[str, Any]
-
-    @property
-    def for_page(self) -> dict[str, Any]:
-        """As wide as there is room for; the page has the title and the colours around."""
-        kept = {key: value for key, value in self.spec.items() if key not in ("title", "background")}
-        return kept | {"width": "container"}
 
 
 def draw(comparison: Comparison, others: Sequence[Job] = ()) -> list[Figure]:
@@ -53,38 +32,6 @@ def draw(comparison: Comparison, others: Sequence[Job] = ()) -> list[Figure]:
     figures = [*loss_curves(comparison, others), *pareto(comparison), *axes(comparison)]
     figures += parameter_bars(comparison)
     return figures + diagrams(comparison)
-
-
-def save(figure: Figure, folder: Path) -> None:
-    """NAME.png and NAME.svg."""
-    import vl_convert
-
-    folder.mkdir(exist_ok=True)
-    version = vl_version()
-    svg = vl_convert.vegalite_to_svg(figure.spec, vl_version=version)
-    write_bytes(folder / f"{figure.name}.svg", svg.encode())
-    write_bytes(folder / f"{figure.name}.png", vl_convert.svg_to_png(svg, scale=2))
-
-
-def vl_version() -> str:
-    """Of the Vega-Lite that altair writes for."""
-    import altair as alt
-
-    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-
-
-def training_flops(job: Job) -> float | None:
-    each, tokens = job.section("cost").get("training_flops_per_token"), job.section("train").get("tokens")
-    return each * tokens if each and tokens else job.section("cost").get("training_flops")
-
-
-def value_of(arm: Arm, section: str, key: str) -> float | None:
-    if (section, key) == ("train", "flops"):
-        return training_flops(arm.jobs[0])
-    return arm.number(section, key)
-
-
-# -- the figures -------------------------------------------------------------------------------------------------------
 
 
 def loss_curves(comparison: Comparison, others: Sequence[Job]) -> list[Figure]:
@@ -213,175 +160,6 @@ def reference(baseline: Arm, field: str) -> list["alt.Chart"]:
     return [encoded.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color="#888")]
 
 
-def parameter_bars(comparison: Comparison) -> list[Figure]:
-    import altair as alt
-
-    rows = [
-        {"arm": arm.label, "group": name, "parameters": count, "order": place}
-        for arm in comparison.arms
-        for place, (name, count) in enumerate((arm.jobs[0].section("cost").get("parameters_by_group") or {}).items())
-    ]
-    if not rows:
-        return []
-    groups = list(dict.fromkeys(row["group"] for row in rows))
-    # each label above its bar: beside it there is no room on a phone
-    above = alt.Axis(labelAlign="left", labelPadding=-4, labelOffset=-18, labelLimit=400, ticks=False, domain=False)
-    chart = (
-        alt.Chart(values(rows))
-        .encode(
-            x=alt.X("sum(parameters):Q", title="parameters", axis=alt.Axis(format="~s", tickCount=6)),
-            y=alt.Y("arm:N", title=None, sort=None, scale=alt.Scale(paddingInner=0.5, paddingOuter=0.4), axis=above),
-            color=colour(groups, "group"),
-            order=alt.Order("order:Q"),
-            tooltip=tooltip("arm", "group", "parameters"),
-        )
-        .mark_bar()
-    )
-    height = 44 * len(comparison.arms)
-    return [figure("parameters", "parameters", "Where the parameters sit", chart, height)]
-
-
-def diagrams(comparison: Comparison) -> list[Figure]:
-    """The parts of each variant in the order the data takes, each as wide as the stream is there."""
-    import altair as alt
-
-    drawn: dict[str, tuple[list[dict[str, Any]], list[str]]] = {}
-    for arm in comparison.arms:
-        if arm.layout:
-            drawn.setdefault(str(arm.layout), (parts(arm.layout), []))[1].append(arm.label)
-    if not drawn:
-        return []
-    figures = []
-    widest = max(abs(row["right"]) for rows, _ in drawn.values() for row in rows)
-    groups = list(dict.fromkeys(row["group"] for rows, _ in drawn.values() for row in rows))
-    x = alt.X("left:Q", axis=None, scale=alt.Scale(domain=[-widest, 3.6 * widest], nice=False))
-    for number, (rows, labels) in enumerate(drawn.values()):
-        height = ROW * (1 + max(row["row"] for row in rows))
-        y = alt.Y("row:O", axis=None, scale=alt.Scale(paddingInner=0.25, paddingOuter=0.1))
-        base = alt.Chart(values(rows))
-        bars = base.encode(
-            x=x,
-            x2="right:Q",
-            y=y,
-            color=colour(groups, "group"),
-            tooltip=tooltip("part", "in", "out", "heads", "head width", "MLP width", "parameters"),
-        ).mark_bar(cornerRadius=2)
-        texts = base.encode(x="words at:Q", y=y, text="words:N").mark_text(align="left", fontSize=11)
-        chart = alt.layer(bars, texts).configure_view(stroke=None)
-        more = f" and {len(labels) - 2} more" if len(labels) > 2 else ""
-        figures.append(figure(f"diagram_{number}", "diagrams", ", ".join(labels[:2]) + more, chart, height))
-    return figures
-
-
-def parts(layout: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Left and right edge and row of each part; paths stand side by side."""
-    lanes = sorted({part["path"] for part in layout if part.get("path") is not None})
-    step = 1.2 * max((stream_width(part) for part in layout if part.get("path") is not None), default=0)
-    edge = max(len(lanes) * step, max(stream_width(part) for part in layout)) / 2
-    rows, begin = [], 0
-    below = dict.fromkeys(lanes, 0)  # next row of each path
-    for part in layout:
-        path, width, middle, first = part.get("path"), stream_width(part), 0.0, True
-        if path is None:
-            row = begin = max([begin, *below.values()])
-            begin += 1
-            below = dict.fromkeys(lanes, begin)
-        else:
-            row, first = below[path], path == lanes[0]
-            below[path] += 1
-            middle = (lanes.index(path) - (len(lanes) - 1) / 2) * step
-        rows.append(
-            {
-                "part": part["label"],
-                "group": part["group"],
-                "left": middle - width / 2,
-                "right": middle + width / 2,
-                "row": row,
-                "words": words(part, len(lanes)) if first else "",
-                "words at": 1.15 * edge,
-                "in": part["in_width"],
-                "out": part["out_width"],
-                "heads": part["n_head"],
-                "head width": part["head_width"],
-                "MLP width": part["mlp_width"],
-                "parameters": part["parameters"],
-            }
-        )
-    return rows
-
-
-def stream_width(part: dict[str, Any]) -> int:
-    """Of the side of a part that is no vocabulary."""
-    return part["in_width"] if part["label"].endswith("output head") else part["out_width"]
-
-
-def words(part: dict[str, Any], lanes: int) -> str:
-    label = part["label"]
-    if part.get("path") is not None:
-        own = f"path {part['path']} "
-        label = f"{lanes} x {label.removeprefix(own)}"
-    if part["n_head"]:
-        return f"{label}: {part['in_width']}, {part['n_head']} x {part['head_width']}, MLP {part['mlp_width']}"
-    if part["in_width"] in (1, part["out_width"]):
-        return f"{label}: {part['out_width']}"
-    return f"{label}: {part['in_width']} → {part['out_width']}"
-
-
-# -- what they share ---------------------------------------------------------------------------------------------------
-
-
-def figure(name: str, part: str, title: str, chart: "alt.LayerChart | alt.Chart", height: int = HEIGHT) -> Figure:
-    import altair as alt
-
-    alt.data_transformers.disable_max_rows()
-    spec = chart.properties(width=WIDTH, height=height, title=title, background="white").to_dict()
-    return Figure(name, part, title, spec)
-
-
-def values(rows: Sequence[dict[str, Any]]) -> "alt.InlineData":
-    import altair as alt
-
-    return alt.InlineData(values=list(rows))
-
-
-def colour(labels: Sequence[str], field: str = "arm") -> "alt.Color":
-    import altair as alt
-
-    scheme = "tableau10" if len(labels) <= 10 else "tableau20"
-    return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(labels), scheme=scheme), legend=legend(labels))
-
-
-def dashes(labels: Sequence[str]) -> "alt.StrokeDash":
-    import altair as alt
-
-    styles = [DASHES[i % len(DASHES)] for i in range(len(labels))]
-    return alt.StrokeDash("arm:N", scale=alt.Scale(domain=list(labels), range=styles), legend=legend(labels))
-
-
-def legend(labels: Sequence[str]) -> "alt.Legend":
-    import altair as alt
-
-    columns = 1 if max(map(len, labels)) > 20 else 2 if max(map(len, labels)) > 12 else 3
-    # a long label has a line for each word: a phone has room for no more
-    lines = f"length(datum.label) > {LONG_LABEL} ? split(datum.label, ' ') : datum.label"
-    return alt.Legend(title=None, orient="bottom", columns=columns, labelLimit=300, labelExpr=lines, symbolOpacity=1)
-
-
-def axis(field: str, title: str, numbers: Sequence[float]) -> "alt.X":
-    """Logarithmic where the numbers span more than a decade."""
-    import altair as alt
-
-    wide = min(numbers) > 0 and max(numbers) > 10 * min(numbers)
-    scale = alt.Scale(type="log", padding=16) if wide else alt.Scale(zero=False, padding=16)
-    return alt.X(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(format="~s", tickCount=5))
-
-
-def interval(scores: Sequence[float]) -> dict[str, float | int]:
-    score = mean(scores)
-    half = score.half_width or 0.0
-    return {"loss": score.value, "low": score.value - half, "high": score.value + half, "seeds": score.n}
-
-
 def with_intervals(
     rows: Sequence[dict[str, Any]],
     x: "alt.X",
@@ -402,18 +180,21 @@ def with_intervals(
     return [base.encode(y="low:Q", y2="high:Q").mark_rule(strokeWidth=1.5), points]
 
 
-def tooltip(*fields: str) -> list["alt.Tooltip"]:
-    import altair as alt
+def interval(scores: Sequence[float]) -> dict[str, float | int]:
+    score = mean(scores)
+    half = score.half_width or 0.0
+    return {"loss": score.value, "low": score.value - half, "high": score.value + half, "seeds": score.n}
 
-    numbers = {"loss": ".4f", "low": ".4f", "high": ".4f", "tokens": ",", "flops": ".3s", "seconds": ",.1f"}
-    numbers |= {"parameters": ",", "cost": ".4s", "seed": "d", "seeds": "d"}
-    texts = {"arm", "job", "group", "part", "value"}
-    return [
-        alt.Tooltip(field, type="nominal")
-        if field in texts or field not in numbers
-        else alt.Tooltip(field, type="quantitative", format=numbers[field])
-        for field in fields
-    ]
+
+def value_of(arm: Arm, section: str, key: str) -> float | None:
+    if (section, key) == ("train", "flops"):
+        return training_flops(arm.jobs[0])
+    return arm.number(section, key)
+
+
+def training_flops(job: Job) -> float | None:
+    each, tokens = job.section("cost").get("training_flops_per_token"), job.section("train").get("tokens")
+    return each * tokens if each and tokens else job.section("cost").get("training_flops")
 
 
 def number_or_text(text: str | None) -> float | str | None:

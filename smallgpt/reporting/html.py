@@ -7,7 +7,7 @@ from typing import Any
 
 from smallgpt.reporting.arm_table import about_the_data, about_the_study, arm_table, notes
 from smallgpt.reporting.arms import Comparison, Study, command
-from smallgpt.reporting.figures import Figure, vl_version
+from smallgpt.reporting.charts import Figure, vl_version
 from smallgpt.reporting.markdown import lowest, markdown
 from smallgpt.reporting.statistics import winner
 

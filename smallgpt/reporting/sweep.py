@@ -84,7 +84,8 @@ def draw_page(study: Study, page: Path) -> None:
     from dataclasses import replace
 
     from smallgpt.reporting import html
-    from smallgpt.reporting.figures import draw, save
+    from smallgpt.reporting.charts import save
+    from smallgpt.reporting.figures import draw
 
     several = len(study.comparisons) > 1
     figures = []

@@ -1,0 +1,109 @@
+"""What every figure is made of: its Vega-Lite spec, its files, and the look of its axes, colours and tooltips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smallgpt.run_directory import write_bytes
+
+if TYPE_CHECKING:
+    import altair as alt
+
+WIDTH, HEIGHT = 640, 340
+LONG_LABEL = 36  # letters
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+
+
+@dataclass(frozen=True)
+class Figure:
+    name: str
+    """Of its files."""
+    part: str
+    """Of the page, where it is shown."""
+    title: str
+    spec: dict[str, Any]
+
+    @property
+    def for_page(self) -> dict[str, Any]:
+        """As wide as there is room for; the page has the title and the colours around."""
+        kept = {key: value for key, value in self.spec.items() if key not in ("title", "background")}
+        return kept | {"width": "container"}
+
+
+def save(figure: Figure, folder: Path) -> None:
+    """NAME.png and NAME.svg."""
+    import vl_convert
+
+    folder.mkdir(exist_ok=True)
+    version = vl_version()
+    svg = vl_convert.vegalite_to_svg(figure.spec, vl_version=version)
+    write_bytes(folder / f"{figure.name}.svg", svg.encode())
+    write_bytes(folder / f"{figure.name}.png", vl_convert.svg_to_png(svg, scale=2))
+
+
+def vl_version() -> str:
+    """Of the Vega-Lite that altair writes for."""
+    import altair as alt
+
+    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+def figure(name: str, part: str, title: str, chart: "alt.LayerChart | alt.Chart", height: int = HEIGHT) -> Figure:
+    import altair as alt
+
+    alt.data_transformers.disable_max_rows()
+    spec = chart.properties(width=WIDTH, height=height, title=title, background="white").to_dict()
+    return Figure(name, part, title, spec)
+
+
+def values(rows: Sequence[dict[str, Any]]) -> "alt.InlineData":
+    import altair as alt
+
+    return alt.InlineData(values=list(rows))
+
+
+def axis(field: str, title: str, numbers: Sequence[float]) -> "alt.X":
+    """Logarithmic where the numbers span more than a decade."""
+    import altair as alt
+
+    wide = min(numbers) > 0 and max(numbers) > 10 * min(numbers)
+    scale = alt.Scale(type="log", padding=16) if wide else alt.Scale(zero=False, padding=16)
+    return alt.X(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(format="~s", tickCount=5))
+
+
+def colour(labels: Sequence[str], field: str = "arm") -> "alt.Color":
+    import altair as alt
+
+    scheme = "tableau10" if len(labels) <= 10 else "tableau20"
+    return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(labels), scheme=scheme), legend=legend(labels))
+
+
+def dashes(labels: Sequence[str]) -> "alt.StrokeDash":
+    import altair as alt
+
+    styles = [DASHES[i % len(DASHES)] for i in range(len(labels))]
+    return alt.StrokeDash("arm:N", scale=alt.Scale(domain=list(labels), range=styles), legend=legend(labels))
+
+
+def legend(labels: Sequence[str]) -> "alt.Legend":
+    import altair as alt
+
+    columns = 1 if max(map(len, labels)) > 20 else 2 if max(map(len, labels)) > 12 else 3
+    # a long label has a line for each word: a phone has room for no more
+    lines = f"length(datum.label) > {LONG_LABEL} ? split(datum.label, ' ') : datum.label"
+    return alt.Legend(title=None, orient="bottom", columns=columns, labelLimit=300, labelExpr=lines, symbolOpacity=1)
+
+
+def tooltip(*fields: str) -> list["alt.Tooltip"]:
+    import altair as alt
+
+    numbers = {"loss": ".4f", "low": ".4f", "high": ".4f", "tokens": ",", "flops": ".3s", "seconds": ",.1f"}
+    numbers |= {"parameters": ",", "cost": ".4s", "seed": "d", "seeds": "d"}
+    texts = {"arm", "job", "group", "part", "value"}
+    return [
+        alt.Tooltip(field, type="nominal")
+        if field in texts or field not in numbers
+        else alt.Tooltip(field, type="quantitative", format=numbers[field])
+        for field in fields
+    ]
