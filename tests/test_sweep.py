@@ -1,5 +1,6 @@
 """Sweeps as a user starts them, stops them and starts them again: every job is completed exactly once."""
 
+import csv
 import json
 import os
 import random
@@ -47,14 +48,19 @@ class Sweep:
         self.env.pop("HYDRA_FULL_ERROR", None)
 
     def start(self, task: str, seeds: str, n_jobs: int = 2) -> subprocess.Popen:
-        words = [
-            f"task._target_=work.{task}",
-            f"seed={seeds}",
-            "hydra.sweep.dir=sweep",
-            f"hydra.launcher.n_jobs={n_jobs}",
-        ]
+        return self.command(f"task._target_=work.{task}", f"seed={seeds}", f"hydra.launcher.n_jobs={n_jobs}")
+
+    def command(self, *words: str, name: str = "sweep", **options) -> subprocess.Popen:
+        command = [sys.executable, str(RUN), "-m", *words, f"hydra.sweep.dir={name}"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([sys.executable, str(RUN), "-m", *words], cwd=self.folder, env=self.env, **pipes)
+        return subprocess.Popen(command, cwd=self.folder, env=self.env, **pipes, **options)
+
+    def training(self) -> list[str]:
+        """Words for a tiny run."""
+        text = "\n\n".join(f"Sentence {i} of a text with {i % 7} words and {i % 11} others." for i in range(2000))
+        (self.folder / "text.txt").write_text(text)
+        data = ["data=files", "data.path=text.txt", "tokenizer.vocab_size=300", "cache_dir=cache"]
+        return ["size=debug", "batch.tokens=512", "budget.tokens=20000", "validation.every=10", *data]
 
     def lines(self, name: str) -> Counter:
         path = self.folder / name
@@ -63,6 +69,17 @@ class Sweep:
     def statuses(self) -> list[str | None]:
         paths = [self.folder / "sweep" / str(i) / "result.json" for i in range(len(self.jobs()))]
         return [json.loads(path.read_text())["status"] if path.exists() else None for path in paths]
+
+    def completed(self, name: str = "sweep") -> dict[str, int]:
+        """When the result of each completed job was written."""
+        paths = (self.folder / name).glob("*/result.json")
+        return {
+            p.parent.name: p.stat().st_mtime_ns for p in paths if json.loads(p.read_text())["status"] == "completed"
+        }
+
+    def losses(self, name: str) -> dict[str, float]:
+        paths = (self.folder / name).glob("*/result.json")
+        return {path.parent.name: json.loads(path.read_text())["val"]["loss"] for path in paths}
 
     def jobs(self) -> list[Path]:
         return [path for path in (self.folder / "sweep").iterdir() if path.is_dir()]
@@ -114,6 +131,43 @@ def test_two_starters_share_the_jobs(sweep):
     assert sweep.lines("begun") == sweep.lines("completed") == {str(seed): 1 for seed in range(1, 5)}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_twelve_jobs_shared_by_two_starters_or_killed_four_times_are_the_same(sweep):
+    """Two starters finish a sweep undisturbed; one that is killed at random moments ends in the same losses."""
+    words = ["model=gpt,parallelgpt,lineargpt,convgpt", "seed=1,2,3", *sweep.training()]
+    begun = time.monotonic()
+    starters = [sweep.command(*words, name="shared") for _ in range(2)]
+    for starter in starters:
+        _, err = starter.communicate(timeout=600)
+        assert starter.returncode == 0, err
+    seconds = time.monotonic() - begun
+    logs = [path.read_text() for path in (sweep.folder / "shared").glob("*/log.txt")]
+    assert [log.count('{"status": "completed"') for log in logs] == [1] * 12  # each job says it when it ends
+
+    words.append("hydra.launcher.n_jobs=2")
+    chance, before = random.Random(0), {}
+    for _ in range(4):
+        starter = sweep.command(*words, name="killed", start_new_session=True)
+        moment = chance.uniform(0.1, 0.3) * seconds
+        time.sleep(moment)
+        os.killpg(starter.pid, signal.SIGKILL)
+        starter.communicate()
+        after = sweep.completed("killed")
+        print(f"killed after {moment:.1f} s with {len(after)} jobs completed")
+        assert before.items() <= after.items()  # nothing was done twice
+        before = after
+    starter = sweep.command(*words, name="killed")
+    out, err = starter.communicate(timeout=600)
+    assert starter.returncode == 0, err
+    assert json.loads(out.splitlines()[-1])["completed"] == 12
+    assert len(sweep.completed("killed")) == 12 and before.items() <= sweep.completed("killed").items()
+    assert sweep.losses("killed") == sweep.losses("shared")
+    with (sweep.folder / "killed" / "results.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 12
+    assert (sweep.folder / "killed" / "report.html").exists()
+
+
 def test_configs_are_fixed_at_the_start(sweep):
     process = sweep.start("slow", "1,2,3", n_jobs=1)
     while not (sweep.folder / "begun").exists():
@@ -144,9 +198,9 @@ class Broken(GPT):
 @pytest.mark.slow
 @pytest.mark.ddp
 @pytest.mark.timeout(1800)
-def test_a_distributed_sweep_with_a_broken_job(tmp_path):
+def test_a_distributed_sweep_with_a_broken_job(sweep):
     """Four variants, two seeds and one job of which a process fails: stopped three times, each is completed once."""
-    experiments = tmp_path / "conf" / "experiment"
+    experiments = sweep.folder / "conf" / "experiment"
     experiments.mkdir(parents=True)
     names = [f"{model}_{seed}" for model in ("gpt", "parallelgpt", "lineargpt", "convgpt") for seed in (1, 2)]
     for name in names:
@@ -154,54 +208,33 @@ def test_a_distributed_sweep_with_a_broken_job(tmp_path):
         text = f"# @package _global_\ndefaults:\n  - override /model: {model}\nseed: {seed}\n"
         (experiments / f"{name}.yaml").write_text(text)
     (experiments / "broken.yaml").write_text("# @package _global_\nmodel:\n  _target_: broken.Broken\n")
-    (tmp_path / "broken.py").write_text(BROKEN)
-    text = "\n\n".join(f"Sentence {i} of a text with {i % 7} words and {i % 11} others." for i in range(2000))
-    (tmp_path / "text.txt").write_text(text)
+    (sweep.folder / "broken.py").write_text(BROKEN)
     words = [
         f"experiment={','.join([*names[:4], 'broken', *names[4:]])}",
-        f"hydra.searchpath=[file://{tmp_path / 'conf'}]",
+        f"hydra.searchpath=[file://{sweep.folder / 'conf'}]",
         *("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"),
-        *("size=debug", "batch.tokens=512", "budget.tokens=20000", "validation.every=10"),
-        *("data=files", "data.path=text.txt", "tokenizer.vocab_size=300", "cache_dir=cache", "hydra.sweep.dir=sweep"),
+        *sweep.training(),
     ]
-    env = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    env.pop("HYDRA_FULL_ERROR", None)
-
-    def start() -> subprocess.Popen:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([sys.executable, str(RUN), "-m", *words], cwd=tmp_path, env=env, **pipes)
-
-    def completed() -> dict[str, int]:
-        """When the result of each completed job was written."""
-        paths = (tmp_path / "sweep").glob("*/result.json")
-        return {
-            p.parent.name: p.stat().st_mtime_ns for p in paths if json.loads(p.read_text())["status"] == "completed"
-        }
-
     chance, before = random.Random(0), {}
     for _ in range(3):
-        process = start()
+        process = sweep.command(*words)
         time.sleep(chance.uniform(20, 60))
         process.kill()
         process.communicate()
-        after = completed()
+        after = sweep.completed()
         assert before.items() <= after.items()  # nothing was done twice
         before = after
-    process = start()
+    process = sweep.command(*words)
     out, err = process.communicate(timeout=900)
     assert process.returncode == 1
-    assert json.loads(out.splitlines()[-1]) | {"results": ""} == {
-        "status": "failed",
-        "jobs": 9,
-        "completed": 8,
-        "results": "",
-    }
+    result = json.loads(out.splitlines()[-1])
+    assert (result["status"], result["jobs"], result["completed"]) == ("failed", 9, 8)
     assert "job 4 failed: process 1 (0 to 1) failed: RuntimeError: broken on purpose" in out
-    assert len(completed()) == 8 and before.items() <= completed().items()
+    assert len(sweep.completed()) == 8 and before.items() <= sweep.completed().items()
 
-    before = completed()
-    (tmp_path / "mended").touch()
-    process = start()
+    before = sweep.completed()
+    (sweep.folder / "mended").touch()
+    process = sweep.command(*words)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0 and "8 of 9 jobs are completed and skipped" in err, err
-    assert err.count("started ") == 1 and before.items() <= completed().items() and len(completed()) == 9
+    assert err.count("started ") == 1 and before.items() <= sweep.completed().items() and len(sweep.completed()) == 9

@@ -1,0 +1,31 @@
+"""Every recipe of conf/experiment, run whole: models of eight small blocks, two steps each, one seed."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from command_line import RUN, CommandLine
+
+RECIPES = sorted(path.stem for path in (RUN.parent / "conf" / "experiment").glob("*.yaml"))
+SMALL = [
+    # as deep as the recipes reach, as wide as lets the stream be halved often
+    *("size=nano", "model.n_layer=8", "model.block_size=32"),
+    *("batch.tokens=256", "budget.tokens=512", "validation.tokens=1000", "generation.max_new_tokens=4"),
+    *("data=files", "data.path=text.txt", "tokenizer.vocab_size=300"),
+    # in this process, where PyTorch is imported once
+    *("seed=1", "hydra.sweep.dir=sweep", "hydra/launcher=basic"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_job_of_a_recipe_trains(cli: CommandLine, recipe: str):
+    Path("text.txt").write_text("\n\n".join(f"Sentence {i} of a text with {i % 7} words." for i in range(2000)))
+    done = cli("-m", f"experiment={recipe}", *SMALL)
+    assert done.code == 0, done.err
+    with open("sweep/results.csv") as file:
+        rows = list(csv.DictReader(file))
+    print(f"{recipe}: {len(rows)} jobs", *[line for line in done.err.splitlines() if "left out" in line], sep="\n")
+    assert len(rows) > 1
+    assert {(row["status"], row["train/steps"], row["seed"]) for row in rows} == {("completed", "2", "1")}
+    assert Path("sweep/report.html").exists()
