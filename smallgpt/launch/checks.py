@@ -21,6 +21,7 @@ from smallgpt.launch.rephrase import rephrase
 from smallgpt.loading import load
 from smallgpt.run_directory import claim, refuse_other_config, refuse_taken, release
 from smallgpt.settings import Settings
+from smallgpt.tasks import evaluate
 
 TASKS_WITH_DATA = {"train", "prepare", "inspect"}
 
@@ -75,6 +76,8 @@ def check(config: DictConfig) -> Settings:
     if settings.task_name in TASKS_WITH_DATA:
         settings.data.check()
         settings.tokenizer.check()
+    if settings.eval is not None:
+        evaluate.check(settings)
     return settings
 
 

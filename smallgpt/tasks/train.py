@@ -24,7 +24,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.data.prepare import prepare
     from smallgpt.launch.ranks import is_first_process
     from smallgpt.models.cost import cost
-    from smallgpt.tasks.evaluate import check, of_run
+    from smallgpt.tasks.evaluate import of_run
     from smallgpt.tasks.inspect import match
     from smallgpt.training.hardware import device
     from smallgpt.training.loggers import until_the_end
@@ -34,8 +34,6 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.training.processes import check_processes, share_cores
 
     check_processes(settings)
-    if settings.eval is not None:
-        check(settings)
     device(settings.trainer.accelerator, settings.trainer.devices)
     keep_freed_memory()
     share_cores(settings.trainer)
