@@ -58,6 +58,8 @@ def test_help_says_what_can_be_chosen_and_loads_nothing_heavy():
 
 
 NEEDS = {
+    "eval=own": ["eval.path=my.jsonl"],
+    "eval=tasks": ["eval.tasks=copa"],
     "tokenizer=pretrained": ["tokenizer.name=some/name", "tokenizer.vocab_size=1000"],
     "budget=flops": ["budget.flops=1e12"],
     "budget=seconds": ["budget.seconds=60"],
