@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ def load_tasks(
     """
     tasks = _loaded(names, own, data_dir, num_fewshot, label_prompt)
     for name, task in tasks.items():
+        if isinstance(task, ConfigurableTask) and task.config.process_docs:  # the harness would do it at every look
+            task.config.process_docs = cache(task.config.process_docs)
         if num_fewshot and isinstance(task, ConfigurableTask) and task.get_config("num_fewshot") != 0:
             _check_examples(name, task, num_fewshot)
     return tasks
