@@ -2,9 +2,10 @@
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,20 @@ def load_tasks(
     """The harness's tasks by name: its own, also groups and tags, and a user's.
 
     Raises:
-        UserError: an unknown name, data that cannot be had.
+        UserError: an unknown name, data that cannot be had, more examples than there are.
     """
+    tasks = _loaded(names, own, data_dir, num_fewshot, label_prompt)
+    for name, task in tasks.items():
+        if isinstance(task, ConfigurableTask) and task.config.process_docs:  # the harness would do it at every look
+            task.config.process_docs = cache(task.config.process_docs)
+        if num_fewshot and isinstance(task, ConfigurableTask) and task.get_config("num_fewshot") != 0:
+            _check_examples(name, task, num_fewshot)
+    return tasks
+
+
+def _loaded(
+    names: Sequence[str], own: Sequence[Own], data_dir: Path | None, num_fewshot: int, label_prompt: str
+) -> dict[str, Any]:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     lm_eval.api.task.tqdm = partial(tqdm, disable=True)  # a bar a task, which nothing switches off
     tasks: dict[str, Any] = {}
@@ -72,6 +85,16 @@ def load_tasks(
                 raise UserError(f"eval.tasks={config['task']}: makes its own data; leave eval.data_dir out for it")
             tasks[config["task"]] = ConfigurableTask(config=local.redirect(config, num_fewshot))
     return tasks
+
+
+def _check_examples(name: str, task: ConfigurableTask, num_fewshot: int) -> None:
+    """Raises UserError where a row would get fewer examples: the harness draws them without repetition."""
+    pool = task.sampler.df
+    room = len(pool)
+    if task.fewshot_cfg.split == task.config.test_split:  # a row is no example for itself, nor for an equal one
+        room -= max(Counter(map(repr, pool)).values(), default=0)
+    if num_fewshot > room:
+        raise UserError(f"eval.num_fewshot={num_fewshot}: {name} has too few rows to be examples; use at most {room}")
 
 
 def configs(name: str, known: dict[str, Entry]) -> list[dict[str, Any]]:
