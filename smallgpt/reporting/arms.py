@@ -96,8 +96,14 @@ class Arm:
 
     def by_seed(self, key: str = "loss") -> dict[int | None, float]:
         """A score of the section `val`."""
-        scores = {job.seed: job.section("val").get(key) for job in self.jobs}
-        return {seed: score for seed, score in scores.items() if score is not None}
+        return self.found("val", key)
+
+    def found(self, section: str, *path: str) -> dict[int | None, Any]:
+        """What lies under a path of keys, by seed, of the jobs that have it."""
+        values: dict[int | None, Any] = {job.seed: job.section(section) for job in self.jobs}
+        for key in path:
+            values = {seed: value.get(key) for seed, value in values.items() if value}
+        return {seed: value for seed, value in values.items() if value is not None}
 
     @property
     def layout(self) -> list[dict[str, Any]]:

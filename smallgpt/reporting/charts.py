@@ -100,7 +100,8 @@ def tooltip(*fields: str) -> list["alt.Tooltip"]:
 
     numbers = {"loss": ".4f", "low": ".4f", "high": ".4f", "tokens": ",", "flops": ".3s", "seconds": ",.1f"}
     numbers |= {"parameters": ",", "cost": ".4s", "seed": "d", "seeds": "d"}
-    texts = {"arm", "job", "group", "part", "value"}
+    numbers |= {"accuracy": ".4f", "bits per byte": ".4f", "chance": ".4f"}
+    texts = {"arm", "job", "group", "part", "value", "task"}
     return [
         alt.Tooltip(field, type="nominal")
         if field in texts or field not in numbers

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from smallgpt.reporting.arms import Arm, Comparison, Job, differences
 from smallgpt.reporting.charts import Figure, axis, colour, dashes, figure, legend, tooltip, values
 from smallgpt.reporting.diagrams import diagrams, parameter_bars
+from smallgpt.reporting.evaluation_figures import evaluation_figures
 from smallgpt.reporting.statistics import mean
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def draw(comparison: Comparison, others: Sequence[Job] = ()) -> list[Figure]:
         others: jobs of no arm, whose curves are shown too.
     """
     figures = [*loss_curves(comparison, others), *pareto(comparison), *axes(comparison)]
-    figures += parameter_bars(comparison)
+    figures += [*evaluation_figures(comparison), *parameter_bars(comparison)]
     return figures + diagrams(comparison)
 
 

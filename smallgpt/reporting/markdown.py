@@ -1,7 +1,10 @@
 """results.md: the table of a study for a paper or a pull request."""
 
+from collections.abc import Collection, Sequence
+
 from smallgpt.reporting.arm_table import ARM, about_the_data, about_the_study, arm_table, notes
 from smallgpt.reporting.arms import Comparison, Study, command
+from smallgpt.reporting.evaluation_tables import Table, what_they_know
 from smallgpt.reporting.statistics import winner
 
 
@@ -13,6 +16,10 @@ def markdown(study: Study) -> str:
             parts.append(escaped(about_the_data(study, comparison)))
         parts += [escaped(winner(comparison)), table(comparison)]
         parts += [escaped(note) for note in notes(comparison)]
+        if known := what_they_know(comparison):
+            parts.append("**What the models know**")
+            for found in known:
+                parts += [known_table(found), *[escaped(note) for note in found.notes]]
     parts += [escaped(note) for note in about_the_study(study)]
     parts += [escaped(f"job {job.name} {job.status}: {job.result.get('error')}") for job in study.unfinished]
     return "\n\n".join(parts) + "\n"
@@ -23,11 +30,22 @@ def table(comparison: Comparison) -> str:
     rows = arm_table(comparison)
     names = list(rows[0])
     best = lowest(comparison)
-    lines = [names, [":---" if name in (ARM, "verdict") else "---:" for name in names]]
+    lines = []
     for row in rows:
         bold = row[ARM] in best
         lines.append([f"**{escaped(text)}**" if bold and name == ARM else escaped(text) for name, text in row.items()])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table_of(names, lines, (ARM, "verdict"))
+
+
+def known_table(found: Table) -> str:
+    rows = [[f"**{escaped(cell.text)}**" if cell.best else escaped(cell.text) for cell in row] for row in found.rows]
+    return table_of([escaped(name) for name in found.columns], rows, found.texts)
+
+
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: Collection[str]) -> str:
+    """Columns named in `texts` to the left, others to the right."""
+    sides = [":---" if name in texts else "---:" for name in columns]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [columns, sides, *rows])
 
 
 def lowest(comparison: Comparison) -> set[str]:

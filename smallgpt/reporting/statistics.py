@@ -29,10 +29,12 @@ class Difference:
     kind: Literal["paired", "unpaired", "identical", "untested"] = "untested"
     n: int = 0
     """Seeds that both have, or for the unpaired test the fewer of the two."""
+    better: Literal["less", "more", "neither"] = "less"
+    """Which scores are."""
 
     @property
     def verdict(self) -> str:
-        """What may be concluded, for a score of which less is better."""
+        """What may be concluded."""
         if self.kind == "identical":
             return "identical"
         if self.low is None or self.high is None or self.p is None:
@@ -41,7 +43,9 @@ class Difference:
             return "no difference"
         if self.p > 1 - LEVEL:  # corrected for the number of comparisons, as the interval is not
             return "not certain"
-        return "better" if self.value < 0 else "worse"
+        if self.better == "neither":
+            return "lower" if self.value < 0 else "higher"
+        return "better" if (self.value < 0) == (self.better == "less") else "worse"
 
 
 def mean(values: Sequence[float]) -> Mean:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from smallgpt.launch.command_line import announce, complain, unexpected
 from smallgpt.reporting.arm_table import arm_table, notes
 from smallgpt.reporting.arms import Job, Study, differences, read_jobs, read_study
+from smallgpt.reporting.evaluations import numbers
 from smallgpt.reporting.markdown import markdown
 from smallgpt.reporting.statistics import winner
 from smallgpt.reporting.tables import print_table
@@ -143,6 +144,8 @@ def flat(result: dict[str, Any]) -> dict[str, Any]:
         for key, value in (result.get(section) or {}).items():
             if not isinstance(value, dict | list):
                 row[f"{section}/{key}"] = value
+    for label, measures in numbers(result.get("evaluation") or {}).items():
+        row |= {f"evaluation/{label}/{key}": value for key, value in measures.items()}
     return row
 
 

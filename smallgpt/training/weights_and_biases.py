@@ -1,9 +1,10 @@
 """The one place that knows W&B: a run there for each run here, as a view; the record is in the run directory."""
 
 import os
+import re
 import secrets
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -130,28 +131,15 @@ class WholeRun(Logger):
 
     def log_evaluation(self, section: dict[str, Any], items: dict[str, list[dict[str, Any]]]) -> None:
         """Numbers as summary values, the items of each task as a table with the model's choice."""
+        from smallgpt.reporting.evaluations import numbers
+
         with self._surviving():
-            for part in ("tasks", "corpora"):
-                for name, scores in section.get(part, {}).items():
-                    for key, value in scores.items():
-                        if isinstance(value, int | float):
-                            self.experiment.summary[f"evaluation/{name}/{key}"] = value
-            for name, rows in items.items():
-                if rows:
-                    columns = ["id", "options", "right", "choice", "correct", "loglikelihoods"]
-                    data = [
-                        [
-                            row["id"],
-                            "\n".join(row["options"]),
-                            row["options"][row["gold"]],
-                            row["options"][row["choice"]],
-                            row["choice"] == row["gold"],
-                            ", ".join(f"{value:.2f}" for value in row["loglikelihoods"]),
-                        ]
-                        for row in rows
-                    ]
-                    table = imported_wandb().Table(columns=columns, data=data)
-                    self.experiment.log({f"evaluation/{name}": table}, step=self.step)
+            for label, scores in numbers(section).items():
+                for measure, value in scores.items():
+                    self.experiment.summary[f"evaluation/{in_key(label)}/{measure}"] = value
+            tables = {f"evaluation/{in_key(label)}": item_table(rows) for label, rows in items.items() if rows}
+            if tables:
+                self.experiment.log(tables, step=self.step)
 
     def end(self, failed: bool) -> None:
         if self._run is not None:
@@ -170,6 +158,23 @@ class WholeRun(Logger):
             if not self._lost:
                 print(f"warning: the run goes on without W&B ({type(error).__name__})", file=sys.stderr, flush=True)
             self._lost = True
+
+
+def in_key(label: str) -> str:
+    """A label as a part of a key: W&B finds keys of letters, digits and underscores, and groups them by the slash."""
+    return re.sub(r"\W+", "_", label).strip("_")
+
+
+def item_table(rows: Sequence[dict[str, Any]]) -> Any:
+    """A row an item: `choice` and `right` are options, `correct` says whether they are the same."""
+    columns = ["id", "options", "right", "choice", "correct", "loglikelihoods"]
+    data = []
+    for row in rows:
+        options = row["options"]
+        loglikelihoods = ", ".join(f"{value:.2f}" for value in row["loglikelihoods"])
+        right, choice = row["gold"], row["choice"]
+        data.append([row["id"], "\n".join(options), options[right], options[choice], choice == right, loglikelihoods])
+    return imported_wandb().Table(columns=columns, data=data)
 
 
 def sweep_of(run_dir: Path) -> str | None:

@@ -5,10 +5,7 @@ import getpass
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,11 +13,12 @@ from typing import Any
 import pytest
 from conftest import SMALL
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from wandb_runs import history, records, summary, wandb_folders
 
 from smallgpt.errors import UserError
 from smallgpt.tasks import train
 from smallgpt.training import weights_and_biases
-from smallgpt.training.metrics import HEADER, Recorder
+from smallgpt.training.metrics import Recorder
 
 pytestmark = pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
 
@@ -30,33 +28,6 @@ SHORT = ["budget.tokens=6144", "validation.every=4", "log_every=2", "optimizer.l
 
 class Killed(BaseException):
     """Ends a run where it is."""
-
-
-def wandb_folders(run_dir: Path) -> list[Path]:
-    """One for each time that the run was started."""
-    return sorted(path for path in (run_dir / "wandb").glob("*run-*") if not path.is_symlink())
-
-
-@cache
-def read(folder: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(folder)]
-    env = os.environ | {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
-
-
-def records(folder: Path, kind: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in read(folder).splitlines()]
-    return [line[kind] for line in lines if line["type"] == kind]
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    return json.loads(read(folder, "--summary"))
-
-
-def history(folder: Path) -> dict[int, dict[str, float]]:
-    """The metrics of each step."""
-    items = [record["item"] for record in records(folder, "history")]
-    return {item["_step"]: {key: item[key] for key in HEADER if key in item} for item in items}
 
 
 def recorded(run_dir: Path) -> dict[int, dict[str, float]]:
@@ -196,6 +167,46 @@ def test_a_run_outlives_its_view(run_task, tmp_path, monkeypatch, capsys):
     import wandb
 
     wandb.teardown()
+
+
+def test_an_evaluation_is_summary_values_and_a_table_a_task(tmp_path):
+    items = [
+        {"id": 3, "options": ["a cat", "two cats"], "gold": 0, "choice": 0, "loglikelihoods": [-1.0, -2.125]},
+        {"id": 5, "options": ["dog", "bird"], "gold": 0, "choice": 1, "loglikelihoods": [-4.0, -3.5]},
+    ]
+    label = "own/safety [v1.2] (5-shot, 2 items)"
+    section = {
+        "tasks": {
+            label: {"accuracy": 0.5, "at_chance": True, "interval": [0.1, 0.9], "harness": {"acc": 0.5}},
+            "последнее слово": {"bits_per_byte": 3.5, "precision": "fp32"},
+        },
+        "corpora": {"a book.txt": {"bits_per_byte": 2.5, "untrained": {"bits_per_byte": 8.0}}},
+        "continuations": {"hit_rate": 0.25},
+    }
+    options = {"mode": "offline", "project": "smallgpt", "config": {}}
+    logger = weights_and_biases.WholeRun(tmp_path, options)
+    logger.log_metrics({"tokens": 512.0, "val/loss": 4.0}, step=7)
+    logger.log_evaluation(section, {label: items, "последнее слово": []})
+    logger.end(failed=False)
+
+    [folder] = wandb_folders(tmp_path)
+    found = {key: value for key, value in summary(folder)["summary"].items() if key.startswith("evaluation/")}
+    task = "evaluation/own_safety_v1_2_5_shot_2_items"
+    path = found.pop(task)["path"]
+    assert found == {
+        f"{task}/accuracy": 0.5,
+        f"{task}/at_chance": 1,
+        "evaluation/последнее_слово/bits_per_byte": 3.5,
+        "evaluation/a_book_txt/bits_per_byte": 2.5,
+        "evaluation/continuations/hit_rate": 0.25,
+    }
+    table = json.loads((folder / "files" / path).read_text())
+    assert table["columns"] == ["id", "options", "right", "choice", "correct", "loglikelihoods"]
+    assert table["data"] == [
+        [3, "a cat\ntwo cats", "a cat", "a cat", True, "-1.00, -2.12"],
+        [5, "dog\nbird", "dog", "bird", False, "-4.00, -3.50"],
+    ]
+    assert history(folder)[7]["val/loss"] == 4.0  # at the step of the last metrics
 
 
 def test_only_the_first_process_has_a_run(tmp_path, monkeypatch):
