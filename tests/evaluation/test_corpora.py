@@ -73,5 +73,5 @@ def test_a_snapshot_of_the_hub_is_read_by_its_config(tmp_path: Path):
 def test_a_file_that_is_not_what_its_name_says_is_one_line(tmp_path: Path):
     (tmp_path / "copa_validation.jsonl").write_text('{"premise": \n')
     asked = {"task": "copa", "dataset_path": "aps/super_glue", "dataset_name": "copa", "validation_split": "validation"}
-    with pytest.raises(UserError, match="copa_validation.jsonl: cannot be read"):
+    with pytest.raises(UserError, match=r"copa_validation.jsonl: cannot be read"):
         LocalData(tmp_path).redirect(asked, num_fewshot=0)["custom_dataset"]()
