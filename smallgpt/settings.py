@@ -213,6 +213,10 @@ class Common(Group):
     log_every: int = Field(10, gt=0)
     """Optimizer steps between rows of metrics.csv."""
     compile: bool = False
+    format: Literal["hf", "onnx"] = "hf"
+    """What task=export makes: a folder for transformers, or a graph for ONNX Runtime."""
+    quantize: Literal["none", "bf16", "int8_weight", "int8_dynamic", "int4"] = "none"
+    """How the weights of a loaded or exported model are stored."""
     study: str
     """Name of a sweep's directory."""
     question: str | None = None
