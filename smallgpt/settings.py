@@ -67,6 +67,15 @@ class Generation(Group):
     top_k: int | None = Field(None, gt=0)
     top_p: float | None = Field(None, gt=0, le=1)
     num_beams: int = Field(1, gt=0)
+    stop: tuple[str, ...] = ()
+    """Texts that end a continuation; they are not part of it."""
+    window: bool = False
+    """A prompt longer than the context loses its beginning; else it is refused."""
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return one_or_several(value)
 
 
 class Budget(Group):
@@ -202,7 +211,8 @@ class Evaluation(Group):
 class Common(Group):
     """What belongs to no group."""
 
-    prompt: str | None = None
+    prompt: tuple[str, ...] = ()
+    """What task=generate continues: one text, or a list; none: the start of a document."""
     checkpoint: tuple[str, ...] = ()
     """Run directories, model folders or names on the hub: one, or a list."""
     resume: Literal["auto", "last"] | None = None
@@ -233,7 +243,7 @@ class Common(Group):
     def _home(cls, value: Path) -> Path:
         return value.expanduser()
 
-    @field_validator("sweep", "checkpoint", mode="before")
+    @field_validator("sweep", "checkpoint", "prompt", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return one_or_several(value)

@@ -1,46 +1,93 @@
-"""A text continued by a model: the library's `generate` with a seed."""
+"""Texts continued by a model: the library's `generate` with a seed."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteriaList,
+    StopStringCriteria,
+)
+from transformers.generation.streamers import BaseStreamer
 
 from smallgpt.errors import UserError
+from smallgpt.inference.decoding import decode
+from smallgpt.models.decoder import Decoder
 from smallgpt.settings import Generation
 
 
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompt: str,
+    prompts: Sequence[str],
     settings: Generation,
     seed: int,
-) -> str:
-    """The prompt and its continuation.
+    streamer: BaseStreamer | None = None,
+) -> list[str]:
+    """Each prompt with its continuation; all of them are one batch, so samples depend on what else is in it.
 
-    An empty prompt starts a new document. Generation ends with the document, after
-    `max_new_tokens`, or where the model's context is full. The same seed gives the same text.
+    An empty prompt starts a new document. Generation ends with the document, at a text of `settings.stop`, after
+    `max_new_tokens`, or where the model's context is full. The same seed gives the same texts.
+
+    Args:
+        streamer: is given the tokens of a single prompt as they come.
 
     Raises:
-        UserError: the prompt leaves no room in the model's context.
+        UserError: a prompt leaves no room in the model's context.
     """
-    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id]
+    ids = [tokens_of(model, tokenizer, prompt, settings) for prompt in prompts]
+    length = max(map(len, ids))
     limit = getattr(model.config, "max_position_embeddings", None)
-    new_tokens = settings.max_new_tokens
-    if limit is not None:
-        if len(ids) >= limit:
-            raise UserError(f"prompt: {len(ids)} tokens; the model's context has {limit}, so use at most {limit - 1}")
-        new_tokens = min(new_tokens, limit - len(ids))
-    input_ids = torch.tensor([ids], device=model.device)
+    new_tokens = settings.max_new_tokens if limit is None else min(settings.max_new_tokens, limit - length)
+    pad = tokenizer.eos_token_id
+    input_ids = torch.tensor([[pad] * (length - len(row)) + row for row in ids], device=model.device)
+    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in ids], device=model.device)
+    ours: dict[str, Any] = {}
+    if isinstance(model, Decoder) and settings.num_beams == 1:
+        ours["custom_generate"] = partial(decode, streamer=streamer)
+    if settings.stop:
+        ours["stopping_criteria"] = StoppingCriteriaList([StopStringCriteria(tokenizer, list(settings.stop))])
     was_training = model.training
     model.eval()
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(seed)
         output = model.generate(
             input_ids,
-            attention_mask=torch.ones_like(input_ids),
+            attention_mask=mask,
             generation_config=generation_config(model, tokenizer, settings, new_tokens),
+            streamer=streamer,
+            **ours,
         )
     model.train(was_training)
-    return tokenizer.decode(output[0], skip_special_tokens=True)
+    texts = []
+    for row, made in zip(ids, output.tolist(), strict=True):
+        prompt, whole = (str(tokenizer.decode(some, skip_special_tokens=True)) for some in (row, row + made[length:]))
+        texts.append(prompt + until_stop(whole[len(prompt) :], settings.stop))
+    return texts
+
+
+def tokens_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, settings: Generation
+) -> list[int]:
+    """The prompt's tokens, at least one, that leave room for another."""
+    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id]
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is None or len(ids) < limit:
+        return ids
+    if settings.window:
+        return ids[-max(1, limit - settings.max_new_tokens) :]
+    raise UserError(
+        f"prompt: {len(ids)} tokens; the model's context has {limit}, so use at most {limit - 1}, "
+        "or generation.window=true, which drops its beginning"
+    )
+
+
+def until_stop(text: str, stops: Sequence[str]) -> str:
+    return min((text.partition(stop)[0] for stop in stops), key=len, default=text)
 
 
 def generation_config(

@@ -120,7 +120,8 @@ class Decoder(PreTrainedModel, GenerationMixin):
             else:
                 position_BT = torch.arange(past, past + T, device=device).unsqueeze(0)
         mask = None
-        if cache is not None or attention_mask is not None:
+        # one token sees all that is cached, and the first tokens each other as the kernel's own causal mask has it
+        if attention_mask is not None or (past and T > 1):
             mask = create_causal_mask(
                 config=self.config,
                 inputs_embeds=x_BTD,

@@ -71,7 +71,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             **match(settings),
             "data_fingerprint": prepared.fingerprint,
             **scores(recorder),
-            "samples": [sample(settings, module, prepared, run_dir)] if trainer.is_global_zero else [],
+            "samples": samples(settings, module, prepared, run_dir) if trainer.is_global_zero else [],
         }
         if trainer.is_global_zero:
             print_summary(settings, sections)
@@ -181,7 +181,7 @@ def scores(recorder: "Recorder") -> dict[str, dict[str, float]]:
     return {"train": train, "val": val}
 
 
-def sample(settings: Settings, module: "LanguageModel", prepared: "PreparedData", run_dir: Path) -> str:
+def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData", run_dir: Path) -> list[str]:
     from transformers import AutoTokenizer
 
     from smallgpt.inference.generate import generate
@@ -190,7 +190,8 @@ def sample(settings: Settings, module: "LanguageModel", prepared: "PreparedData"
     model = module.model
     if module.sharded:  # this process has a part of it
         model = settings.model_class.from_pretrained(run_dir / "checkpoints" / "last")
-    return generate(model, tokenizer, settings.prompt or "", settings.generation, settings.seed)
+    prompts = settings.prompt or ("",)
+    return generate(model, tokenizer, prompts, settings.generation, settings.seed)
 
 
 def print_summary(settings: Settings, sections: dict[str, Any]) -> None:

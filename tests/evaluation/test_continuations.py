@@ -114,7 +114,7 @@ def test_sampled_continuations(model: GPT, tokenizer: Any) -> None:
 def test_a_continuation_is_what_generate_adds(model: GPT, tokenizer: Any) -> None:
     settings, prompt = Generation(max_new_tokens=6, temperature=0), "The nurse said"
     [[text]] = continuations(model, tokenizer, [prompt], 1, settings, seed=1)
-    assert text and prompt + text == generate(model, tokenizer, prompt, settings, seed=5)
+    assert text and [prompt + text] == generate(model, tokenizer, [prompt], settings, seed=5)
 
 
 def test_what_gives_no_samples(model: GPT, tokenizer: Any) -> None:

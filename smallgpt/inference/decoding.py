@@ -1,0 +1,65 @@
+"""Token by token: what `generate` does with a model of ours, without what it does for every other model."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+
+from smallgpt.inference.cache import preallocated
+
+
+@torch.inference_mode()
+def decode(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    generation_config: GenerationConfig,
+    streamer: BaseStreamer | None = None,
+    **model_kwargs: Any,
+) -> Tensor:
+    """Greedy decoding or sampling as a `custom_generate` of `generate`: the same ids, (B, prompt and new tokens).
+
+    The library's own processors, criteria and settings are given; the cache's memory is taken once, and masks and
+    positions are made only where sequences are padded.
+
+    Args:
+        input_ids: (B, T), padded on the left.
+        streamer: to be bound by the caller, since the library passes a function none of its own.
+        model_kwargs: of which `attention_mask` (B, T) is used, 0 where `input_ids` is padding.
+    """
+    attention_mask = model_kwargs.get("attention_mask")
+    B, T = input_ids.shape
+    longest = int(stopping_criteria.max_length or T + (generation_config.max_new_tokens or 0))
+    cache = preallocated(model.config, longest)
+    pad = generation_config._pad_token_tensor
+    ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
+    ids = input_ids.new_empty(B, longest)
+    ids[:, :T] = input_ids
+    mask = None
+    if attention_mask is not None and not attention_mask.all():
+        mask = torch.cat((attention_mask, attention_mask.new_ones(B, longest - T)), dim=1)
+    unfinished = torch.ones(B, dtype=torch.bool, device=ids.device)
+    now = input_ids
+    for length in range(T, longest):
+        seen = None if mask is None else mask[:, :length]
+        out = model(now, attention_mask=seen, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        scores = logits_processor(ids[:, :length], out.logits[:, -1].float())
+        if generation_config.do_sample:
+            token = torch.multinomial(torch.softmax(scores, dim=-1), 1)[:, 0]
+        else:
+            token = scores.argmax(dim=-1)
+        if ends:
+            token = torch.where(unfinished, token, pad)
+        ids[:, length] = token
+        if streamer is not None:
+            streamer.put(token.cpu())
+        unfinished = unfinished & ~stopping_criteria(ids[:, : length + 1], None)
+        if not unfinished.any():
+            break
+        now = token[:, None]
+    if streamer is not None:
+        streamer.end()
+    return ids[:, : length + 1]

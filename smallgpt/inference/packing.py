@@ -1,0 +1,105 @@
+"""Weights for inference: in the layout that a processor reads fastest for one token, or in fewer bits.
+
+K inputs, N outputs of a linear map.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from smallgpt.errors import UserError
+
+INT8 = 127
+
+
+class Transposed(nn.Module):
+    """y = x W + b with W (K, N): for one row of x it is read in long runs, up to three times as fast as (N, K)."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.weight_KN = nn.Parameter(linear.weight.detach().t().contiguous(), requires_grad=False)
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x @ self.weight_KN
+        return y if self.bias is None else y + self.bias
+
+
+class Int8Weight(nn.Module):
+    """Weights in eight bits with a scale a row, products in bf16."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        weight_NK = linear.weight.detach().float()
+        scale_N = (weight_NK.abs().amax(dim=1) / INT8).clamp(min=torch.finfo(torch.float32).tiny)
+        self.register_buffer("weight_NK", (weight_NK / scale_N[:, None]).round().to(torch.int8))
+        self.register_buffer("scale_N", scale_N.bfloat16())
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch._weight_int8pack_mm(x.flatten(0, -2).contiguous(), self.weight_NK, self.scale_N)
+        y = y.unflatten(0, x.shape[:-1])
+        return y if self.bias is None else y + self.bias
+
+
+def int8_dynamic(linear: nn.Linear) -> nn.Module:
+    """Weights in eight bits with a scale a row; inputs are rounded to eight bits as they come, products are whole."""
+    from torch.ao.nn.quantized.dynamic import Linear
+    from torch.ao.quantization import per_channel_dynamic_qconfig
+
+    plain = nn.Linear(linear.in_features, linear.out_features, linear.bias is not None)  # it takes no other class
+    plain.weight, plain.bias = linear.weight, linear.bias
+    plain.__dict__["qconfig"] = per_channel_dynamic_qconfig
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.ao is to move to a package of its own
+        return Linear.from_float(plain)
+
+
+MAKE: dict[str, Callable[[nn.Linear], nn.Module]] = {
+    "none": Transposed,
+    "bf16": Transposed,
+    "int8_weight": Int8Weight,
+    "int8_dynamic": int8_dynamic,
+}
+"""What becomes of each linear map, by `quantize`."""
+BF16 = {"bf16", "int8_weight"}
+
+
+def for_inference(model: PreTrainedModel, quantize: str = "none") -> PreTrainedModel:
+    """The model itself, its linear maps replaced; it can be trained or saved no more.
+
+    Raises:
+        UserError: a kind that PyTorch does not run here.
+    """
+    if quantize not in MAKE:
+        raise UserError(f"quantize={quantize}: task=export format=onnx makes it; here there is {', '.join(MAKE)}")
+    model = model.eval()
+    if quantize in BF16:
+        model = model.to(torch.bfloat16)
+    if model.device.type != "cpu":
+        if quantize.startswith("int8"):
+            raise UserError(f"quantize={quantize}: runs on a CPU; use trainer.accelerator=cpu, or quantize=bf16")
+        return model
+    make = MAKE[quantize]
+    # one at a time, so that no more than one matrix is there twice
+    for _, module in list(model.named_modules()):
+        for child_name, child in module.named_children():
+            if isinstance(child, nn.Linear):
+                setattr(module, child_name, make(child))
+    return model
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Bytes of all weights, also those that are packed away in modules of torch.ao."""
+    seen: dict[int, int] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+    total = sum(seen.values())
+    for module in model.modules():
+        if callable(getattr(module, "_weight_bias", None)):
+            weight = module._weight_bias()[0]
+            total += weight.numel() * weight.element_size() + weight.shape[0] * 4
+    return total
