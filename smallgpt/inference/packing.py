@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -35,11 +36,14 @@ class Int8Weight(nn.Module):
         super().__init__()
         weight_NK = linear.weight.detach().float()
         scale_N = (weight_NK.abs().amax(dim=1) / INT8).clamp(min=torch.finfo(torch.float32).tiny)
-        self.register_buffer("weight_NK", (weight_NK / scale_N[:, None]).round().to(torch.int8))
+        self.padding = -linear.in_features % 16  # the kernel reads 16 at a time, also past the end
+        rounded_NK = (weight_NK / scale_N[:, None]).round().to(torch.int8)
+        self.register_buffer("weight_NK", F.pad(rounded_NK, (0, self.padding)))
         self.register_buffer("scale_N", scale_N.bfloat16())
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (0, self.padding)) if self.padding else x
         y = torch._weight_int8pack_mm(x.flatten(0, -2).contiguous(), self.weight_NK, self.scale_N)
         y = y.unflatten(0, x.shape[:-1])
         return y if self.bias is None else y + self.bias

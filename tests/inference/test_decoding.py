@@ -1,12 +1,81 @@
-"""Greedy ids are the same however they are made, for every variant; sampling with a seed repeats."""
+"""The same greedy ids however they are made, for every variant; sampling with a seed repeats."""
+
+import copy
 
 import pytest
 import torch
-from helpers import CASES, build
+from helpers import CASES, build_model
+from torch import nn
 from transformers import GenerationConfig
 
+from smallgpt.errors import UserError
 from smallgpt.inference.decoding import decode
-from smallgpt.inference.packing import for_inference
+from smallgpt.inference.packing import MAKE, for_inference, weight_bytes
 
 PROMPTS = torch.tensor([[5, 9, 3, 7, 2], [0, 0, 4, 8, 1]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
+NEW = 20
+
+
+@pytest.fixture(params=CASES, ids=str)
+def model(request):
+    model = build_model(request.param)
+    # sharper than at the start of training, so that the best token is no close call
+    for matrix in model.parameters():
+        if matrix.dim() > 1:
+            nn.init.normal_(matrix, std=0.2)
+    return model
+
+
+def greedy(model, ids, **given):
+    config = GenerationConfig(max_new_tokens=NEW, pad_token_id=0, **given.pop("config", {}))
+    return model.generate(ids, generation_config=config, **given)[:, ids.shape[1] :].tolist()
+
+
+def test_greedy_ids_are_the_same_cached_uncached_in_a_batch_and_packed(model):
+    uncached = [greedy(model, PROMPTS[:1], use_cache=False), greedy(model, PROMPTS[1:, 2:], use_cache=False)]
+    one, other = uncached[0][0], uncached[1][0]
+    assert len(set(one + other)) > 1
+    assert greedy(model, PROMPTS[:1]) == [one]
+    assert greedy(model, PROMPTS[:1], custom_generate=decode) == [one]
+    assert greedy(model, PROMPTS, attention_mask=MASK, custom_generate=decode) == [one, other]
+    assert greedy(for_inference(copy.deepcopy(model)), PROMPTS, attention_mask=MASK, custom_generate=decode) == [
+        one,
+        other,
+    ]
+
+
+def test_sampling_repeats_with_a_seed_and_is_the_librarys(model):
+    def sampled(seed, **given):
+        torch.manual_seed(seed)
+        return greedy(model, PROMPTS[:1], config={"do_sample": True, "temperature": 0.7, "top_k": 20}, **given)
+
+    assert sampled(1, custom_generate=decode) == sampled(1, custom_generate=decode) == sampled(1)
+    assert sampled(1, custom_generate=decode) != sampled(2, custom_generate=decode)
+
+
+def test_a_sequence_that_ends_is_padded_and_all_that_end_stop(model):
+    whole = greedy(model, PROMPTS[:1])[0]
+    end = whole[4]
+    made = greedy(model, PROMPTS, attention_mask=MASK, config={"eos_token_id": end}, custom_generate=decode)
+    assert made == greedy(model, PROMPTS, attention_mask=MASK, config={"eos_token_id": end})
+    until = whole.index(end) + 1
+    assert made[0][:until] == whole[:until] and not any(made[0][until:])
+
+
+@pytest.mark.parametrize("quantize", MAKE)
+def test_fewer_bits_give_nearly_the_same_logits(model, quantize):
+    with torch.inference_mode():
+        whole = model(PROMPTS).logits.softmax(-1)
+        fewer = for_inference(copy.deepcopy(model), quantize)(PROMPTS).logits.float().softmax(-1)
+    gap = (whole - fewer).abs().max()
+    assert gap < {"none": 1e-4}.get(quantize, 0.25)
+    assert quantize == "none" or gap > 0
+
+
+def test_quantized_weights_take_fewer_bytes_and_int4_is_onnx_alone():
+    sizes = {quantize: weight_bytes(for_inference(build_model(CASES[0]), quantize)) for quantize in MAKE}
+    assert sizes["none"] == weight_bytes(build_model(CASES[0]))
+    assert sizes["none"] > sizes["int8_dynamic"] and sizes["bf16"] * 2 == sizes["none"] > sizes["int8_weight"] * 2
+    with pytest.raises(UserError, match=r"^quantize=int4: task=export format=onnx makes it; here there is none, bf16"):
+        for_inference(build_model(CASES[0]), "int4")
