@@ -69,9 +69,9 @@ def _loaded(
         tasks[each.name] = ConfigurableTask(config=harness_config(each, label_prompt))
     if not names:
         return tasks
+    local = LocalData(data_dir) if data_dir else None
     manager = TaskManager()
     known = manager.task_index
-    local = LocalData(data_dir) if data_dir else None
     for name in names:
         if name not in known:
             raise UserError(f"eval.tasks={name}: no task of the evaluation harness{nearest(name, known)}")
