@@ -21,6 +21,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """
     from smallgpt.evaluation.table import print_evaluation
     from smallgpt.inference.checkpoint import check as check_checkpoint
+    from smallgpt.training.memory import keep_freed_memory
 
     check(settings)
     if not settings.checkpoint:
@@ -30,6 +31,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     for checkpoint in settings.checkpoint:
         check_checkpoint(checkpoint)
     plan = plan_of(settings)
+    keep_freed_memory()
     from smallgpt.evaluation.evaluate import ask, compare, section
 
     known: dict[str, Answers] = {}
