@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval
+from lm_eval import evaluator
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Entry, Kind
@@ -64,14 +65,16 @@ def _loaded(
 ) -> dict[str, Any]:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     lm_eval.api.task.tqdm = partial(tqdm, disable=True)  # a bar a task, which nothing switches off
+    # git would complain on the terminal where there is no repository
+    evaluator.get_git_commit_hash = lambda: None  # ty: ignore[invalid-assignment]
     tasks: dict[str, Any] = {}
     for each in own:
         tasks[each.name] = ConfigurableTask(config=harness_config(each, label_prompt))
     if not names:
         return tasks
+    local = LocalData(data_dir) if data_dir else None
     manager = TaskManager()
     known = manager.task_index
-    local = LocalData(data_dir) if data_dir else None
     for name in names:
         if name not in known:
             raise UserError(f"eval.tasks={name}: no task of the evaluation harness{nearest(name, known)}")

@@ -244,10 +244,11 @@ def likelihood(logits_GTV: Tensor, targets_RT: Tensor, owner_R: Tensor | None = 
     if owner_R is None:
         owner_R = torch.arange(len(targets_RT), device=targets_RT.device)
     scored_RT = targets_RT != UNSCORED
-    total_GT = logits_GTV.float().logsumexp(-1)
+    logits_GTV = logits_GTV.float()  # once for all that follows: argmax is slow in bf16
+    total_GT = logits_GTV.logsumexp(-1)
     best_GT = logits_GTV.argmax(-1)
     column_1T = torch.arange(targets_RT.shape[1], device=targets_RT.device)[None]
-    picked_RT = logits_GTV[owner_R[:, None], column_1T, targets_RT.clamp(min=0)].float()
+    picked_RT = logits_GTV[owner_R[:, None], column_1T, targets_RT.clamp(min=0)]
     logp_RT = torch.where(scored_RT, picked_RT - total_GT[owner_R], 0.0)
     greedy_RT = (best_GT[owner_R] == targets_RT) | ~scored_RT
     return logp_RT.double().sum(-1), greedy_RT.all(-1)

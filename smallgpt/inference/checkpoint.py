@@ -50,6 +50,20 @@ def locate(checkpoint: str) -> str:
     return checkpoint
 
 
+def check(checkpoint: str) -> None:
+    """Raises UserError where there is no model, in a folder or on the hub, without loading its weights."""
+    folder = locate(checkpoint)
+    try:
+        AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _damaged(checkpoint, error) from error
+
+
+def _damaged(checkpoint: str, error: Exception) -> UserError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return UserError(f"checkpoint={checkpoint}: cannot be loaded, missing or damaged ({reason})")
+
+
 def load(checkpoint: str, model_type: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model, ready for inference, and its tokenizer.
 
@@ -74,8 +88,7 @@ def load(checkpoint: str, model_type: str | None = None) -> tuple[PreTrainedMode
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise UserError(f"checkpoint={checkpoint}: cannot be loaded, missing or damaged ({reason})") from error
+        raise _damaged(checkpoint, error) from error
     # the library fills missing weights with random numbers
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"checkpoint={checkpoint}: {len(missing)} weights are missing, {missing[0]} among them")

@@ -20,7 +20,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     What a run directory's checkpoint knows also goes into the result.json of that run.
     """
     from smallgpt.evaluation.table import print_evaluation
-    from smallgpt.inference.checkpoint import locate
+    from smallgpt.inference.checkpoint import check as check_checkpoint
+    from smallgpt.training.memory import keep_freed_memory
 
     check(settings)
     if not settings.checkpoint:
@@ -28,8 +29,9 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if len(set(settings.checkpoint)) < len(settings.checkpoint):
         raise UserError(f"checkpoint={list(settings.checkpoint)}: one is there twice")
     for checkpoint in settings.checkpoint:
-        locate(checkpoint)
+        check_checkpoint(checkpoint)
     plan = plan_of(settings)
+    keep_freed_memory()
     from smallgpt.evaluation.evaluate import ask, compare, section
 
     known: dict[str, Answers] = {}

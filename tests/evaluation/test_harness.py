@@ -133,7 +133,7 @@ def plain(model: Any, tokenizer: Any, context: str, continuation: str) -> float:
 
 
 def trained(folder: Path) -> Path:
-    words = ["model=lineargpt", "size=debug", "model.block_size=256", "data=files", "tokenizer.vocab_size=1000"]
+    words = ["model=lineargpt", "size=debug", "model.block_size=512", "data=files", "tokenizer.vocab_size=1000"]
     words += [f"data.path={DATA / 'corpora' / 'tinystories-sample'}", "budget.tokens=2e5", "batch.tokens=2048"]
     words += ["optimizer.lr=3e-3", f"hydra.run.dir={folder / 'run'}"]
     env = os.environ | {"SMALLGPT_CACHE": str(folder / "cache")}
