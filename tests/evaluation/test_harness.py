@@ -26,7 +26,7 @@ from smallgpt.evaluation.harness_model import HarnessModel  # noqa: E402
 from smallgpt.evaluation.local_data import LocalData  # noqa: E402
 from smallgpt.evaluation.own import read  # noqa: E402
 
-DATA = Path(os.environ.get("SMALLGPT_TEST_DATA", ""))
+DATA = Path(os.environ.get("SMALLGPT_TEST_DATA") or "no folder")  # "" would be this one, which has benchmarks/ too
 pytestmark = pytest.mark.skipif(not (DATA / "benchmarks").is_dir(), reason="SMALLGPT_TEST_DATA names no folder")
 STORIES = DATA / "pretrained" / "stories260k"
 SEVEN = ("copa", "arc_easy", "hellaswag", "winogrande", "commonsense_qa", "anli_r1", "piqa")
