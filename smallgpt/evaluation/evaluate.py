@@ -120,7 +120,7 @@ def ask(plan: Plan, checkpoint: str, name: str, known: dict[str, Answers], shown
     model, tokenizer = load(checkpoint)
     answers = answers_of(plan, name, model, tokenizer, shown)
     if plan.settings.untrained:
-        key = f"{model.config.to_json_string()} {tokenizer.get_vocab()}"
+        key = f"{model.config.to_json_string()} {sorted(tokenizer.get_vocab().items())}"
         if key not in known:
             with torch.random.fork_rng():
                 torch.manual_seed(plan.seed)
