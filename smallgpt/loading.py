@@ -12,7 +12,7 @@ from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_lin
 from smallgpt.settings import Common, Evaluation, Group, Match, Settings
 
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
-GROUPS = ("budget", "trainer", "batch", "validation", "generation")
+GROUPS = ("budget", "trainer", "batch", "validation", "generation", "benchmark")
 DERIVED = {"model_class", "matched", "chosen", "overrides", "variant", "plain"}
 
 GroupType = TypeVar("GroupType", bound=Group)
@@ -120,14 +120,22 @@ def matched(match: Match, variant: str, values: dict[str, Any], config: Any) -> 
     """The model at the size where it costs what the baseline does at this one."""
     from smallgpt.models.matching import solve
 
-    path, own = target("match.baseline", match.baseline)
-    baseline_class = imported("match.baseline", path).config_class
-    shared = {key: getattr(config, key) for key in values if key in baseline_class.settable()}
     try:
-        baseline = baseline_class(**{**shared, **own})
+        _, baseline = baseline_model("match.baseline", match.baseline, {key: getattr(config, key) for key in values})
         return solve(config, baseline, match.quantity, match.exclude_embeddings, match.depth, match.tolerance)
     except ValueError as error:
         raise Impossible(f"match.to={match.to}: {variant or config.model_type}: {one_line(error)}") from error
+
+
+def baseline_model(name: str, own: dict[str, Any], shared: dict[str, Any]) -> tuple[Any, Any]:
+    """The class of a variant and its config: the values of its YAML, and those of another model that it knows too.
+
+    Raises ValueError where they make no model.
+    """
+    path, own = target(name, own)
+    model_class = imported(name, path)
+    known = model_class.config_class.settable()
+    return model_class, model_class.config_class(**{**{k: v for k, v in shared.items() if k in known}, **own})
 
 
 def build(schema: type[GroupType], name: str, values: Any) -> GroupType:
