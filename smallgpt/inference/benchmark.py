@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -96,9 +95,7 @@ def fitted(asked: Benchmark, context: int, chosen: Collection[str] = ()) -> tupl
         raise UserError(f"task=benchmark: a context of {context} tokens is too short")
     new = asked.new_tokens
     new = fit("new_tokens", new, context - 1 if names_new else max(2, context // 2), names_new)
-    prompts = [
-        context if prompt is None else fit("prompts", prompt, context, names_prompts) for prompt in asked.prompts
-    ]
+    prompts = [fit("prompts", prompt or context, context, names_prompts) for prompt in asked.prompts]
     first = prompts[0]
     if first + new > context:
         if names_new and names_prompts and asked.prompts[0] is not None:

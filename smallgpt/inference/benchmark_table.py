@@ -5,6 +5,8 @@ from typing import Any
 from smallgpt.inference.breakdown import PARTS
 from smallgpt.reporting.tables import print_table
 
+TIMED = {"prefill": ("time_to_first_token", "matrix_rate"), "decode": ("seconds_per_token", "bandwidth")}
+"""What is timed, and which limit of the machine it is held against."""
 PROMISES = ("times faster", "by FLOPs", "by bytes")
 
 
@@ -47,9 +49,7 @@ def memory(section: dict[str, Any]) -> list[Any]:
 
 
 def rows(name: str, section: dict[str, Any], kind: str) -> list[list[Any]]:
-    time, limit = {"prefill": ("time_to_first_token", "matrix_rate"), "decode": ("seconds_per_token", "bandwidth")}[
-        kind
-    ]
+    time, limit = TIMED[kind]
     faster = (section["speed_up"] or {}).get(kind, {})
     found = []
     for size, entry in section[kind].items():

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from smallgpt.inference.machine import now
-from smallgpt.inference.packing import Int8Weight, Transposed
+from smallgpt.inference.packing import Int8Weight, Transposed, is_packed
 
 PARTS = ("products", "attention", "head", "sampling", "overhead")
 """Matrix products of the body; attention between them, with its cache; the output head; choosing a token and all else
@@ -64,6 +64,6 @@ def part_of(module: nn.Module, model: PreTrainedModel) -> str | None:
         return "overhead"
     if module is model.get_output_embeddings() or module is getattr(model, "head_proj", None):
         return "head"
-    if isinstance(module, LINEAR) or callable(getattr(module, "_weight_bias", None)):
+    if isinstance(module, LINEAR) or is_packed(module):
         return "products"
     return "attention" if type(module).__name__.endswith("Attention") else None

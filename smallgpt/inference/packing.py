@@ -109,7 +109,13 @@ def own_bytes(module: nn.Module) -> dict[int, int]:
     """Bytes of a module's own weights, without those of the modules in it, by what tells them apart."""
     tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
     found = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}
-    if callable(getattr(module, "_weight_bias", None)):
-        weight = module._weight_bias()[0]
+    if is_packed(module):
+        weight, bias = module._weight_bias()
         found[id(module)] = weight.numel() * weight.element_size() + weight.shape[0] * 4
+        found[id(module)] += 0 if bias is None else bias.numel() * bias.element_size()
     return found
+
+
+def is_packed(module: nn.Module) -> bool:
+    """Whether it is a linear map of torch.ao, which keeps its weights in a module inside."""
+    return isinstance(getattr(module, "_packed_params", None), nn.Module)
