@@ -92,12 +92,12 @@ def of_config(settings: Settings) -> list["Subject"]:
     from smallgpt.training.hardware import device
 
     where, model = device(settings.trainer.accelerator), settings.model
-    shared = {key: getattr(model, key) for key in settings.plain["model"] if key != "_target_"}
+    size = {}
     if settings.matched is not None:
-        shared |= {"n_embd": settings.matched.width_before, "n_layer": settings.matched.depth_before}
-    to = settings.benchmark.to
+        size = {"n_embd": settings.matched.width_before, "n_layer": settings.matched.depth_before}
+    to, values, given = settings.benchmark.to, settings.benchmark.baseline, settings.plain["model"]
     try:
-        baseline_class, config = baseline_model("benchmark.baseline", settings.benchmark.baseline, shared)
+        baseline_class, config = baseline_model("benchmark.baseline", values, model, given, **size)
     except ValueError as error:
         raise Impossible(f"benchmark.to={to}: {one_line(error)}") from error
     torch.manual_seed(settings.seed)
