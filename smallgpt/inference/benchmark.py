@@ -48,21 +48,29 @@ class Subject:
         return read_bytes(self.model)
 
     def token_times(self, work: Work) -> list[float]:
-        """Seconds from the call of `generate` to each new token, greedily, after random tokens."""
-        device, clock = self.model.device, Clock()
+        """Seconds from the call of `generate` to each new token."""
+        clock = Clock()
+        ids = self.prompt(work)
+        start = now(ids.device)
+        self.generate(ids, work.new_tokens, clock)
+        assert len(clock.times) == work.new_tokens
+        return [time - start for time in clock.times]
+
+    def prompt(self, work: Work) -> Tensor:
+        """Random tokens, the same each time."""
         chance = torch.Generator().manual_seed(work.prompt)
         size = (work.batch, work.prompt)
-        ids = torch.randint(self.model.config.vocab_size, size, generator=chance).to(device)
-        start = now(device)
-        self.model.generate(
+        return torch.randint(self.model.config.vocab_size, size, generator=chance).to(self.model.device)
+
+    def generate(self, ids: Tensor, new_tokens: int, clock: Clock) -> Tensor:
+        """Greedily."""
+        return self.model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
-            generation_config=GenerationConfig(max_new_tokens=work.new_tokens, do_sample=False, pad_token_id=0),
+            generation_config=GenerationConfig(max_new_tokens=new_tokens, do_sample=False, pad_token_id=0),
             stopping_criteria=StoppingCriteriaList([clock]),
             **({"custom_generate": decode} if self.ours else {}),
         )
-        assert len(clock.times) == work.new_tokens
-        return [time - start for time in clock.times]
 
     def seconds(self, work: Work) -> float:
         """To the first token; or from one token to the next, the mean over those after the first."""
