@@ -1,6 +1,6 @@
 """From a composed config to checked `Settings`, or a UserError for the first thing that is wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
@@ -12,7 +12,7 @@ from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_lin
 from smallgpt.settings import Common, Evaluation, Group, Match, Settings
 
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
-GROUPS = ("budget", "trainer", "batch", "validation", "generation")
+GROUPS = ("budget", "trainer", "batch", "validation", "generation", "benchmark")
 DERIVED = {"model_class", "matched", "chosen", "overrides", "variant", "plain"}
 
 GroupType = TypeVar("GroupType", bound=Group)
@@ -120,14 +120,29 @@ def matched(match: Match, variant: str, values: dict[str, Any], config: Any) -> 
     """The model at the size where it costs what the baseline does at this one."""
     from smallgpt.models.matching import solve
 
-    path, own = target("match.baseline", match.baseline)
-    baseline_class = imported("match.baseline", path).config_class
-    shared = {key: getattr(config, key) for key in values if key in baseline_class.settable()}
     try:
-        baseline = baseline_class(**{**shared, **own})
+        _, baseline = baseline_model("match.baseline", match.baseline, config, values)
         return solve(config, baseline, match.quantity, match.exclude_embeddings, match.depth, match.tolerance)
     except ValueError as error:
         raise Impossible(f"match.to={match.to}: {variant or config.model_type}: {one_line(error)}") from error
+
+
+def baseline_model(name: str, own: dict[str, Any], config: Any, given: Iterable[str], **others: Any) -> tuple[Any, Any]:
+    """The class of a variant and its config, at the size and block of another model.
+
+    Args:
+        name: key of the config that holds `own`.
+        own: the values of the variant's YAML, which win.
+        config: of the other model; keys that are `given` and known to the variant are taken from it.
+        others: what is taken instead.
+
+    Raises ValueError where they make no model.
+    """
+    path, own = target(name, own)
+    model_class = imported(name, path)
+    known = model_class.config_class.settable()
+    shared = {key: getattr(config, key) for key in given if key in known}
+    return model_class, model_class.config_class(**{**shared, **others, **own})
 
 
 def build(schema: type[GroupType], name: str, values: Any) -> GroupType:

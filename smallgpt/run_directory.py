@@ -8,10 +8,12 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from omegaconf import OmegaConf
 
 from smallgpt.errors import UserError
@@ -120,6 +122,20 @@ def plain_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def add_section(run_dir: Path, name: str, found: dict[str, Any], merge: Callable[..., dict[str, Any]]) -> None:
+    """Adds what was found out later to the result of a run that trained a model; does nothing elsewhere.
+
+    Args:
+        merge: of the section as it was, empty where there was none, and of what was found.
+    """
+    if not (run_dir / "result.json").exists():
+        return
+    with FileLock(run_dir / ".result.lock"):
+        result = read_result(run_dir)
+        if result is not None and result.get("task") == "train":
+            write_result(run_dir, {**result, name: merge(result.get(name) or {}, found)})
 
 
 def header(settings: Settings, variant: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ name their own class with `_target_`; the model names a model class, whose confi
 
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -208,6 +208,32 @@ class Evaluation(Group):
         return self
 
 
+class Benchmark(Group):
+    """What task=benchmark measures."""
+
+    prompts: tuple[Annotated[int, Field(gt=0)] | None, ...] = (64, None)
+    """Lengths in tokens, read in one go; null: the whole context. Decoding follows a prompt of the first length."""
+    batches: tuple[Annotated[int, Field(gt=0)], ...] = (1, 8, 32)
+    """Sequences that are decoded at once."""
+    new_tokens: int = Field(64, gt=1)
+    rounds: int = Field(5, gt=0)
+    """Each measures every model once, in turn."""
+    to: str = "gpt"
+    """Name of the YAML of the baseline that a config is measured with."""
+    baseline: dict[str, Any] = {}
+    """The values of that file."""
+    profile: bool = True
+    """Also where the time of a token goes."""
+
+    @field_validator("prompts", "batches", mode="before")
+    @classmethod
+    def _some(cls, value: Any, info: ValidationInfo) -> Any:
+        several = list(value) if isinstance(value, list | tuple) else [value]
+        if not several:
+            raise ValueError(f"{info.field_name}=[]: must name at least one")
+        return tuple(dict.fromkeys(several))
+
+
 class Common(Group):
     """What belongs to no group."""
 
@@ -269,6 +295,7 @@ class Settings(Common):
     batch: Batch
     validation: Validation
     generation: Generation
+    benchmark: Benchmark
     match: Match | None = None
     eval: Evaluation | None = None
     matched: Any = None

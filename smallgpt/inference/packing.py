@@ -78,14 +78,11 @@ def for_inference(model: PreTrainedModel, quantize: str = "none") -> PreTrainedM
     Raises:
         UserError: a kind that PyTorch does not run here.
     """
-    if quantize not in MAKE:
-        raise UserError(f"quantize={quantize}: task=export format=onnx makes it; here there is {', '.join(MAKE)}")
+    check(quantize, model.device)
     model = model.eval()
     if quantize in BF16:
         model = model.to(torch.bfloat16)
     if model.device.type != "cpu":
-        if quantize.startswith("int8"):
-            raise UserError(f"quantize={quantize}: runs on a CPU; use trainer.accelerator=cpu, or quantize=bf16")
         return model
     make = MAKE[quantize]
     # one at a time, so that no more than one matrix is there twice
@@ -96,14 +93,33 @@ def for_inference(model: PreTrainedModel, quantize: str = "none") -> PreTrainedM
     return model
 
 
+def check(quantize: str, device: torch.device) -> None:
+    """Raises UserError for a kind that PyTorch does not run there."""
+    if quantize not in MAKE:
+        raise UserError(f"quantize={quantize}: task=export format=onnx makes it; here there is {', '.join(MAKE)}")
+    if quantize.startswith("int8") and device.type != "cpu":
+        raise UserError(f"quantize={quantize}: runs on a CPU; use trainer.accelerator=cpu, or quantize=bf16")
+
+
 def weight_bytes(model: nn.Module) -> int:
-    """Bytes of all weights, also those that are packed away in modules of torch.ao."""
+    """Bytes of all weights, also those that are packed away in modules of torch.ao; what is shared counts once."""
     seen: dict[int, int] = {}
-    for tensor in (*model.parameters(), *model.buffers()):
-        seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-    total = sum(seen.values())
     for module in model.modules():
-        if callable(getattr(module, "_weight_bias", None)):
-            weight = module._weight_bias()[0]
-            total += weight.numel() * weight.element_size() + weight.shape[0] * 4
-    return total
+        seen |= own_bytes(module)
+    return sum(seen.values())
+
+
+def own_bytes(module: nn.Module) -> dict[int, int]:
+    """Bytes of a module's own weights, without those of the modules in it, by what tells them apart."""
+    tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    found = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}
+    if is_packed(module):
+        weight, bias = module._weight_bias()
+        found[id(module)] = weight.numel() * weight.element_size() + weight.shape[0] * 4
+        found[id(module)] += 0 if bias is None else bias.numel() * bias.element_size()
+    return found
+
+
+def is_packed(module: nn.Module) -> bool:
+    """Whether it is a linear map of torch.ao, which keeps its weights in a module inside."""
+    return isinstance(getattr(module, "_packed_params", None), nn.Module)

@@ -18,10 +18,11 @@ from smallgpt.errors import Impossible, UserError
 from smallgpt.launch.command_line import given, refuse
 from smallgpt.launch.ranks import is_first_process, started_by
 from smallgpt.launch.rephrase import rephrase
+from smallgpt.launch.this_machine import ThisMachine
 from smallgpt.loading import load
 from smallgpt.run_directory import claim, refuse_other_config, refuse_taken, release
 from smallgpt.settings import Settings
-from smallgpt.tasks import evaluate
+from smallgpt.tasks import benchmark, evaluate
 
 TASKS_WITH_DATA = {"train", "prepare", "inspect"}
 
@@ -78,6 +79,8 @@ def check(config: DictConfig) -> Settings:
         settings.tokenizer.check()
     if settings.eval is not None:
         evaluate.check(settings)
+    if settings.task_name == "benchmark":
+        benchmark.check(settings)
     return settings
 
 
@@ -111,5 +114,8 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
         job.hydra.job.num = number
     settings = check(job)
     if str(config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher."):
-        instantiate(config.hydra.launcher).machines.check(settings.trainer)
+        machines = instantiate(config.hydra.launcher).machines
+        machines.check(settings.trainer)
+        if settings.task_name == "benchmark" and isinstance(machines, ThisMachine) and machines.n_jobs > 1:
+            raise UserError(f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task=benchmark would disturb each other")
     refuse_other_config(Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir), settings.plain, "hydra.sweep.dir")

@@ -25,12 +25,12 @@ def directory(resume: str | None, root: str, new: str) -> str:
     return str(max(made, key=lambda path: path.stat().st_ctime))
 
 
-def variant(name: str) -> Any:
-    """The values of a variant's own file."""
+def variant(name: str, key: str = "match.to") -> Any:
+    """The values of a variant's own file; `key` is what names it."""
     path = VARIANTS / f"{name}.yaml"
     if not path.exists():
         names = sorted(path.stem for path in VARIANTS.glob("*.yaml"))
-        raise UserError(f"match.to={name}: no such model; there is {', '.join(names)}{nearest(name, names)}")
+        raise UserError(f"{key}={name}: no such model; there is {', '.join(names)}{nearest(name, names)}")
     return OmegaConf.load(path)
 
 

@@ -20,6 +20,8 @@ COST_AXES = {  # what a job's result may have, and how a figure calls it
     ("cost", "inference_flops_per_token"): "inference FLOPs a token",
     ("cost", "cache_bytes_per_token"): "cache bytes a token",
     ("inference", "seconds_per_token"): "seconds a generated token",
+    ("inference", "weight_bytes"): "bytes of weights at inference",
+    ("inference", "peak_memory_bytes"): "peak bytes of memory at inference",
 }
 
 
@@ -88,7 +90,7 @@ def pareto(comparison: Comparison) -> list[Figure]:
         front = alt.Chart(values(undominated(rows))).encode(x=x, y=y)
         line = front.mark_line(interpolate="step-after", color="#888", strokeDash=[4, 3], strokeWidth=1.5)
         layers = [line, *with_intervals(rows, x, y, labels)]
-        name = f"quality_{'latency' if section == 'inference' else key}"
+        name = f"quality_{'latency' if key == 'seconds_per_token' else key}"
         figures.append(figure(name, "quality", f"Loss against {title}", alt.layer(*layers)))
     return figures
 

@@ -21,6 +21,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """
     from smallgpt.evaluation.table import print_evaluation
     from smallgpt.inference.checkpoint import check as check_checkpoint
+    from smallgpt.run_directory import add_section
     from smallgpt.training.memory import keep_freed_memory
 
     check(settings)
@@ -43,7 +44,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         everyone.append(answers)
         sections[name] = section(plan, answers)
         keep_items(plan, answers, run_dir / "evaluation" / ("" if alone else name.replace("/", "_")))
-        record(Path(checkpoint), sections[name])
+        add_section(Path(checkpoint), "evaluation", sections[name], with_parts)
     comparisons = compare(plan, everyone)
     print_evaluation(sections, comparisons)
     if alone:
@@ -109,20 +110,9 @@ def keep_items(plan: "Plan", answers: "Answers", folder: Path) -> None:
         write_text(folder / "continuations.jsonl", "".join(lines))
 
 
-def record(run_dir: Path, found: dict[str, Any]) -> None:
-    """Adds an evaluation to the result of the run that was evaluated, if it is one; the same task's is replaced."""
-    from filelock import FileLock
-
-    from smallgpt.run_directory import read_result, write_result
-
-    if not (run_dir / "result.json").exists():
-        return
-    with FileLock(run_dir / ".evaluation.lock"):
-        result = read_result(run_dir)
-        if result is None or result.get("task") != "train":
-            return
-        before = result.get("evaluation") or {}
-        for part, entries in found.items():
-            entries = entries if part == "continuations" else {**before.get(part, {}), **entries}
-            before = {**before, part: entries}
-        write_result(run_dir, {**result, "evaluation": before})
+def with_parts(before: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation with what was found later; the same task's result is replaced."""
+    for part, entries in found.items():
+        entries = entries if part == "continuations" else {**before.get(part, {}), **entries}
+        before = {**before, part: entries}
+    return before

@@ -1,0 +1,120 @@
+"""Greedy generation at the paper's size, batch 1, after 64 tokens: the library's GPT-2 and models of ours, in turn.
+
+    python -m benchmarks.inference
+    python -m benchmarks.inference --size tiny --rounds 3 --new-tokens 32
+
+The library's model has its cache and the weights of our GPT, so both must make the same ids. Weights are random, which
+changes no time. Limit: the bytes of weights and cache that a token reads, over the bandwidth of a copy.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+from smallgpt.inference.benchmark import Clock, Subject, in_turn
+from smallgpt.inference.demand import Work, demand
+from smallgpt.inference.machine import copy_bandwidth
+from smallgpt.models.configuration import DecoderConfig
+from smallgpt.models.gpt import GPT, GPTConfig
+from smallgpt.models.lineargpt import LinearGPT, LinearGPTConfig
+from smallgpt.models.parallelgpt import ParallelGPT, ParallelGPTConfig
+
+CONF = Path(__file__).parents[1] / "conf"
+VOCABULARY = 50304
+PROMPT = 64
+
+
+def shape(size: str) -> dict:
+    values = OmegaConf.to_container(OmegaConf.load(CONF / "size" / f"{size}.yaml"))
+    return {**values, "vocab_size": VOCABULARY}
+
+
+def of_the_library(ours: PreTrainedModel) -> PreTrainedModel:
+    """GPT-2 with the weights of a GPT of ours; its biases, which ours lacks, are 0."""
+    config: DecoderConfig = ours.config
+    theirs = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=config.vocab_size,
+            n_positions=config.block_size,
+            n_embd=config.n_embd,
+            n_layer=config.n_layer,
+            n_head=config.n_head,
+            activation_function="gelu",
+            tie_word_embeddings=False,
+        )
+    )
+    weights = {name: torch.zeros_like(value) for name, value in theirs.state_dict().items()}
+    for name, value in ours.state_dict().items():
+        key = name.removeprefix("backbone.")
+        transposed = key.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))  # stored (in, out) there
+        weights[key if key.startswith("lm_head") else f"transformer.{key}"] = value.T if transposed else value
+    theirs.load_state_dict(weights)
+    return theirs.eval()
+
+
+def subjects(size: str) -> list[Subject]:
+    """The library's model comes first."""
+    values = shape(size)
+
+    def gpt() -> PreTrainedModel:
+        torch.manual_seed(0)
+        return GPT(GPTConfig(**values))
+
+    def parallel(paths: list[int] | None) -> PreTrainedModel:
+        torch.manual_seed(0)
+        return ParallelGPT(ParallelGPTConfig(**values, active_paths=paths))
+
+    return [
+        Subject("transformers' GPT-2 fp32", of_the_library(gpt())),
+        Subject("GPT fp32", gpt()),
+        Subject("GPT bf16", gpt(), "bf16"),
+        Subject("GPT int8_weight", gpt(), "int8_weight"),
+        Subject("GPT int8_dynamic", gpt(), "int8_dynamic"),
+        Subject("LinearGPT fp32", LinearGPT(LinearGPTConfig(**values, allow_narrow=True))),
+        Subject("ParallelGPT fp32", parallel(None)),
+        Subject("ParallelGPT one path fp32", parallel([0])),
+    ]
+
+
+def line(subject: Subject, seconds: list[float], library: list[float], work: Work, bandwidth: float, read: int) -> str:
+    """One row of the table; `read` stands for what has no closed form."""
+    ratios = [theirs / own for theirs, own in zip(library, seconds, strict=True)]
+    middle = statistics.median(seconds)
+    share = (demand(subject.model, work, subject.read_bytes).bytes or read) / bandwidth / middle
+    return (
+        f"{subject.name:26} {1e3 * middle:6.2f} ms a token [{1e3 * min(seconds):.2f}..{1e3 * max(seconds):.2f}], "
+        f"{statistics.median(ratios):.2f} times as fast [{min(ratios):.2f}..{max(ratios):.2f}], "
+        f"{share:.0%} of the limit"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--new-tokens", type=int, default=128)
+    parser.add_argument("--size", default="paper", help="a file of conf/size")
+    arguments = parser.parse_args()
+    disable_progress_bar()
+    set_verbosity_error()
+    models = subjects(arguments.size)
+    library, ours, *_ = models
+    bandwidth = copy_bandwidth(torch.device("cpu"))
+    work = Work("decode", PROMPT, arguments.new_tokens)
+    ids = [subject.generate(subject.prompt(work), work.new_tokens, Clock()) for subject in (library, ours)]
+    for subject in models:
+        subject.token_times(Work("decode", PROMPT, 4))
+    times = [each[work] for each in in_turn(models, [work], arguments.rounds)]
+    read = demand(ours.model, work, ours.read_bytes).bytes
+    print(f"{torch.get_num_threads()} threads, copies at {bandwidth / 1e9:.1f} GB/s, {arguments.rounds} rounds")
+    for subject, seconds in zip(models, times, strict=True):
+        print(line(subject, seconds, times[0], work, bandwidth, read))
+    print(f"ids of {library.name} and {ours.name} are {'equal' if torch.equal(*ids) else 'NOT equal'}")
+
+
+if __name__ == "__main__":
+    main()

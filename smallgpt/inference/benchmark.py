@@ -1,0 +1,239 @@
+"""What models cost at inference, measured in turn on this machine, beside what their FLOPs and bytes promise."""
+
+import statistics
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+
+from smallgpt.errors import UserError
+from smallgpt.inference.breakdown import breakdown
+from smallgpt.inference.decoding import decode
+from smallgpt.inference.demand import Work, demand, read_bytes
+from smallgpt.inference.machine import Machine, matrix_rate, now, peak_growth
+from smallgpt.inference.packing import for_inference, weight_bytes
+from smallgpt.models.configuration import DecoderConfig
+from smallgpt.models.cost import cost
+from smallgpt.models.decoder import Decoder
+from smallgpt.settings import Benchmark
+
+WARM_UP_TOKENS = 4
+
+
+class Clock(StoppingCriteria):
+    """Notes when each token is there, and stops nothing."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        self.times.append(now(input_ids.device))
+        return input_ids.new_zeros(input_ids.shape[0], dtype=torch.bool)
+
+
+class Subject:
+    """A model that is measured, as it generates: ours with its own decoding, others with the library's."""
+
+    def __init__(self, name: str, model: PreTrainedModel, quantize: str = "none") -> None:
+        self.name, self.quantize = name, quantize
+        self.ours = isinstance(model, Decoder)
+        self.model = for_inference(model, quantize) if self.ours or quantize != "none" else model.eval()
+        self.model.generation_config = GenerationConfig()  # its own may end a text early
+
+    @cached_property
+    def read_bytes(self) -> int:
+        return read_bytes(self.model)
+
+    def token_times(self, work: Work) -> list[float]:
+        """Seconds from the call of `generate` to each new token."""
+        clock = Clock()
+        ids = self.prompt(work)
+        start = now(ids.device)
+        self.generate(ids, work.new_tokens, clock)
+        assert len(clock.times) == work.new_tokens
+        return [time - start for time in clock.times]
+
+    def prompt(self, work: Work) -> Tensor:
+        """Random tokens, the same each time."""
+        chance = torch.Generator().manual_seed(work.prompt)
+        size = (work.batch, work.prompt)
+        return torch.randint(self.model.config.vocab_size, size, generator=chance).to(self.model.device)
+
+    def generate(self, ids: Tensor, new_tokens: int, clock: Clock) -> Tensor:
+        """Greedily."""
+        return self.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=GenerationConfig(max_new_tokens=new_tokens, do_sample=False, pad_token_id=0),
+            stopping_criteria=StoppingCriteriaList([clock]),
+            **({"custom_generate": decode} if self.ours else {}),
+        )
+
+    def seconds(self, work: Work) -> float:
+        """To the first token; or from one token to the next, the mean over those after the first."""
+        first, *others = self.token_times(work)
+        return first if work.kind == "prefill" else (others[-1] - first) / len(others)
+
+
+def fitted(asked: Benchmark, context: int, chosen: Collection[str] = ()) -> tuple[list[Work], list[str]]:
+    """The works that models of this context can do, and a line for each size that was cut to it.
+
+    Args:
+        chosen: keys that the command line names; these are refused, where defaults are cut.
+
+    Raises:
+        UserError: a size on the command line is beyond the context.
+    """
+    lines = []
+
+    def fit(key: str, value: int, most: int, named: bool) -> int:
+        if value <= most:
+            return value
+        text = f"benchmark.{key}={value}: the context has {context} tokens"
+        if named or most < 1:
+            raise UserError(f"{text}; use at most {most}")
+        lines.append(f"{text}, cut to {most}")
+        return most
+
+    names_prompts, names_new = ("benchmark.prompts" in chosen, "benchmark.new_tokens" in chosen)
+    if context < 3:
+        raise UserError(f"task=benchmark: a context of {context} tokens is too short")
+    new = asked.new_tokens
+    new = fit("new_tokens", new, context - 1 if names_new else max(2, context // 2), names_new)
+    prompts = [fit("prompts", prompt or context, context, names_prompts) for prompt in asked.prompts]
+    first = prompts[0]
+    if first + new > context:
+        if names_new and names_prompts and asked.prompts[0] is not None:
+            raise UserError(f"benchmark.new_tokens={new}: a prompt of {first} leaves {context - first} in the context")
+        lines.append(f"decoding follows a prompt of {context - new} tokens: the context has {context}")
+    works = [Work("prefill", prompt, 1) for prompt in dict.fromkeys(prompts)]
+    prompt = min(first, context - new)
+    return works + [Work("decode", prompt, new, batch) for batch in asked.batches], lines
+
+
+Times = list[dict[Work, list[float]]]
+"""Seconds of each round, by work, of each subject."""
+
+
+def in_turn(
+    subjects: Sequence[Any], works: Sequence[Work], rounds: int, seconds: Callable[[Any, Work], float] = Subject.seconds
+) -> Times:
+    """Each round does each work with one subject after the other, so that all of them meet the same disturbances."""
+    times: Times = [{work: [] for work in works} for _ in subjects]
+    for _ in range(rounds):
+        for work in works:
+            for subject, own in zip(subjects, times, strict=True):
+                own[work].append(seconds(subject, work))
+    return times
+
+
+def measure(subjects: Sequence[Subject], asked: Benchmark, works: Sequence[Work], machine: Machine) -> list[dict]:
+    """The section `inference` of each subject; the first is what the others are compared with."""
+    for subject in subjects:
+        for work in works:
+            subject.token_times(Work(work.kind, work.prompt, min(work.new_tokens, WARM_UP_TOKENS), work.batch))
+    grown = [{work: growth(subject, work) for work in works} for subject in subjects]
+    times = in_turn(subjects, works, asked.rounds)
+    sections = []
+    for subject, own, growths in zip(subjects, times, grown, strict=True):
+        section = describe(subject, own, growths, machine) | {"rounds": asked.rounds}
+        section["speed_up"] = None if subject is subjects[0] else speed_up(subjects[0], times[0], subject, own)
+        section["breakdown"] = profile(subject, works) if asked.profile else None
+        sections.append(section)
+    return sections
+
+
+def growth(subject: Subject, work: Work) -> int | None:
+    return peak_growth(lambda: subject.token_times(work), subject.model.device)
+
+
+def profile(subject: Subject, works: Sequence[Work]) -> dict[str, dict[str, float]]:
+    """Of the decoding of one sequence."""
+    decoding = next(work for work in works if work.kind == "decode")
+    alone = Work("decode", decoding.prompt, decoding.new_tokens)
+    return breakdown(subject.model, lambda: subject.token_times(alone), subject.model.device)
+
+
+def describe(
+    subject: Subject, times: dict[Work, list[float]], growths: dict[Work, int | None], machine: Machine
+) -> dict[str, Any]:
+    """What one subject takes and how much of the machine it uses."""
+    model, weights = subject.model, weight_bytes(subject.model)
+    # products in eight bits have another limit, which is not known
+    rate = None if subject.quantize == "int8_dynamic" else matrix_rate(machine.device, model.dtype)
+    parts: dict[str, dict[str, Any]] = {"prefill": {}, "decode": {}}
+    used: dict[str, dict[str, float | None]] = {"bandwidth": {}, "matrix_rate": {}}
+    for work, seconds in times.items():
+        middle, needs = statistics.median(seconds), demand(model, work, subject.read_bytes)
+        grown = growths[work]
+        parts[work.kind][str(work.size)] = {
+            "time_to_first_token" if work.kind == "prefill" else "seconds_per_token": spread(seconds),
+            "tokens_per_second": work.tokens / middle,
+            "flops": needs.flops,
+            "bytes": needs.bytes,
+            "peak_memory_bytes": None if grown is None else weights + grown,
+        }
+        if work.kind == "prefill":
+            share = None if needs.flops is None or rate is None else needs.flops / middle / rate
+            used["matrix_rate"][str(work.size)] = share
+        else:
+            share = None if needs.bytes is None else needs.bytes / middle / machine.bandwidth
+            used["bandwidth"][str(work.size)] = share
+    alone, first = parts["decode"].get("1", {}), next(iter(parts["prefill"].values()))
+    decoding = next(work for work in times if work.kind == "decode")
+    return {
+        "seconds_per_token": alone.get("seconds_per_token", {}).get("median"),
+        "tokens_per_second": alone.get("tokens_per_second"),
+        "time_to_first_token": first["time_to_first_token"]["median"],
+        "peak_memory_bytes": alone.get("peak_memory_bytes"),
+        "weight_bytes": weights,
+        "weight_bytes_read_per_token": subject.read_bytes,
+        **cache_bytes(model),
+        "prompt": decoding.prompt,
+        "new_tokens": decoding.new_tokens,
+        **parts,
+        "utilisation": used,
+        "quantize": subject.quantize,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(machine.device),
+        "threads": machine.threads,
+        "machine": {"copy_bytes_per_second": machine.bandwidth, "matrix_flops_per_second": rate},
+    }
+
+
+def cache_bytes(model: PreTrainedModel) -> dict[str, int | None]:
+    """Of a token, and of a sequence that fills the context."""
+    if not isinstance(model.config, DecoderConfig):
+        return {"cache_bytes_per_token": None, "cache_bytes_per_sequence": None}
+    price = cost(model.config, cache_dtype_bytes=model.dtype.itemsize)
+    each = price.cache_bytes_per_token
+    return {
+        "cache_bytes_per_token": each,
+        "cache_bytes_per_sequence": each * model.config.block_size + price.state_bytes,
+    }
+
+
+def speed_up(
+    baseline: Subject, before: dict[Work, list[float]], subject: Subject, times: dict[Work, list[float]]
+) -> dict[str, Any]:
+    """How much faster than the baseline, round by round, and what FLOPs and bytes would have it."""
+    found: dict[str, Any] = {"over": baseline.name, "prefill": {}, "decode": {}}
+    for work, seconds in times.items():
+        less, more = (demand(each.model, work, each.read_bytes) for each in (subject, baseline))
+        found[work.kind][str(work.size)] = {
+            "measured": spread([b / own for b, own in zip(before[work], seconds, strict=True)]),
+            "flops": ratio(more.flops, less.flops),
+            "bytes": ratio(more.bytes, less.bytes),
+        }
+    return found
+
+
+def ratio(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a / b
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}

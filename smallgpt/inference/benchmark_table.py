@@ -1,0 +1,87 @@
+"""How measurements of inference look on a terminal."""
+
+from typing import Any
+
+from smallgpt.inference.breakdown import PARTS
+from smallgpt.reporting.tables import print_table
+
+TIMED = {"prefill": ("time_to_first_token", "matrix_rate"), "decode": ("seconds_per_token", "bandwidth")}
+"""What is timed, and which limit of the machine it is held against."""
+PROMISES = ("times faster", "by FLOPs", "by bytes")
+
+
+def print_benchmark(sections: dict[str, dict[str, Any]]) -> None:
+    """Tables of what each model takes, the first of them the baseline."""
+    first = next(iter(sections.values()))
+    threads = f", {first['threads']} threads" if first["device"] == "cpu" else ""
+    print_table(
+        f"inference on {first['device']}{threads}: memory",
+        ("model", "quantize", "weights MB", "a token reads MB", "cache B / token", "cache MB / sequence", "peak MB"),
+        [[name, section["quantize"], *memory(section)] for name, section in sections.items()],
+    )
+    print_table(
+        f"prefill, one prompt, median of {first['rounds']} rounds in turn",
+        ("model", "prompt", "first token ms", "tokens/s", "of the matrix rate", *PROMISES),
+        [row for name, section in sections.items() for row in rows(name, section, "prefill")],
+    )
+    print_table(
+        f"decode, {first['new_tokens']} tokens after a prompt of {first['prompt']}",
+        ("model", "batch", "ms a token", "tokens/s", "of the bandwidth", *PROMISES),
+        [row for name, section in sections.items() for row in rows(name, section, "decode")],
+    )
+    profiled = {name: section["breakdown"] for name, section in sections.items() if section["breakdown"]}
+    if profiled:
+        cells = [[name, *(share(found[part]) for part in PARTS)] for name, found in profiled.items()]
+        print_table("where the time of a token goes, batch 1, ms", ("model", *PARTS), cells)
+    rates = {each["dtype"]: each["machine"]["matrix_flops_per_second"] for each in sections.values()}
+    text = "".join(f"; {rate / 1e9:.0f} GFLOP/s in large {name} products" for name, rate in rates.items() if rate)
+    print(f"This machine: {first['machine']['copy_bytes_per_second'] / 1e9:.1f} GB/s read and written{text}.")
+
+
+def memory(section: dict[str, Any]) -> list[Any]:
+    return [
+        megabytes(section["weight_bytes"]),
+        megabytes(section["weight_bytes_read_per_token"]),
+        section["cache_bytes_per_token"],
+        megabytes(section["cache_bytes_per_sequence"]),
+        megabytes(section["peak_memory_bytes"]),
+    ]
+
+
+def rows(name: str, section: dict[str, Any], kind: str) -> list[list[Any]]:
+    time, limit = TIMED[kind]
+    faster = (section["speed_up"] or {}).get(kind, {})
+    found = []
+    for size, entry in section[kind].items():
+        used = section["utilisation"][limit][size]
+        found.append(
+            [
+                name,
+                int(size),
+                with_range(entry[time], 1e3),
+                entry["tokens_per_second"],
+                None if used is None else f"{used:.0%}",
+                *promises(faster.get(size)),
+            ]
+        )
+    return found
+
+
+def promises(gain: dict[str, Any] | None) -> list[Any]:
+    if gain is None:
+        return ["baseline", None, None]
+    return [with_range(gain["measured"]), gain["flops"], gain["bytes"]]
+
+
+def with_range(spread: dict[str, float], scale: float = 1.0) -> str:
+    """`12.3 [11.9, 14]`: the median, and the least and greatest."""
+    median, low, high = (f"{scale * spread[key]:.3g}" for key in ("median", "min", "max"))
+    return f"{median} [{low}, {high}]"
+
+
+def share(part: dict[str, float]) -> str:
+    return f"{1e3 * part['seconds']:.3g} ({part['share']:.0%})"
+
+
+def megabytes(size: float | None) -> float | None:
+    return None if size is None else size / 1e6

@@ -1,0 +1,96 @@
+"""What a piece of inference takes, whatever machine does it: FLOPs and bytes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from smallgpt.inference.packing import own_bytes
+from smallgpt.models.configuration import DecoderConfig
+from smallgpt.models.cost import cost
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something that is timed: reading a prompt, or making a token of each sequence after it.
+
+    prefill: seconds to the first token; decode: seconds between two tokens, the mean over all after the first.
+    """
+
+    kind: Literal["prefill", "decode"]
+    prompt: int
+    new_tokens: int
+    batch: int = 1
+
+    @property
+    def size(self) -> int:
+        """What a table calls it: the length of the prompt, or the number of sequences."""
+        return self.prompt if self.kind == "prefill" else self.batch
+
+    @property
+    def tokens(self) -> int:
+        """That the time stands for."""
+        return self.prompt if self.kind == "prefill" else self.batch
+
+    @property
+    def contexts(self) -> int:
+        """The length of a sequence over which attention has as many keys a token, on average, as over this work."""
+        return self.prompt if self.kind == "prefill" else 2 * self.prompt + self.new_tokens - 1
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Of a whole prompt, or of one step that makes a token of each sequence. None: there is no closed form for it."""
+
+    flops: float | None
+    weight_bytes: int
+    cache_bytes: float | None
+    """Keys, values and states that a step reads, or that a prompt leaves."""
+
+    @property
+    def bytes(self) -> float | None:
+        return None if self.cache_bytes is None else self.weight_bytes + self.cache_bytes
+
+
+def demand(model: PreTrainedModel, work: Work, weights: int) -> Demand:
+    """Logits are made of the last token alone, so a prompt pays once for the head.
+
+    Args:
+        weights: `read_bytes` of the model.
+    """
+    config = model.config
+    if not isinstance(config, DecoderConfig):
+        return Demand(None, weights, None)
+    price = cost(config, work.contexts, model.dtype.itemsize)
+    flops = price.inference_flops_per_token * work.tokens
+    if work.kind == "prefill":
+        flops -= price.head_flops_per_token * (work.prompt - 1)
+        kept = price.cache_bytes_per_token * work.prompt + price.state_bytes
+    else:
+        # the first token comes from the prompt; the steps after it see prompt + 1 to prompt + new_tokens - 1 keys
+        seen = work.prompt + work.new_tokens / 2
+        kept = work.batch * (price.cache_bytes_per_token * seen + price.state_bytes)
+    return Demand(flops, weights, kept)
+
+
+@torch.inference_mode()
+def read_bytes(model: PreTrainedModel) -> int:
+    """Bytes of weights that one token reads: those of every module that it runs, and one row of each embedding.
+
+    What a model leaves out (a dropped path) is not read; a head tied to the embedding is read whole, once.
+    """
+    called: list[nn.Module] = []
+    hooks = [module.register_forward_pre_hook(lambda module, _: called.append(module)) for module in model.modules()]
+    try:
+        model(torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found: dict[int, int] = {}
+    for module in called:
+        for key, size in own_bytes(module).items():
+            read = size // module.num_embeddings if isinstance(module, nn.Embedding) else size
+            found[key] = max(found.get(key, 0), read)
+    return sum(found.values())
