@@ -50,6 +50,7 @@ class OnnxEngine:
         except Exception as error:  # of three libraries, each its own kind
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"checkpoint={folder}: cannot be loaded, missing or damaged ({reason})") from error
+        self.folder = folder
         self.end: int = self.config["eos_token_id"]
         self.limit: int = self.config["block_size"]
 
@@ -57,7 +58,9 @@ class OnnxEngine:
         """Raises UserError for another variant than `model_type`, unless that is None."""
         own = self.config.get("model_type")
         if model_type not in (None, own):
-            raise UserError(f"checkpoint: a {own} model, but model= asks for {model_type}; leave model= out")
+            raise UserError(
+                f"checkpoint={self.folder}: a {own} model, but model= asks for {model_type}; leave model= out"
+            )
 
     def empty_cache(self, batch: int) -> list[Array]:
         sizes = {"batch": batch, "past": 0}
