@@ -18,12 +18,13 @@ from transformers.utils.logging import disable_progress_bar
 
 import smallgpt.models  # noqa: F401  registers the variants
 from smallgpt.errors import UserError
+from smallgpt.inference import onnx_engine
 
 
 def locate(checkpoint: str) -> str:
     """The model folder that a run directory, a model folder or a hub name stands for.
 
-    Of a run directory it is the best checkpoint, else the last one.
+    Of a run directory it is the best checkpoint, else the last one, or what task=export has made there.
 
     Raises:
         UserError: a path with no model.
@@ -34,7 +35,9 @@ def locate(checkpoint: str) -> str:
             f"checkpoint={checkpoint}: a file; name the run directory or a model folder such as {path.parent / 'best'}"
         )
     if path.is_dir():
-        for folder in (path, path / "checkpoints" / "best", path / "checkpoints" / "last"):
+        if onnx_engine.find(checkpoint):
+            raise UserError(f"checkpoint={checkpoint}: an ONNX folder, which task=generate alone reads")
+        for folder in (path, path / "checkpoints" / "best", path / "checkpoints" / "last", path / "hf"):
             if (folder / "config.json").is_file():
                 return str(folder)
         raise UserError(

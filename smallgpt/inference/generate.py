@@ -16,6 +16,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from smallgpt.errors import UserError
 from smallgpt.inference.decoding import decode
+from smallgpt.inference.onnx_engine import until_stop
 from smallgpt.models.decoder import Decoder
 from smallgpt.settings import Generation
 
@@ -84,10 +85,6 @@ def tokens_of(
         f"prompt: {len(ids)} tokens; the model's context has {limit}, so use at most {limit - 1}, "
         "or generation.window=true, which drops its beginning"
     )
-
-
-def until_stop(text: str, stops: Sequence[str]) -> str:
-    return min((text.partition(stop)[0] for stop in stops), key=len, default=text)
 
 
 def generation_config(

@@ -98,7 +98,10 @@ class Decoder(PreTrainedModel, GenerationMixin):
     ) -> Tensor:
         """What the output head multiplies, (B, T, width of the head)."""
         x_BTD = self.wte(input_ids) if inputs_embeds is None else inputs_embeds
-        context = self._context(x_BTD, attention_mask, position_ids, cache)
+        return self.read(x_BTD, self._context(x_BTD, attention_mask, position_ids, cache))
+
+    def read(self, x_BTD: Tensor, context: Context) -> Tensor:
+        """`hidden_states` of embedded tokens whose positions, mask and cache are known."""
         if self.wpe is not None:
             x_BTD = x_BTD + self.wpe(context.position_BT)
         x_BTW = self.ln_f(self.backbone(self.drop(x_BTD), context))

@@ -78,10 +78,8 @@ def check(settings: Settings) -> None:
 def plan_of(settings: Settings) -> "Plan":
     from smallgpt.evaluation.evaluate import make_plan
     from smallgpt.training.hardware import device
-    from smallgpt.training.memory import keep_freed_memory
 
     assert settings.eval is not None
-    keep_freed_memory()
     return make_plan(settings.eval, settings.generation, settings.seed, device(settings.trainer.accelerator))
 
 

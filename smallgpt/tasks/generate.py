@@ -1,5 +1,6 @@
-"""task=generate: text from a checkpoint."""
+"""task=generate: text from a checkpoint, or from an exported ONNX folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,24 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if len(settings.checkpoint) != 1:
         given = list(settings.checkpoint) or "null"
         raise UserError(f"checkpoint={given}: task=generate needs one run directory, model folder or hub name")
+    from smallgpt.inference import onnx_engine
+
+    (checkpoint,) = settings.checkpoint
+    prompts = settings.prompt or ("",)
+    live = len(prompts) == 1 and settings.generation.num_beams == 1 and not settings.generation.stop
+    model_type = settings.model.model_type if "model" in settings.chosen else None
+    if folder := onnx_engine.find(checkpoint):
+        texts = from_graph(settings, folder, prompts, model_type, live)
+    else:
+        texts = from_weights(settings, checkpoint, prompts, model_type, live)
+    if not live:
+        print("\n---\n".join(texts))
+    return {"checkpoint": checkpoint, "samples": texts}
+
+
+def from_weights(
+    settings: Settings, checkpoint: str, prompts: Sequence[str], model_type: str | None, live: bool
+) -> list[str]:
     from transformers import TextStreamer
 
     from smallgpt.inference.checkpoint import load
@@ -19,15 +38,34 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.inference.packing import for_inference
     from smallgpt.training.hardware import device
 
-    (checkpoint,) = settings.checkpoint
-    prompts = settings.prompt or ("",)
-    model_type = settings.model.model_type if "model" in settings.chosen else None
     where = device(settings.trainer.accelerator)
     model, tokenizer = load(checkpoint, model_type)
     model = for_inference(model.to(where), settings.quantize)
-    live = len(prompts) == 1 and settings.generation.num_beams == 1 and not settings.generation.stop
     streamer = TextStreamer(tokenizer, skip_special_tokens=True) if live else None
-    texts = generate(model, tokenizer, prompts, settings.generation, settings.seed, streamer)
-    if not live:
-        print("\n---\n".join(texts))
-    return {"checkpoint": checkpoint, "samples": texts}
+    return generate(model, tokenizer, prompts, settings.generation, settings.seed, streamer)
+
+
+def from_graph(
+    settings: Settings, folder: Path, prompts: Sequence[str], model_type: str | None, live: bool
+) -> list[str]:
+    from smallgpt.inference.onnx_engine import OnnxEngine, until_stop
+
+    if settings.quantize != "none":
+        raise UserError(f"quantize={settings.quantize}: an ONNX folder is quantized by task=export; leave it out")
+    if settings.trainer.accelerator == "gpu":
+        raise UserError("trainer.accelerator=gpu: an ONNX folder runs on the CPU; use trainer=cpu")
+    engine = OnnxEngine(folder, settings.trainer.threads)
+    engine.check_type(model_type)
+    pieces = engine.generate(prompts, settings.generation, settings.seed)
+    begun = next(pieces)
+    made = ["" for _ in prompts]
+    if live:
+        print(begun[0], end="", flush=True)
+    for new in pieces:
+        made = [text + piece for text, piece in zip(made, new, strict=True)]
+        if live:
+            print(new[0], end="", flush=True)
+    if live:
+        print()
+    stops = settings.generation.stop
+    return [prompt + until_stop(text, stops) for prompt, text in zip(begun, made, strict=True)]

@@ -1,0 +1,34 @@
+"""A folder that `AutoModelForCausalLM.from_pretrained(..., trust_remote_code=True)` loads where smallgpt is not."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from smallgpt.models.decoder import Decoder
+
+
+def write(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder: Path, bf16: bool) -> None:
+    """Weights, config, tokenizer and the model's own code, which the library copies with what it imports."""
+    if bf16:
+        model = model.to(torch.bfloat16)
+    with code_goes_along(model):
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def code_goes_along(model: Decoder) -> Generator[None]:
+    """Has `save_pretrained` copy the classes' files; other saves of this process do not."""
+    classes = type(model), type(model.config)
+    type(model).register_for_auto_class("AutoModelForCausalLM")
+    type(model.config).register_for_auto_class()
+    try:
+        yield
+    finally:
+        for each in classes:
+            each._auto_class = None
+        if hasattr(model.config, "auto_map"):
+            del model.config.auto_map

@@ -1,0 +1,194 @@
+"""README.md of an exported model: what it is, what it was trained on, what it costs and what it is worth."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from smallgpt.models.cost import cost
+from smallgpt.models.decoder import Decoder
+from smallgpt.run_directory import read_result
+
+HOW = {
+    "hf": """
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("FOLDER", trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained("FOLDER", trust_remote_code=True)
+ids = tokenizer("Once upon a time", return_tensors="pt")
+print(tokenizer.decode(model.generate(**ids, max_new_tokens=50)[0]))
+```
+
+The model's code is in this folder: nothing but `torch` and `transformers` is needed.
+""",
+    "onnx": """
+```
+pip install numpy onnxruntime tokenizers
+python FOLDER/generate.py "Once upon a time"
+```
+
+`model.onnx` reads a prompt and continues it, with the cache as its inputs and outputs; `config.json` names them.
+""",
+}
+
+
+@dataclass
+class Run:
+    """What a run directory says about its checkpoint; empty for a bare model folder."""
+
+    result: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
+    """Source and licence of the data."""
+
+
+def read_run(checkpoint: str) -> Run:
+    """Of a run directory, or of a model folder in its `checkpoints`."""
+    path = Path(checkpoint).expanduser().absolute()
+    run_dir = path.parent.parent if path.parent.name == "checkpoints" else path
+    result = read_result(run_dir) or {}
+    if result.get("task") != "train":
+        return Run()
+    try:
+        config: Any = OmegaConf.to_container(OmegaConf.load(run_dir / "config.yaml"))
+    except OSError:
+        config = {}
+    return Run(result, config, origin_of(result, config))
+
+
+def origin_of(result: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
+    """As the prepared data has it, else as far as the config does."""
+    prepared = Path(config.get("cache_dir") or ".").expanduser() / "prepared"
+    for index in prepared.glob(f"*-{result.get('data_fingerprint')}/index.json"):
+        try:
+            return json.loads(index.read_text()).get("origin") or {}
+        except (OSError, ValueError):
+            continue
+    data = config.get("data", {})
+    found = {"source": data.get("repository") or data.get("path"), "licence": data.get("licence")}
+    return {key: value for key, value in found.items() if value}
+
+
+def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
+    """Markdown with the hub's header."""
+    config = model.config
+    name = f"{config.model_type} {config.schedule_string()}"
+    parts = [
+        header(run, form),
+        f"# {plain(name)}",
+        f"A decoder-only language model with {cost(config).parameters:,} parameters, trained with smallgpt"
+        f"{'' if quantize == 'none' else f'; its weights are stored as {quantize}'}.",
+        "## Use" + "\n" + HOW[form].rstrip(),
+        "## What it costs",
+        table(("", ""), costs(model)),
+        "## Data",
+        table(("", ""), data(run)) if run.result else "Not known: the checkpoint was no run directory of smallgpt.",
+    ]
+    if scores := quality(run.result):
+        parts += ["## Measured quality", table(("", "value", "95 % interval", ""), scores)]
+    if run.result:
+        parts += ["## Training", table(("", ""), training(run))]
+    parts += [
+        "## Limits",
+        f"A small model: what it writes may be wrong, biased or offensive, and is not to be relied on. It reads at "
+        f"most {config.block_size:,} tokens. It continues text, and was not tuned to follow instructions. Texts "
+        "like its training data suit it best.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def header(run: Run, form: str) -> str:
+    repository = run.config.get("data", {}).get("repository")
+    library = {"hf": "transformers", "onnx": "onnx"}[form]
+    lines = ["---", f"library_name: {library}", "pipeline_tag: text-generation", "tags: [smallgpt]"]
+    if repository and re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        lines.append(f"datasets: [{json.dumps(repository)}]")
+    return "\n".join([*lines, "---"])
+
+
+def costs(model: Decoder) -> list[tuple[str, ...]]:
+    price = cost(model.config)
+    return [
+        ("parameters", f"{price.parameters:,}"),
+        ("without embeddings", f"{price.parameters_without_embeddings:,}"),
+        ("FLOPs a token", f"{price.inference_flops_per_token:,.0f}, at a context of {price.sequence_length:,} tokens"),
+        ("cache", f"{price.cache_bytes_per_token:,} bytes a token in 16-bit numbers"),
+        *([("fixed state", f"{price.state_bytes:,} bytes a sequence")] if price.state_bytes else []),
+    ]
+
+
+def data(run: Run) -> list[tuple[str, ...]]:
+    section = run.config.get("data", {})
+    target = str(section.get("_target_", "")).rpartition(".")[2]
+    source = run.origin.get("source")
+    if source and Path(source).is_absolute():
+        source = Path(source).name  # its place on a machine says nothing elsewhere
+    return [
+        ("corpus", plain(section.get("repository") or {"StandardLibrary": "stdlib"}.get(target) or "own text")),
+        *([("part", plain(section["config"]))] if section.get("config") else []),
+        ("source", plain(source or "not known")),
+        ("licence of the data", plain(run.origin.get("licence", "not known"))),
+        ("fingerprint", plain(run.result.get("data_fingerprint", "not known"))),
+    ]
+
+
+def quality(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Held-out loss, then the tasks and corpora of an evaluation."""
+    val, evaluation = result.get("val") or {}, result.get("evaluation") or {}
+    names = {"loss": "validation loss", "bits_per_byte": "validation bits per byte"}
+    rows: list[tuple[str, ...]] = [(name, number(val[key]), "", "") for key, name in names.items() if val.get(key)]
+    for part in ("tasks", "corpora"):
+        for label, entry in (evaluation.get(part) or {}).items():
+            if entry.get("accuracy") is not None:
+                remark = f"{entry['n']:,} items, chance {number(entry['chance'])}" if "chance" in entry else ""
+                says = f"**at chance**, {remark}" if entry.get("at_chance") else remark
+                rows.append((f"{plain(label)}, accuracy", number(entry["accuracy"]), span(entry.get("interval")), says))
+            if entry.get("bits_per_byte") is not None:
+                interval = span(entry.get("bits_per_byte_interval"))
+                rows.append((f"{plain(label)}, bits per byte", number(entry["bits_per_byte"]), interval, ""))
+    return rows
+
+
+def training(run: Run) -> list[tuple[str, ...]]:
+    done, environment = run.result.get("train") or {}, run.result.get("environment") or {}
+    versions = [f"{name} {environment[name]}" for name in ("python", "torch", "transformers") if environment.get(name)]
+    return [
+        ("tokens", f"{done['tokens']:,} in {done['steps']:,} steps" if "steps" in done else "not known"),
+        ("optimizer", settings_of(run.config.get("optimizer"))),
+        ("schedule", settings_of(run.config.get("schedule"))),
+        ("tokens a step", plain(run.config.get("batch", {}).get("tokens", "not known"))),
+        ("seed", plain(run.result.get("seed", "not known"))),
+        ("libraries", plain(", ".join(versions) or "not known")),
+    ]
+
+
+def settings_of(group: dict[str, Any] | None) -> str:
+    """`AdamW, lr 0.001, ...` of a group of the config."""
+    if not group:
+        return "not known"
+    values = [f"{key} {value}" for key, value in group.items() if key != "_target_"]
+    return plain(", ".join([str(group.get("_target_", "")).rpartition(".")[2], *values]))
+
+
+def table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:
+    columns = list(columns)
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def number(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def span(interval: list[float] | None) -> str:
+    return f"{number(interval[0])} to {number(interval[1])}" if interval else ""
+
+
+def plain(text: Any) -> str:
+    """On one line, without what Markdown or HTML would take for a sign of its own."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~!$])", r"\\\1", " ".join(str(text).split()))

@@ -1,0 +1,173 @@
+"""A model as one ONNX graph that reads a prompt and continues it, with the cache as its inputs and outputs.
+
+    input_ids (B, T), attention_mask (B, S + T), past_key.0 (B, H, S, K), past_value.0, ..., past_conv.0 (B, W, k - 1)
+    -> logits (B, T, V), present_key.0 (B, H, S + T, K), ...
+
+S is 0 at the first call, where the states of convolutions are zeros. The mask is 0 where a token is padding, which
+stands on the left. Letters: B batch, T new tokens, S tokens of the cache, H heads, K head width, W width of the stream,
+k kernel of a convolution, V vocabulary.
+"""
+
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from smallgpt.inference.onnx_engine import GRAPH
+from smallgpt.models.configuration import DecoderConfig
+from smallgpt.models.decoder import Decoder
+from smallgpt.models.layers import Context
+
+OPSET = 20
+STANDALONE = Path(__file__).with_name("standalone.py")
+MOST_BYTES_IN_ONE_FILE = 1_500_000_000  # of weights; a protocol buffer ends at 2 GiB
+
+
+@dataclass(frozen=True)
+class CacheInput:
+    """An input of the graph that it hands back longer, or newer, as an output."""
+
+    kind: str
+    """key, value or conv."""
+    layer: int
+    shape: tuple[str | int, ...]
+    """Names for what differs from call to call."""
+
+    @property
+    def past(self) -> str:
+        return f"past_{self.kind}.{self.layer}"
+
+    @property
+    def present(self) -> str:
+        return f"present_{self.kind}.{self.layer}"
+
+    def example(self, sizes: dict[str, int]) -> Tensor:
+        return torch.zeros([sizes[size] if isinstance(size, str) else size for size in self.shape])
+
+
+def cache_inputs(config: DecoderConfig) -> list[CacheInput]:
+    """Of the layers that inference runs, which come first in the cache."""
+    running = sum(part.active and part.cache_elements > 0 for part in config.layout())
+    shapes = config.block_shapes()[:running]
+    keys_and_values = [
+        CacheInput(kind, layer, ("batch", shape.n_head, "past", shape.head_width))
+        for layer, shape in enumerate(shapes)
+        for kind in ("key", "value")
+    ]
+    states = [
+        CacheInput("conv", layer, ("batch", shapes[layer].width, config.kernel_size - 1))
+        for layer, kind in enumerate(config.layer_types[:running])
+        if kind == "hybrid"
+    ]
+    return keys_and_values + states
+
+
+class GraphCache:
+    """A cache for layers, in tensors that come and go."""
+
+    def __init__(self, tensors: dict[tuple[str, int], Tensor]) -> None:
+        self.tensors = tensors
+
+    def update(self, key_BHTK: Tensor, value_BHTK: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        for kind, new_BHTK in (("key", key_BHTK), ("value", value_BHTK)):
+            self.tensors[kind, layer] = torch.cat((self.tensors[kind, layer], new_BHTK), dim=2)
+        return self.tensors["key", layer], self.tensors["value", layer]
+
+    def update_conv_state(self, x_BWT: Tensor, layer: int, conv_kernel_size: int) -> Tensor:
+        whole_BWS = torch.cat((self.tensors["conv", layer], x_BWT), dim=-1)
+        self.tensors["conv", layer] = whole_BWS[..., -conv_kernel_size:]
+        return whole_BWS
+
+
+class Graph(nn.Module):
+    """A model whose cache is plain tensors."""
+
+    def __init__(self, model: Decoder) -> None:
+        super().__init__()
+        self.model = model
+        self.inputs = cache_inputs(model.config)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+        T, total = input_ids.shape[1], attention_mask.shape[1]
+        position_BT = (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, -T:]
+        key_S = torch.arange(total, device=input_ids.device)
+        query_T1 = key_S[-T:].unsqueeze(1)
+        # padding sees itself, so that no softmax is empty
+        mask_B1TS = (key_S <= query_T1) & attention_mask.bool()[:, None, None, :] | (key_S == query_T1)
+        x_BTD = self.model.wte(input_ids)
+        padding_BT1 = attention_mask[:, -T:, None].to(x_BTD.dtype)
+        pairs = zip(self.inputs, past, strict=True)
+        cache = GraphCache({(each.kind, each.layer): tensor for each, tensor in pairs})
+        context = Context(position_BT, mask_B1TS, cache, padding_BT1, self.model.config.rope_theta)
+        logits_BTV = self.model.lm_head(self.model.read(x_BTD, context))
+        return logits_BTV, *(cache.tensors[each.kind, each.layer] for each in self.inputs)
+
+
+def write(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """The graph in fp32 with all that generates text from it; generate.py there does, and needs nothing of ours."""
+    export_graph(model.float().eval(), folder / GRAPH)
+    tokenizer.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    config = model.config
+    description = {
+        "model_type": config.model_type,
+        **{key: getattr(config, key) for key in config.settable()},
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.eos_token_id,
+        "cache": [{"past": each.past, "present": each.present, "shape": each.shape} for each in cache_inputs(config)],
+    }
+    (folder / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+    shutil.copyfile(STANDALONE, folder / "generate.py")
+
+
+def export_graph(model: Decoder, path: Path) -> None:
+    graph = Graph(model)
+    # sizes that differ from each other and from 1, which the exporter would take for fixed
+    batch, time, past = 2, 3, 5
+    ids = torch.zeros(batch, time, dtype=torch.long)
+    mask = torch.ones(batch, past + time, dtype=torch.long)
+    examples = [each.example({"batch": batch, "past": past}) for each in graph.inputs]
+    dynamic = [{i: size for i, size in enumerate(each.shape) if isinstance(size, str)} for each in graph.inputs]
+    with quiet(), torch.no_grad():
+        from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+        program = torch.onnx.export(
+            graph,
+            (ids, mask, *examples),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["input_ids", "attention_mask", *(each.past for each in graph.inputs)],
+            output_names=["logits", *(each.present for each in graph.inputs)],
+            dynamic_shapes=({0: "batch", 1: "time"}, {0: "batch", 1: "total"}, tuple(dynamic)),
+        )
+        assert program is not None
+        ClearMetadataAndDocStringPass()(program.model)  # it names files of this machine
+        program.save(path, external_data=is_large(model))
+
+
+def is_large(model: Decoder) -> bool:
+    return 4 * sum(p.numel() for p in model.parameters()) > MOST_BYTES_IN_ONE_FILE
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Without what the exporter and the quantizer say about their own insides."""
+    root = logging.getLogger()
+    level, handlers = root.manager.disable, root.handlers[:]
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+        root.handlers[:] = handlers

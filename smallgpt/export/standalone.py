@@ -1,0 +1,40 @@
+"""Text from this folder: python generate.py "a prompt" (needs numpy, onnxruntime and tokenizers)."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+
+def generate(prompt: str, new_tokens: int = 100, temperature: float = 0.8, seed: int = 0):
+    """Yields the prompt's continuation token by token; temperature 0 takes the likeliest."""
+    folder, random = Path(__file__).parent, np.random.default_rng(seed)
+    config = json.loads((folder / "config.json").read_text())
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    sizes = {"batch": 1, "past": 0}
+    cache = {c["past"]: np.zeros([sizes.get(n, n) for n in c["shape"]], np.float32) for c in config["cache"]}
+    ids = tokenizer.encode(prompt, add_special_tokens=False).ids or [config["eos_token_id"]]
+    new, text = ids, tokenizer.decode(ids)
+    for _ in range(min(new_tokens, config["block_size"] - len(ids))):
+        feed = {"input_ids": np.array([new]), "attention_mask": np.ones((1, len(ids)), np.int64), **cache}
+        logits, *presents = session.run(None, feed)
+        cache = dict(zip(cache, presents, strict=True))
+        scores = logits[0, -1, : tokenizer.get_vocab_size()].astype(float)
+        shares = np.exp((scores - scores.max()) / (temperature or 1))
+        token = int(random.choice(len(shares), p=shares / shares.sum()) if temperature else scores.argmax())
+        if token == config["eos_token_id"]:
+            break
+        new, ids = [token], [*ids, token]
+        if not (longer := tokenizer.decode(ids)).endswith("\ufffd"):  # which stands for half a character
+            yield longer[len(text) :]
+            text = longer
+    yield tokenizer.decode(ids)[len(text) :]
+
+
+if __name__ == "__main__":
+    for piece in (sys.argv[1], *generate(sys.argv[1])):
+        print(piece, end="", flush=True)

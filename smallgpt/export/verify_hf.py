@@ -1,0 +1,98 @@
+"""An exported folder against the model it was made from: loaded by another process that has no smallgpt."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smallgpt.errors import UserError
+from smallgpt.models.decoder import Decoder
+
+PROMPT, GREEDY = 12, 32  # tokens, as far as the context has room
+TOLERANCE = 1e-5
+"""Of logits, relative to the largest; the same kernels on the same weights give the same bits."""
+
+LOADED_ELSEWHERE = """
+import json, sys
+sys.modules["smallgpt"] = None  # an import of it fails
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder, ids, steps, threads, out = json.loads(sys.argv[1])
+torch.set_num_threads(threads)
+model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+prompt = torch.tensor([ids])
+with torch.inference_mode():
+    logits = model(prompt).logits.float()
+    text = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=steps,
+                          min_new_tokens=steps)
+torch.save({"logits": logits, "text": text, "decoded": tokenizer.decode(text[0])}, out)
+"""
+
+
+def verify(model: Decoder, tokenizer: Any, folder: Path, checkpoint: dict[str, Tensor]) -> dict[str, Any]:
+    """Compares logits and greedy text.
+
+    Args:
+        model: with the numbers that the folder stores.
+        checkpoint: the `answers` of the checkpoint itself, whose numbers may be longer.
+
+    Raises:
+        UserError: the folder does not load there, or gives something else.
+    """
+    ids, steps = question(model, len(tokenizer))
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary) / "answers.pt"
+        words = json.dumps([str(folder.absolute()), ids, steps, torch.get_num_threads(), str(out)])
+        # nor does it see what this process has set or cached
+        environment = {
+            **os.environ,
+            "HF_MODULES_CACHE": temporary,
+            "HF_HUB_OFFLINE": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", LOADED_ELSEWHERE, words],
+            cwd=temporary,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+            raise UserError(f"format=hf: the folder does not load without smallgpt ({reason})")
+        found = torch.load(out, weights_only=True)
+    same = answers(model, len(tokenizer))
+    difference, largest = float((found["logits"] - same["logits"]).abs().max()), float(same["logits"].abs().max())
+    if not difference <= TOLERANCE * largest:
+        raise UserError(f"format=hf: the folder's logits differ by {difference:.2g} without smallgpt")
+    if not torch.equal(found["text"], same["text"]) or found["decoded"] != tokenizer.decode(same["text"][0]):
+        raise UserError("format=hf: the folder's greedy text is not the checkpoint's")
+    return {
+        "largest_logit_difference": float((found["logits"] - checkpoint["logits"]).abs().max()),
+        "same_greedy_text": torch.equal(found["text"], checkpoint["text"]),
+    }
+
+
+def question(model: Decoder, vocabulary: int) -> tuple[list[int], int]:
+    """A prompt of random tokens, and how many are to follow."""
+    limit = model.config.block_size
+    prompt = torch.randint(vocabulary, (min(PROMPT, limit // 2),), generator=torch.Generator().manual_seed(0))
+    return prompt.tolist(), min(GREEDY, limit - len(prompt))
+
+
+@torch.inference_mode()
+def answers(model: Decoder, vocabulary: int) -> dict[str, Tensor]:
+    """Logits of the prompt, and the prompt with its likeliest continuation."""
+    ids, steps = question(model, vocabulary)
+    prompt = torch.tensor([ids])
+    text = model.generate(
+        prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=steps, min_new_tokens=steps
+    )
+    return {"logits": model(prompt).logits.float(), "text": text}

@@ -1,0 +1,87 @@
+"""task=export: a checkpoint as a folder for transformers, or as a graph for ONNX Runtime."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smallgpt.errors import UserError, shown
+from smallgpt.settings import Settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from smallgpt.models.decoder import Decoder
+
+TAKES = {"hf": ("none", "bf16"), "onnx": ("none", "int8_dynamic", "int4")}
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
+    """Writes `hf/` or `onnx/` into the run directory, compares it with the checkpoint, returns the section `export`."""
+    check(settings)
+    from smallgpt.export.folder import new_folder, size_of
+    from smallgpt.inference.checkpoint import load
+    from smallgpt.models.decoder import Decoder
+    from smallgpt.reporting.tables import print_pairs
+
+    (checkpoint,) = settings.checkpoint
+    form, quantize = settings.format, settings.quantize
+    model, tokenizer = load(checkpoint, settings.model.model_type if "model" in settings.chosen else None)
+    if not isinstance(model, Decoder):
+        what = "transformers reads it as it is" if form == "hf" else "use its own library's exporter"
+        raise UserError(f"checkpoint={checkpoint}: a {model.config.model_type} model, none of smallgpt's; {what}")
+    target = run_dir / form
+    with new_folder(target) as folder:
+        write = write_hf if form == "hf" else write_onnx
+        measured = write(model, tokenizer, checkpoint, quantize, folder)
+    section = {"format": form, "path": str(target), "bytes": size_of(target), "quantize": quantize, **measured}
+    print_pairs(
+        "export",
+        {name.replace("_", " "): shown(value) if isinstance(value, bool) else value for name, value in section.items()},
+    )
+    return {"checkpoint": checkpoint, "export": section}
+
+
+def check(settings: Settings) -> None:
+    """Raises UserError where nothing can be exported."""
+    if len(settings.checkpoint) != 1:
+        given = list(settings.checkpoint) or "null"
+        raise UserError(f"checkpoint={given}: task=export needs one run directory, model folder or hub name")
+    form, quantize = settings.format, settings.quantize
+    if quantize not in TAKES[form]:
+        raise UserError(f"quantize={quantize}: format={form} takes {', '.join(TAKES[form])}")
+    if form == "onnx":
+        for name in ONNX_PACKAGES:
+            try:
+                import_module(name)
+            except ImportError:
+                raise UserError(f"format=onnx: {name} is not installed; `pip install 'smallgpt[export]'`") from None
+
+
+def write_hf(
+    model: "Decoder", tokenizer: "PreTrainedTokenizerBase", checkpoint: str, quantize: str, folder: Path
+) -> dict[str, Any]:
+    from smallgpt.export import hf, verify_hf
+    from smallgpt.export.model_card import model_card, read_run
+
+    before = verify_hf.answers(model, len(tokenizer))
+    hf.write(model, tokenizer, folder, bf16=quantize == "bf16")
+    (folder / "README.md").write_text(model_card(model, read_run(checkpoint), "hf", quantize), encoding="utf-8")
+    return verify_hf.verify(model, tokenizer, folder, before)
+
+
+def write_onnx(
+    model: "Decoder", tokenizer: "PreTrainedTokenizerBase", checkpoint: str, quantize: str, folder: Path
+) -> dict[str, Any]:
+    from smallgpt.export import onnx_graph, verify_onnx
+    from smallgpt.export.model_card import model_card, read_run
+    from smallgpt.export.quantize import quantize_graph
+    from smallgpt.inference.onnx_engine import GRAPH
+
+    onnx_graph.write(model, tokenizer, folder)
+    (folder / "README.md").write_text(model_card(model, read_run(checkpoint), "onnx", quantize), encoding="utf-8")
+    exact = verify_onnx.verify(model, folder, exact=True)
+    if quantize == "none":
+        return exact
+    quantize_graph(folder / GRAPH, quantize, onnx_graph.is_large(model))
+    return verify_onnx.verify(model, folder, exact=False)

@@ -1,0 +1,101 @@
+"""format=hf: a folder that transformers loads where smallgpt is not."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from helpers import CASES
+from small_checkpoints import EXPORTED, model_of, save_checkpoint, tokenizer, tokens
+from transformers import AutoModelForCausalLM
+
+from smallgpt.errors import UserError
+from smallgpt.export import hf, verify_hf
+from smallgpt.export.folder import new_folder
+
+ALL_AT_ONCE = """
+import sys
+sys.modules["smallgpt"] = None
+import torch
+from transformers import AutoModelForCausalLM
+root, ids = sys.argv[1], torch.tensor([eval(sys.argv[2])])
+for number in range(int(sys.argv[3])):
+    model = AutoModelForCausalLM.from_pretrained(f"{root}/case{number}", trust_remote_code=True).eval()
+    with torch.inference_mode():
+        torch.save([type(model).__name__, model(ids).logits], f"{root}/{number}.pt")
+"""
+
+
+def elsewhere(code: str, folder, *words: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "HF_MODULES_CACHE": str(folder / "modules")}
+    command = [sys.executable, "-I", "-c", code, *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """Logits of every case, by a process without smallgpt."""
+    root = tmp_path_factory.mktemp("hf")
+    for number, case in enumerate(EXPORTED):
+        hf.write(model_of(case), tokenizer(), root / f"case{number}", bf16=False)
+    done = elsewhere(ALL_AT_ONCE, root, str(root), str(tokens(20)), str(len(EXPORTED)))
+    assert done.returncode == 0, done.stderr
+    return [torch.load(root / f"{number}.pt", weights_only=True) for number in range(len(EXPORTED))]
+
+
+@pytest.mark.parametrize("number", range(len(EXPORTED)), ids=[str(case) for case in EXPORTED])
+def test_every_variant_gives_the_same_logits_without_smallgpt(loaded, number):
+    model = model_of(EXPORTED[number])
+    name, logits = loaded[number]
+    assert name == type(model).__name__
+    with torch.inference_mode():
+        torch.testing.assert_close(logits, model(torch.tensor([tokens(20)])).logits, atol=1e-6, rtol=1e-6)
+
+
+def test_the_task_checks_what_it_wrote_and_its_card_says_how_to_use_it(cli):
+    save_checkpoint(EXPORTED[-1], cli.folder / "model")
+    done = cli("task=export", "checkpoint=model", "quantize=bf16", "hydra.run.dir=out")
+    assert done.code == 0, done.err
+    section = done.result["export"]
+    assert section["format"] == "hf" and section["quantize"] == "bf16"
+    assert 0 < section["largest_logit_difference"] < 0.5
+    folder = cli.folder / "out" / "hf"
+    assert section["bytes"] == sum(path.stat().st_size for path in folder.iterdir())
+    assert not list(folder.parent.glob(".hf*")) and not list(folder.glob("matching.py"))
+    files = {path.name for path in folder.iterdir()}
+    assert files >= {"README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json"}
+    # the card's own example
+    (code,) = re.findall("```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    used = elsewhere("import sys; sys.modules['smallgpt'] = None\n" + code.replace("FOLDER", str(folder)), cli.folder)
+    assert used.returncode == 0, used.stderr
+    assert used.stdout.startswith("Once upon a time")
+    # smallgpt itself reads the folder too, and the run directory it lies in
+    again = cli("task=generate", "checkpoint=out", "hydra.run.dir=text", "generation.max_new_tokens=3")
+    assert again.code == 0, again.err
+    assert AutoModelForCausalLM.from_pretrained(folder).dtype == torch.bfloat16
+
+
+def test_later_saves_of_the_process_carry_no_code(tmp_path):
+    model = model_of(CASES[0])
+    hf.write(model, tokenizer(), tmp_path / "hf", bf16=False)
+    model.save_pretrained(tmp_path / "plain")
+    assert not list((tmp_path / "plain").glob("*.py"))
+    assert "auto_map" not in (tmp_path / "plain" / "config.json").read_text()
+
+
+@pytest.mark.parametrize("damage", ["weights", "code"])
+def test_a_folder_that_differs_is_refused_and_leaves_nothing(tmp_path, damage):
+    model, words = model_of(CASES[0]), tokenizer()
+    before = verify_hf.answers(model, len(words))
+    with pytest.raises(UserError, match=r"^format=hf: the folder") as error, new_folder(tmp_path / "hf") as folder:
+        hf.write(model, words, folder, bf16=False)
+        if damage == "weights":
+            with torch.no_grad():
+                model.wte.weight += 0.01
+        else:
+            (folder / "layers.py").unlink()
+        verify_hf.verify(model, words, folder, before)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
