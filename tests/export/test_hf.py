@@ -85,11 +85,14 @@ def test_later_saves_of_the_process_carry_no_code(tmp_path):
     assert "auto_map" not in (tmp_path / "plain" / "config.json").read_text()
 
 
-@pytest.mark.parametrize("damage", ["weights", "code"])
-def test_a_folder_that_differs_is_refused_and_leaves_nothing(tmp_path, damage):
+@pytest.mark.parametrize(("damage", "says"), [("weights", "logits differ"), ("code", "does not load")])
+def test_a_folder_that_differs_is_refused_and_leaves_nothing(tmp_path, damage, says):
     model, words = model_of(CASES[0]), tokenizer()
     before = verify_hf.answers(model, len(words))
-    with pytest.raises(UserError, match=r"^format=hf: the folder") as error, new_folder(tmp_path / "hf") as folder:
+    with (
+        pytest.raises(UserError, match=f"^format=hf: the folder.*{says}") as error,
+        new_folder(tmp_path / "hf") as folder,
+    ):
         hf.write(model, words, folder, bf16=False)
         if damage == "weights":
             with torch.no_grad():
