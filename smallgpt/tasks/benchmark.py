@@ -10,26 +10,30 @@ from smallgpt.settings import Settings
 if TYPE_CHECKING:
     from smallgpt.inference.benchmark import Subject
 
+LONGEST_CONTEXT = 1024  # of a model that sets no limit
+
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Measures checkpoints in turn, or a config's model and a baseline; prints tables, returns `inference`.
 
     What a run directory's checkpoint costs also goes into the result.json of that run.
     """
+    import torch
+
     from smallgpt.inference.benchmark import fitted, measure
     from smallgpt.inference.benchmark_table import print_benchmark
     from smallgpt.inference.machine import measured
     from smallgpt.models.cost import cost
     from smallgpt.run_directory import add_section
     from smallgpt.training.hardware import device
-    from smallgpt.training.processes import share_cores
 
     check(settings)
-    share_cores(settings.trainer)
+    if settings.trainer.threads is not None:
+        torch.set_num_threads(settings.trainer.threads)
     where = device(settings.trainer.accelerator)
     subjects = of_checkpoints(settings) if settings.checkpoint else of_config(settings)
     contexts = [getattr(subject.model.config, "max_position_embeddings", None) for subject in subjects]
-    context = min([length for length in contexts if length], default=1024)
+    context = min([length for length in contexts if length], default=LONGEST_CONTEXT)
     works, lines = fitted(settings.benchmark, context, settings.chosen)
     for line in lines:
         print(line)
