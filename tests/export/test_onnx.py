@@ -69,7 +69,7 @@ def test_text_is_that_of_the_checkpoint(exported):
     engine = OnnxEngine(folder, threads=1)
     for prompt in ("def main", "", "größer"):
         pieces = [piece for (piece,) in engine.generate([prompt], GREEDY, seed=1)]
-        assert "".join(pieces) == generate(model, tokenizer(), prompt, GREEDY, seed=1)
+        assert "".join(pieces) == generate(model, tokenizer(), [prompt], GREEDY, seed=1)[0]
     sampled = [
         "".join(piece for (piece,) in engine.generate(["x"], Generation(temperature=1), seed)) for seed in (1, 1, 2)
     ]
@@ -104,7 +104,7 @@ def test_quantized_graphs_are_smaller_and_near(exported, tmp_path, kind):
 def test_the_folder_and_the_engine_need_no_pytorch(exported, tmp_path):
     model, folder = exported
     settings = Generation(temperature=0, max_new_tokens=20)
-    expected = generate(model, tokenizer(), "A b", settings, seed=1)
+    (expected,) = generate(model, tokenizer(), ["A b"], settings, seed=1)
     script = str(folder / "generate.py")
     assert without("torch", "transformers", "smallgpt", code=SCRIPT, words=[script], folder=tmp_path) == expected
     assert without("torch", "transformers", code=ENGINE, words=[str(folder)], folder=tmp_path) == expected
@@ -176,7 +176,7 @@ def test_the_task_and_what_it_refuses(cli, monkeypatch):
     assert cli(*words, "hydra.run.dir=empty").code == 0
 
     assert cli.refused(*words, f"prompt={'x' * CONTEXT}") == f"prompt: {CONTEXT} tokens; the model's context has " + (
-        f"{CONTEXT}, so use at most {CONTEXT - 1}"
+        f"{CONTEXT}, so use at most {CONTEXT - 1}, or generation.window=true, which drops its beginning"
     )
     assert "generation.num_beams=2" in cli.refused(*words, "generation.num_beams=2")
     assert "quantize=int4: an ONNX folder is quantized by" in cli.refused(*words, "quantize=int4")
