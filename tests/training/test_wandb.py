@@ -121,7 +121,7 @@ def test_a_run_that_fails_after_its_training_is_failed(run_task, tmp_path, monke
     def fail(*_):
         raise RuntimeError("no sample")
 
-    monkeypatch.setattr(train, "sample", fail)
+    monkeypatch.setattr(train, "samples", fail)
     with pytest.raises(RuntimeError, match="no sample"):
         run_task(train.run, tmp_path, "budget.tokens=1024", "logger=wandb")
     [folder] = wandb_folders(tmp_path)
