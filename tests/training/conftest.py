@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 import pytest
 from hydra import compose, initialize_config_dir
+from small_words import CONF, SMALL
 from tiny_run import BLOCK, FLOPS_PER_TOKEN, RandomTokens, Run, tiny_model
 
 from smallgpt.loading import load
@@ -19,13 +20,6 @@ from smallgpt.training.progress import ProgressLine
 from smallgpt.training.rhythm import Rhythm
 from smallgpt.training.schedules import Constant
 from smallgpt.training.trainer import build_trainer
-
-CONF = Path(__file__).parents[2] / "conf"
-SMALL = [
-    *("model.n_layer=1", "model.n_head=2", "model.n_embd=32", "model.block_size=32"),
-    *("tokenizer.vocab_size=300", "batch.tokens=512", "trainer.threads=1", "log_every=5"),
-    "generation.max_new_tokens=8",
-]
 
 
 @pytest.fixture(scope="session")

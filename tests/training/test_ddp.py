@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CONF, SMALL
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
+from small_words import CONF, SMALL
 
 from smallgpt.errors import UserError
 from smallgpt.launch.ranks import is_first_process, started_by

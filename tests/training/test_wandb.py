@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from small_words import SMALL
 from wandb_runs import history, records, summary, wandb_folders
 
 from smallgpt.errors import UserError
