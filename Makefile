@@ -43,6 +43,7 @@ bench: install ## measure speed and memory against plain PyTorch and tiktoken (a
 	$(BIN)/python -m benchmarks.training_step --memory
 	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.scoring --precision bf16
+	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.tokenize
 
 clean: ## remove the environment and caches; keeps outputs and prepared data

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval
-from lm_eval import evaluator
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Entry, Kind
@@ -65,8 +64,6 @@ def _loaded(
 ) -> dict[str, Any]:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     lm_eval.api.task.tqdm = partial(tqdm, disable=True)  # a bar a task, which nothing switches off
-    # git would complain on the terminal where there is no repository
-    evaluator.get_git_commit_hash = lambda: None  # ty: ignore[invalid-assignment]
     tasks: dict[str, Any] = {}
     for each in own:
         tasks[each.name] = ConfigurableTask(config=harness_config(each, label_prompt))

@@ -84,13 +84,17 @@ def for_inference(model: PreTrainedModel, quantize: str = "none") -> PreTrainedM
         model = model.to(torch.bfloat16)
     if model.device.type != "cpu":
         return model
-    make = MAKE[quantize]
-    # one at a time, so that no more than one matrix is there twice
-    for _, module in list(model.named_modules()):
-        for child_name, child in module.named_children():
-            if isinstance(child, nn.Linear):
-                setattr(module, child_name, make(child))
+    replace_linear(model, MAKE[quantize])
     return model
+
+
+def replace_linear(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:
+    """One map at a time, and no list of them is kept: no more than one matrix is in memory twice."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear):
+            setattr(module, name, make(child))
+        else:
+            replace_linear(child, make)
 
 
 def check(quantize: str, device: torch.device) -> None:

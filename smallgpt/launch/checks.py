@@ -117,5 +117,7 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
         machines = instantiate(config.hydra.launcher).machines
         machines.check(settings.trainer)
         if settings.task_name == "benchmark" and isinstance(machines, ThisMachine) and machines.n_jobs > 1:
-            raise UserError(f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task=benchmark would disturb each other")
+            raise UserError(
+                f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task=benchmark would disturb each other; use 1"
+            )
     refuse_other_config(Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir), settings.plain, "hydra.sweep.dir")

@@ -45,11 +45,21 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         result = {"inference": own, "cost": cost(settings.model).to_dict()}
         return {**result, "inference_of_baseline": baseline[0]} if baseline else result
     checked = found[-len(settings.checkpoint) :]
-    for checkpoint, section in zip(settings.checkpoint, checked, strict=True):
-        add_section(Path(checkpoint), "inference", section, lambda before, new: new)
+    # one that is quantized was measured as it is stored, too
+    owners = settings.checkpoint if len(settings.checkpoint) == len(found) else settings.checkpoint * len(found)
+    for checkpoint, section in zip(owners, found, strict=True):
+        add_section(Path(checkpoint), "inference", section, beside)
     if len(settings.checkpoint) == 1:
         return {"checkpoint": settings.checkpoint[0], "inference": checked[0]}
     return {"checkpoints": dict(zip(sections, settings.checkpoint, strict=True)), "inferences": sections}
+
+
+def beside(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The section of a run: as its weights are stored, with those in fewer bits by kind under `quantized`."""
+    quantized = before.get("quantized", {})
+    if new["quantize"] != "none":
+        return {**before, "quantized": {**quantized, new["quantize"]: new}}
+    return {**new, "quantized": quantized} if quantized else new
 
 
 def check(settings: Settings) -> None:

@@ -9,22 +9,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import lm_eval
 import pytest
 import torch
 from command_line import RUN
 from helpers import Case, build_config, model_class
 
 from smallgpt.errors import UserError
-from smallgpt.evaluation import measures
+from smallgpt.evaluation import harness, measures
+from smallgpt.evaluation.harness import Outcome, load_tasks, run_tasks, sampled
+from smallgpt.evaluation.harness_model import HarnessModel
+from smallgpt.evaluation.local_data import LocalData
+from smallgpt.evaluation.own import read
 from smallgpt.evaluation.scorer import Score
 from smallgpt.inference.checkpoint import load
-
-lm_eval = pytest.importorskip("lm_eval")
-from smallgpt.evaluation import harness  # noqa: E402
-from smallgpt.evaluation.harness import Outcome, load_tasks, run_tasks, sampled  # noqa: E402
-from smallgpt.evaluation.harness_model import HarnessModel  # noqa: E402
-from smallgpt.evaluation.local_data import LocalData  # noqa: E402
-from smallgpt.evaluation.own import read  # noqa: E402
 
 DATA = Path(os.environ.get("SMALLGPT_TEST_DATA") or "no folder")  # "" would be this one, which has benchmarks/ too
 pytestmark = pytest.mark.skipif(not (DATA / "benchmarks").is_dir(), reason="SMALLGPT_TEST_DATA names no folder")
