@@ -10,15 +10,22 @@ changes no time. Limit: the bytes of weights and cache that a token reads, over 
 import argparse
 import statistics
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from omegaconf import OmegaConf
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from smallgpt.inference.benchmark import Clock, Subject, in_turn
+from smallgpt.export import onnx_graph
+from smallgpt.export.quantize import quantize_graph
+from smallgpt.inference.benchmark import in_turn
 from smallgpt.inference.demand import Work, demand
 from smallgpt.inference.machine import copy_bandwidth
+from smallgpt.inference.onnx_engine import GRAPH
+from smallgpt.inference.subjects import Clock, OnnxSubject, Subject
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.models.gpt import GPT, GPTConfig
 from smallgpt.models.lineargpt import LinearGPT, LinearGPTConfig
@@ -57,8 +64,18 @@ def of_the_library(ours: PreTrainedModel) -> PreTrainedModel:
     return theirs.eval()
 
 
-def subjects(size: str) -> list[Subject]:
-    """The library's model comes first."""
+def in_onnx_runtime(name: str, model: PreTrainedModel, folder: Path, quantize: str = "none") -> Subject:
+    words = WordLevel({str(token): token for token in range(VOCABULARY)}, unk_token="0")
+    folder.mkdir()
+    onnx_graph.write(model, PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), eos_token="0"), folder)
+    if quantize != "none":
+        quantize_graph(folder / GRAPH, quantize, onnx_graph.is_large(model))
+    onnx_graph.describe_weights(folder, quantize)
+    return OnnxSubject(name, folder)
+
+
+def subjects(size: str, folder: Path) -> list[Subject]:
+    """The library's model comes first; graphs are kept in the folder."""
     values = shape(size)
 
     def gpt() -> PreTrainedModel:
@@ -69,15 +86,22 @@ def subjects(size: str) -> list[Subject]:
         torch.manual_seed(0)
         return ParallelGPT(ParallelGPTConfig(**values, active_paths=paths))
 
+    def linear() -> PreTrainedModel:
+        return LinearGPT(LinearGPTConfig(**values, allow_narrow=True))
+
     return [
         Subject("transformers' GPT-2 fp32", of_the_library(gpt())),
         Subject("GPT fp32", gpt()),
         Subject("GPT bf16", gpt(), "bf16"),
         Subject("GPT int8_weight", gpt(), "int8_weight"),
         Subject("GPT int8_dynamic", gpt(), "int8_dynamic"),
-        Subject("LinearGPT fp32", LinearGPT(LinearGPTConfig(**values, allow_narrow=True))),
+        Subject("LinearGPT fp32", linear()),
         Subject("ParallelGPT fp32", parallel(None)),
         Subject("ParallelGPT one path fp32", parallel([0])),
+        in_onnx_runtime("GPT fp32, ONNX Runtime", gpt(), folder / "gpt"),
+        in_onnx_runtime("GPT int8_dynamic, ONNX Runtime", gpt(), folder / "int8", "int8_dynamic"),
+        in_onnx_runtime("GPT int4, ONNX Runtime", gpt(), folder / "int4", "int4"),
+        in_onnx_runtime("LinearGPT fp32, ONNX Runtime", linear(), folder / "linear"),
     ]
 
 
@@ -85,9 +109,9 @@ def line(subject: Subject, seconds: list[float], library: list[float], work: Wor
     """One row of the table; `read` stands for what has no closed form."""
     ratios = [theirs / own for theirs, own in zip(library, seconds, strict=True)]
     middle = statistics.median(seconds)
-    share = (demand(subject.model, work, subject.read_bytes).bytes or read) / bandwidth / middle
+    share = (demand(subject, work, subject.read_bytes).bytes or read) / bandwidth / middle
     return (
-        f"{subject.name:26} {1e3 * middle:6.2f} ms a token [{1e3 * min(seconds):.2f}..{1e3 * max(seconds):.2f}], "
+        f"{subject.name:30} {1e3 * middle:6.2f} ms a token [{1e3 * min(seconds):.2f}..{1e3 * max(seconds):.2f}], "
         f"{statistics.median(ratios):.2f} times as fast [{min(ratios):.2f}..{max(ratios):.2f}], "
         f"{share:.0%} of the limit"
     )
@@ -101,7 +125,8 @@ def main() -> None:
     arguments = parser.parse_args()
     disable_progress_bar()
     set_verbosity_error()
-    models = subjects(arguments.size)
+    with TemporaryDirectory() as folder:
+        models = subjects(arguments.size, Path(folder))
     library, ours, *_ = models
     bandwidth = copy_bandwidth(torch.device("cpu"))
     work = Work("decode", PROMPT, arguments.new_tokens)
@@ -109,7 +134,7 @@ def main() -> None:
     for subject in models:
         subject.token_times(Work("decode", PROMPT, 4))
     times = [each[work] for each in in_turn(models, [work], arguments.rounds)]
-    read = demand(ours.model, work, ours.read_bytes).bytes
+    read = demand(ours, work, ours.read_bytes).bytes
     print(f"{torch.get_num_threads()} threads, copies at {bandwidth / 1e9:.1f} GB/s, {arguments.rounds} rounds")
     for subject, seconds in zip(models, times, strict=True):
         print(line(subject, seconds, times[0], work, bandwidth, read))

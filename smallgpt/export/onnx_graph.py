@@ -10,6 +10,7 @@ k kernel of a convolution, V vocabulary.
 
 import json
 import logging
+import math
 import shutil
 import warnings
 from collections.abc import Generator
@@ -152,6 +153,28 @@ def export_graph(model: Decoder, path: Path) -> None:
         assert program is not None
         ClearMetadataAndDocStringPass()(program.model)  # it names files of this machine
         program.save(path, external_data=is_large(model))
+
+
+def describe_weights(folder: Path, quantize: str) -> None:
+    """Notes in config.json how the weights are stored, and how many bytes there are and are read for a token.
+
+    Of a table that rows are looked up in, a token reads one.
+    """
+    import onnx
+
+    graph = onnx.load(folder / GRAPH, load_external_data=False).graph
+    readers: dict[str, set[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
+    whole = read = 0
+    for tensor in graph.initializer:
+        size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * math.prod(tensor.dims)
+        whole += size
+        read += size // tensor.dims[0] if readers[tensor.name] == {"Gather"} and len(tensor.dims) > 1 else size
+    path = folder / "config.json"
+    known = {"quantize": quantize, "weight_bytes": whole, "weight_bytes_read_per_token": read}
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | known, indent=2) + "\n")
 
 
 def is_large(model: Decoder) -> bool:

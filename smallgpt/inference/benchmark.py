@@ -2,80 +2,17 @@
 
 import statistics
 from collections.abc import Callable, Collection, Sequence
-from functools import cached_property
 from typing import Any
 
-import torch
-from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
-
 from smallgpt.errors import UserError
-from smallgpt.inference.breakdown import breakdown
-from smallgpt.inference.decoding import decode
-from smallgpt.inference.demand import Work, demand, read_bytes
-from smallgpt.inference.machine import Machine, matrix_rate, now, peak_growth
-from smallgpt.inference.packing import for_inference, weight_bytes
+from smallgpt.inference.demand import Work, demand
+from smallgpt.inference.machine import Machine, matrix_rate, peak_growth
+from smallgpt.inference.subjects import Subject
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.models.cost import cost
-from smallgpt.models.decoder import Decoder
 from smallgpt.settings import Benchmark
 
 WARM_UP_TOKENS = 4
-
-
-class Clock(StoppingCriteria):
-    """Notes when each token is there, and stops nothing."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        self.times.append(now(input_ids.device))
-        return input_ids.new_zeros(input_ids.shape[0], dtype=torch.bool)
-
-
-class Subject:
-    """A model that is measured, as it generates: ours with its own decoding, others with the library's."""
-
-    def __init__(self, name: str, model: PreTrainedModel, quantize: str = "none") -> None:
-        self.name, self.quantize = name, quantize
-        self.ours = isinstance(model, Decoder)
-        self.model = for_inference(model, quantize) if self.ours or quantize != "none" else model.eval()
-        self.model.generation_config = GenerationConfig()  # its own may end a text early
-
-    @cached_property
-    def read_bytes(self) -> int:
-        return read_bytes(self.model)
-
-    def token_times(self, work: Work) -> list[float]:
-        """Seconds from the call of `generate` to each new token."""
-        clock = Clock()
-        ids = self.prompt(work)
-        start = now(ids.device)
-        self.generate(ids, work.new_tokens, clock)
-        assert len(clock.times) == work.new_tokens
-        return [time - start for time in clock.times]
-
-    def prompt(self, work: Work) -> Tensor:
-        """Random tokens, the same each time."""
-        chance = torch.Generator().manual_seed(work.prompt)
-        size = (work.batch, work.prompt)
-        return torch.randint(self.model.config.vocab_size, size, generator=chance).to(self.model.device)
-
-    def generate(self, ids: Tensor, new_tokens: int, clock: Clock) -> Tensor:
-        """Greedily."""
-        return self.model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            generation_config=GenerationConfig(max_new_tokens=new_tokens, do_sample=False, pad_token_id=0),
-            stopping_criteria=StoppingCriteriaList([clock]),
-            **({"custom_generate": decode} if self.ours else {}),
-        )
-
-    def seconds(self, work: Work) -> float:
-        """To the first token; or from one token to the next, the mean over those after the first."""
-        first, *others = self.token_times(work)
-        return first if work.kind == "prefill" else (others[-1] - first) / len(others)
 
 
 def fitted(asked: Benchmark, context: int, chosen: Collection[str] = ()) -> tuple[list[Work], list[str]]:
@@ -147,27 +84,26 @@ def measure(subjects: Sequence[Subject], asked: Benchmark, works: Sequence[Work]
 
 
 def growth(subject: Subject, work: Work) -> int | None:
-    return peak_growth(lambda: subject.token_times(work), subject.model.device)
+    return peak_growth(lambda: subject.token_times(work), subject.device)
 
 
-def profile(subject: Subject, works: Sequence[Work]) -> dict[str, dict[str, float]]:
+def profile(subject: Subject, works: Sequence[Work]) -> dict[str, dict[str, float]] | None:
     """Of the decoding of one sequence."""
     decoding = next(work for work in works if work.kind == "decode")
-    alone = Work("decode", decoding.prompt, decoding.new_tokens)
-    return breakdown(subject.model, lambda: subject.token_times(alone), subject.model.device)
+    return subject.breakdown(Work("decode", decoding.prompt, decoding.new_tokens))
 
 
 def describe(
     subject: Subject, times: dict[Work, list[float]], growths: dict[Work, int | None], machine: Machine
 ) -> dict[str, Any]:
     """What one subject takes and how much of the machine it uses."""
-    model, weights = subject.model, weight_bytes(subject.model)
-    # products in eight bits have another limit, which is not known
-    rate = None if subject.quantize == "int8_dynamic" else matrix_rate(machine.device, model.dtype)
+    weights = subject.weight_bytes
+    # products in fewer bits have another limit, which is not known
+    rate = None if subject.quantize in ("int8_dynamic", "int4") else matrix_rate(machine.device, subject.dtype)
     parts: dict[str, dict[str, Any]] = {"prefill": {}, "decode": {}}
     used: dict[str, dict[str, float | None]] = {"bandwidth": {}, "matrix_rate": {}}
     for work, seconds in times.items():
-        middle, needs = statistics.median(seconds), demand(model, work, subject.read_bytes)
+        middle, needs = statistics.median(seconds), demand(subject, work, subject.read_bytes)
         grown = growths[work]
         parts[work.kind][str(work.size)] = {
             "time_to_first_token" if work.kind == "prefill" else "seconds_per_token": spread(seconds),
@@ -191,28 +127,29 @@ def describe(
         "peak_memory_bytes": alone.get("peak_memory_bytes"),
         "weight_bytes": weights,
         "weight_bytes_read_per_token": subject.read_bytes,
-        **cache_bytes(model),
+        **cache_bytes(subject),
         "prompt": decoding.prompt,
         "new_tokens": decoding.new_tokens,
         **parts,
         "utilisation": used,
         "quantize": subject.quantize,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "engine": subject.engine,
+        "dtype": str(subject.dtype).removeprefix("torch."),
         "device": str(machine.device),
         "threads": machine.threads,
         "machine": {"copy_bytes_per_second": machine.bandwidth, "matrix_flops_per_second": rate},
     }
 
 
-def cache_bytes(model: PreTrainedModel) -> dict[str, int | None]:
+def cache_bytes(subject: Subject) -> dict[str, int | None]:
     """Of a token, and of a sequence that fills the context."""
-    if not isinstance(model.config, DecoderConfig):
+    if not isinstance(subject.config, DecoderConfig):
         return {"cache_bytes_per_token": None, "cache_bytes_per_sequence": None}
-    price = cost(model.config, cache_dtype_bytes=model.dtype.itemsize)
+    price = cost(subject.config, cache_dtype_bytes=subject.dtype.itemsize)
     each = price.cache_bytes_per_token
     return {
         "cache_bytes_per_token": each,
-        "cache_bytes_per_sequence": each * model.config.block_size + price.state_bytes,
+        "cache_bytes_per_sequence": each * subject.config.block_size + price.state_bytes,
     }
 
 
@@ -222,7 +159,7 @@ def speed_up(
     """How much faster than the baseline, round by round, and what FLOPs and bytes would have it."""
     found: dict[str, Any] = {"over": baseline.name, "prefill": {}, "decode": {}}
     for work, seconds in times.items():
-        less, more = (demand(each.model, work, each.read_bytes) for each in (subject, baseline))
+        less, more = (demand(each, work, each.read_bytes) for each in (subject, baseline))
         found[work.kind][str(work.size)] = {
             "measured": spread([b / own for b, own in zip(before[work], seconds, strict=True)]),
             "flops": ratio(more.flops, less.flops),

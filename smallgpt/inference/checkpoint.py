@@ -36,7 +36,7 @@ def locate(checkpoint: str) -> str:
         )
     if path.is_dir():
         if onnx_engine.find(checkpoint):
-            raise UserError(f"checkpoint={checkpoint}: an ONNX folder, which task=generate alone reads")
+            raise UserError(f"checkpoint={checkpoint}: an ONNX folder, which task=generate and task=benchmark read")
         for folder in (path, path / "checkpoints" / "best", path / "checkpoints" / "last", path / "hf"):
             if (folder / "config.json").is_file():
                 return str(folder)

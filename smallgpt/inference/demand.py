@@ -1,11 +1,11 @@
 """What a piece of inference takes, whatever machine does it: FLOPs and bytes."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from smallgpt.inference.packing import own_bytes
 from smallgpt.models.configuration import DecoderConfig
@@ -54,7 +54,14 @@ class Demand:
         return None if self.cache_bytes is None else self.weight_bytes + self.cache_bytes
 
 
-def demand(model: PreTrainedModel, work: Work, weights: int) -> Demand:
+class Generating(Protocol):
+    """A model, in whatever engine."""
+
+    config: PreTrainedConfig
+    dtype: torch.dtype
+
+
+def demand(model: Generating, work: Work, weights: int) -> Demand:
     """Logits are made of the last token alone, so a prompt pays once for the head.
 
     Args:

@@ -29,6 +29,24 @@ class Transposed(nn.Module):
         return y if self.bias is None else y + self.bias
 
 
+class Blocked(nn.Module):
+    """Weights in the blocks that oneDNN multiplies fastest; its products in bf16 read them at twice the speed."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        # no buffer: it has no storage that could be moved or saved
+        self.weight_NK = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
+        self.bias = linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight_NK, self.bias, "none", [], "")
+
+
+def bf16(linear: nn.Linear) -> nn.Module:
+    """As this processor reads bf16 fastest."""
+    return Blocked(linear) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else Transposed(linear)
+
+
 class Int8Weight(nn.Module):
     """Weights in eight bits with a scale a row, products in bf16."""
 
@@ -64,7 +82,7 @@ def int8_dynamic(linear: nn.Linear) -> nn.Module:
 
 MAKE: dict[str, Callable[[nn.Linear], nn.Module]] = {
     "none": Transposed,
-    "bf16": Transposed,
+    "bf16": bf16,
     "int8_weight": Int8Weight,
     "int8_dynamic": int8_dynamic,
 }
@@ -117,6 +135,8 @@ def own_bytes(module: nn.Module) -> dict[int, int]:
     """Bytes of a module's own weights, without those of the modules in it, by what tells them apart."""
     tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
     found = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}
+    if isinstance(module, Blocked):
+        found[id(module)] = module.weight_NK.numel() * module.weight_NK.element_size()
     if is_packed(module):
         weight, bias = module._weight_bias()
         found[id(module)] = weight.numel() * weight.element_size() + weight.shape[0] * 4

@@ -8,7 +8,7 @@ from smallgpt.loading import baseline_model
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
-    from smallgpt.inference.benchmark import Subject
+    from smallgpt.inference.subjects import Subject
 
 LONGEST_CONTEXT = 1024  # of a model that sets no limit
 
@@ -32,7 +32,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         torch.set_num_threads(settings.trainer.threads)
     where = device(settings.trainer.accelerator)
     subjects = of_checkpoints(settings) if settings.checkpoint else of_config(settings)
-    contexts = [getattr(subject.model.config, "max_position_embeddings", None) for subject in subjects]
+    contexts = [getattr(subject.config, "max_position_embeddings", None) for subject in subjects]
     context = min([length for length in contexts if length], default=LONGEST_CONTEXT)
     works, lines = fitted(settings.benchmark, context, settings.chosen)
     for line in lines:
@@ -64,21 +64,28 @@ def beside(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def check(settings: Settings) -> None:
     """Raises UserError where nothing can be measured."""
+    from smallgpt.inference import onnx_engine
     from smallgpt.inference.checkpoint import locate
     from smallgpt.inference.packing import check
+    from smallgpt.tasks.generate import refuse_for_graphs
     from smallgpt.training.hardware import device
 
     check(settings.quantize, device(settings.trainer.accelerator))
     if len(set(settings.checkpoint)) < len(settings.checkpoint):
         raise UserError(f"checkpoint={list(settings.checkpoint)}: one is there twice")
+    graphs = [checkpoint for checkpoint in settings.checkpoint if onnx_engine.find(checkpoint)]
     for checkpoint in settings.checkpoint:
-        locate(checkpoint)
+        if checkpoint not in graphs:
+            locate(checkpoint)
+    if graphs:
+        refuse_for_graphs(settings)
 
 
 def of_checkpoints(settings: Settings) -> list["Subject"]:
     """The first is the baseline, as it is stored; one alone that is quantized is compared with itself."""
-    from smallgpt.inference.benchmark import Subject
+    from smallgpt.inference import onnx_engine
     from smallgpt.inference.checkpoint import load
+    from smallgpt.inference.subjects import OnnxSubject, Subject
     from smallgpt.tasks.evaluate import names_of
     from smallgpt.training.hardware import device
 
@@ -90,6 +97,9 @@ def of_checkpoints(settings: Settings) -> list["Subject"]:
         named, kinds = [(checkpoint, f"{name} unquantized"), (checkpoint, name)], ["none", settings.quantize]
     subjects = []
     for (checkpoint, name), kind in zip(named, kinds, strict=True):
+        if folder := onnx_engine.find(checkpoint):
+            subjects.append(OnnxSubject(name, folder, settings.trainer.threads))
+            continue
         model, _ = load(checkpoint, model_type)
         subjects.append(Subject(name, model.to(device(settings.trainer.accelerator)), kind))
     return subjects
@@ -102,7 +112,7 @@ def of_config(settings: Settings) -> list["Subject"]:
     """
     import torch
 
-    from smallgpt.inference.benchmark import Subject
+    from smallgpt.inference.subjects import Subject
     from smallgpt.training.hardware import device
 
     where, model = device(settings.trainer.accelerator), settings.model

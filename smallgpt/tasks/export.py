@@ -80,8 +80,9 @@ def write_onnx(
 
     onnx_graph.write(model, tokenizer, folder)
     (folder / "README.md").write_text(model_card(model, read_run(checkpoint), "onnx", quantize), encoding="utf-8")
-    exact = verify_onnx.verify(model, folder, exact=True)
-    if quantize == "none":
-        return exact
-    quantize_graph(folder / GRAPH, quantize, onnx_graph.is_large(model))
-    return verify_onnx.verify(model, folder, exact=False)
+    found = verify_onnx.verify(model, folder, exact=True)
+    if quantize != "none":
+        quantize_graph(folder / GRAPH, quantize, onnx_graph.is_large(model))
+        found = verify_onnx.verify(model, folder, exact=False)
+    onnx_graph.describe_weights(folder, quantize)
+    return found

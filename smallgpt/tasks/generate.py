@@ -50,10 +50,7 @@ def from_graph(
 ) -> list[str]:
     from smallgpt.inference.onnx_engine import OnnxEngine, until_stop
 
-    if settings.quantize != "none":
-        raise UserError(f"quantize={settings.quantize}: an ONNX folder is quantized by task=export; leave it out")
-    if settings.trainer.accelerator == "gpu":
-        raise UserError("trainer.accelerator=gpu: an ONNX folder runs on the CPU; use trainer=cpu")
+    refuse_for_graphs(settings)
     engine = OnnxEngine(folder, settings.trainer.threads)
     engine.check_type(model_type)
     pieces = engine.generate(prompts, settings.generation, settings.seed)
@@ -69,3 +66,11 @@ def from_graph(
         print()
     stops = settings.generation.stop
     return [prompt + until_stop(text, stops) for prompt, text in zip(begun, made, strict=True)]
+
+
+def refuse_for_graphs(settings: Settings) -> None:
+    """Raises UserError for what an ONNX folder cannot do."""
+    if settings.quantize != "none":
+        raise UserError(f"quantize={settings.quantize}: an ONNX folder is quantized by task=export; leave it out")
+    if settings.trainer.accelerator == "gpu":
+        raise UserError("trainer.accelerator=gpu: an ONNX folder runs on the CPU; use trainer=cpu")

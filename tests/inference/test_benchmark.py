@@ -14,11 +14,12 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from smallgpt.errors import UserError
 from smallgpt.inference import machine
-from smallgpt.inference.benchmark import Subject, fitted, in_turn, measure
+from smallgpt.inference.benchmark import fitted, in_turn, measure
 from smallgpt.inference.breakdown import PARTS
 from smallgpt.inference.demand import Work, demand, read_bytes
 from smallgpt.inference.machine import Machine, copy_bandwidth, peak_growth
 from smallgpt.inference.packing import for_inference, weight_bytes
+from smallgpt.inference.subjects import Subject
 from smallgpt.loading import load
 from smallgpt.models.cost import cost
 from smallgpt.settings import Benchmark

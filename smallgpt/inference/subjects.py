@@ -1,0 +1,123 @@
+"""What can be measured as it generates: a model in PyTorch, or an exported graph in ONNX Runtime."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+
+from smallgpt.inference.breakdown import breakdown
+from smallgpt.inference.decoding import decode
+from smallgpt.inference.demand import Work, read_bytes
+from smallgpt.inference.machine import now
+from smallgpt.inference.onnx_engine import OnnxEngine
+from smallgpt.inference.packing import for_inference, weight_bytes
+from smallgpt.models.decoder import Decoder
+from smallgpt.settings import Generation
+
+
+class Clock(StoppingCriteria):
+    """Notes when each token is there, and stops nothing."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        self.times.append(now(input_ids.device))
+        return input_ids.new_zeros(input_ids.shape[0], dtype=torch.bool)
+
+
+class Subject:
+    """A model that is measured: ours with its own decoding, others with the library's."""
+
+    engine = "torch"
+
+    def __init__(self, name: str, model: PreTrainedModel, quantize: str = "none") -> None:
+        self.name, self.quantize = name, quantize
+        self.ours = isinstance(model, Decoder)
+        self.model = for_inference(model, quantize) if self.ours or quantize != "none" else model.eval()
+        self.model.generation_config = GenerationConfig()  # its own may end a text early
+        self.config, self.dtype, self.device = model.config, self.model.dtype, self.model.device
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        return weight_bytes(self.model)
+
+    @cached_property
+    def read_bytes(self) -> int:
+        """Of weights that a token reads."""
+        return read_bytes(self.model)
+
+    def seconds(self, work: Work) -> float:
+        """To the first token; or from one token to the next, the mean over those after the first."""
+        first, *others = self.token_times(work)
+        return first if work.kind == "prefill" else (others[-1] - first) / len(others)
+
+    def token_times(self, work: Work) -> list[float]:
+        """Seconds from the call to each new token."""
+        ids = self.prompt(work)
+        start = now(self.device)
+        times = [time - start for time in self.times(ids, work.new_tokens)]
+        assert len(times) == work.new_tokens
+        return times
+
+    def prompt(self, work: Work) -> Tensor:
+        """Random tokens, the same each time."""
+        chance = torch.Generator().manual_seed(work.prompt)
+        size = (work.batch, work.prompt)
+        return torch.randint(self.config.vocab_size, size, generator=chance).to(self.device)
+
+    def times(self, ids: Tensor, new_tokens: int) -> list[float]:
+        clock = Clock()
+        self.generate(ids, new_tokens, clock)
+        return clock.times
+
+    def generate(self, ids: Tensor, new_tokens: int, clock: Clock) -> Tensor:
+        """Greedily."""
+        return self.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=GenerationConfig(max_new_tokens=new_tokens, do_sample=False, pad_token_id=0),
+            stopping_criteria=StoppingCriteriaList([clock]),
+            **({"custom_generate": decode} if self.ours else {}),
+        )
+
+    def breakdown(self, work: Work) -> dict[str, dict[str, float]] | None:
+        """Where the time of a token goes, if it can be seen."""
+        return breakdown(self.model, lambda: self.token_times(work), self.device)
+
+
+class OnnxSubject(Subject):
+    """A folder made by task=export format=onnx, in ONNX Runtime on the CPU.
+
+    Raises:
+        UserError: ONNX Runtime is missing, or the folder damaged.
+    """
+
+    engine = "onnx"
+
+    def __init__(self, name: str, folder: Path, threads: int | None = None) -> None:
+        self.name = name
+        self.runtime = OnnxEngine(folder, threads or torch.get_num_threads())
+        self.runtime.end = -1  # no token ends a text early
+        described = self.runtime.config
+        self.quantize: str = described["quantize"]
+        self.config = AutoConfig.for_model(**described)
+        self.dtype, self.device = torch.float32, torch.device("cpu")
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        return self.runtime.config["weight_bytes"]
+
+    @cached_property
+    def read_bytes(self) -> int:
+        return self.runtime.config["weight_bytes_read_per_token"]
+
+    def times(self, ids: Tensor, new_tokens: int) -> list[float]:
+        greedy = Generation(max_new_tokens=new_tokens, temperature=0)
+        return [now(self.device) for _ in self.runtime.tokens(ids.tolist(), greedy, seed=0)]
+
+    def breakdown(self, work: Work) -> None:
+        return None
