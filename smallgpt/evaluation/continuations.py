@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from smallgpt.errors import UserError, nearest, one_line, shown
 from smallgpt.evaluation.measures import rate
-from smallgpt.inference.generate import generation_config
+from smallgpt.inference.generate import arguments
 from smallgpt.settings import Generation
 
 
@@ -88,10 +88,12 @@ def continuations(
         torch.manual_seed(seed)
         for ids, new_tokens in encoded:
             input_ids = torch.tensor([ids], device=model.device)
-            config = generation_config(model, tokenizer, settings, new_tokens)
-            config.num_return_sequences = samples
-            attention_mask = torch.ones_like(input_ids)
-            output = model.generate(input_ids, attention_mask=attention_mask, generation_config=config)
+            output = model.generate(
+                input_ids,
+                attention_mask=torch.ones_like(input_ids),
+                num_return_sequences=samples,
+                **arguments(model, tokenizer, settings, new_tokens),
+            )
             texts.append(tokenizer.batch_decode(output[:, len(ids) :], skip_special_tokens=True))
     model.train(was_training)
     return texts

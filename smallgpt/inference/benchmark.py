@@ -71,7 +71,9 @@ def measure(subjects: Sequence[Subject], asked: Benchmark, works: Sequence[Work]
     """The section `inference` of each subject; the first is what the others are compared with."""
     for subject in subjects:
         for work in works:
-            subject.token_times(Work(work.kind, work.prompt, min(work.new_tokens, WARM_UP_TOKENS), work.batch))
+            # what is compiled is so for the places of the whole work
+            tokens = work.new_tokens if subject.compiled else min(work.new_tokens, WARM_UP_TOKENS)
+            subject.token_times(Work(work.kind, work.prompt, tokens, work.batch))
     grown = [{work: growth(subject, work) for work in works} for subject in subjects]
     times = in_turn(subjects, works, asked.rounds)
     sections = []
@@ -134,6 +136,7 @@ def describe(
         "utilisation": used,
         "quantize": subject.quantize,
         "engine": subject.engine,
+        "compiled": subject.compiled,
         "dtype": str(subject.dtype).removeprefix("torch."),
         "device": str(machine.device),
         "threads": machine.threads,

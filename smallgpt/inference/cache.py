@@ -1,10 +1,16 @@
-"""A cache whose memory is taken once: what the library copies at every token is written in place."""
+"""Caches whose memory is taken once: what the library copies at every token is written in place."""
 
 from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedConfig
-from transformers.cache_utils import Cache, DynamicLayer, LinearAttentionAndFullAttentionLayer
+from transformers.cache_utils import (
+    Cache,
+    DynamicLayer,
+    LinearAttentionAndFullAttentionLayer,
+    LinearAttentionLayer,
+    StaticLayer,
+)
 
 
 class InPlace(DynamicLayer):
@@ -41,3 +47,23 @@ def preallocated(config: PreTrainedConfig, capacity: int) -> Cache:
         layer.capacity = capacity
         layers.append(layer)
     return Cache(layers=layers)
+
+
+class FixedHybrid(StaticLayer, LinearAttentionAndFullAttentionLayer):
+    """The library's layer of a fixed size beside the state of a convolution."""
+
+    is_compileable = True
+
+    def __init__(self, max_cache_len: int) -> None:
+        LinearAttentionAndFullAttentionLayer.__init__(self)
+        StaticLayer.__init__(self, max_cache_len)
+
+    def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
+        kind = LinearAttentionLayer if kwargs else StaticLayer
+        kind.lazy_initialization(self, *args, **kwargs)
+
+
+def fixed(config: PreTrainedConfig, places: int) -> Cache:
+    """An empty cache whose keys and values always have the shape that they have when it is full."""
+    kinds = {"hybrid": FixedHybrid}
+    return Cache(layers=[kinds.get(kind, StaticLayer)(places) for kind in config.layer_types])

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from smallgpt.inference.cache import preallocated
+from smallgpt.inference.steps import Steps
 
 
 @torch.inference_mode()
@@ -18,39 +18,34 @@ def decode(
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
     streamer: BaseStreamer | None = None,
+    steps: Steps | None = None,
     **model_kwargs: Any,
 ) -> Tensor:
     """Greedy decoding or sampling as a `custom_generate` of `generate`: the same ids, (B, prompt and new tokens).
 
-    The library's own processors, criteria and settings are given; the cache's memory is taken once, and masks and
-    positions are made only where sequences are padded.
+    The library's own processors, criteria and settings are given.
 
     Args:
         input_ids: (B, T), padded on the left.
-        streamer: to be bound by the caller, since the library passes a function none of its own.
+        streamer, steps: to be bound by the caller, since the library passes a function none of its own.
         model_kwargs: of which `attention_mask` (B, T) is used, 0 where `input_ids` is padding.
     """
-    attention_mask = model_kwargs.get("attention_mask")
     B, T = input_ids.shape
     longest = int(stopping_criteria.max_length or T + (generation_config.max_new_tokens or 0))
-    cache = preallocated(model.config, longest)
+    steps = steps or Steps(model)
+    steps.begin(model_kwargs.get("attention_mask"), longest)
     pad = generation_config._pad_token_tensor
     ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
     ids = input_ids.new_empty(B, longest)
     ids[:, :T] = input_ids
-    mask = None
-    if attention_mask is not None and not attention_mask.all():
-        mask = torch.cat((attention_mask, attention_mask.new_ones(B, longest - T)), dim=1)
     unfinished = torch.ones(B, dtype=torch.bool, device=ids.device)
     now = input_ids
     for length in range(T, longest):
-        seen = None if mask is None else mask[:, :length]
-        out = model(now, attention_mask=seen, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        scores = logits_processor(ids[:, :length], out.logits[:, -1].float())
+        scores = logits_processor(ids[:, :length], steps.logits(now, length).float())
         if generation_config.do_sample:
             token = torch.multinomial(torch.softmax(scores, dim=-1), 1)[:, 0]
         else:
-            token = scores.argmax(dim=-1)
+            token = scores.max(dim=-1).indices  # argmax takes three times as long
         if ends:
             token = torch.where(unfinished, token, pad)
         ids[:, length] = token

@@ -5,8 +5,11 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import (
     GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteriaList,
@@ -17,6 +20,7 @@ from transformers.generation.streamers import BaseStreamer
 from smallgpt.errors import UserError
 from smallgpt.inference.decoding import decode
 from smallgpt.inference.onnx_engine import until_stop
+from smallgpt.inference.steps import Steps
 from smallgpt.models.decoder import Decoder
 from smallgpt.settings import Generation
 
@@ -28,6 +32,7 @@ def generate(
     settings: Generation,
     seed: int,
     streamer: BaseStreamer | None = None,
+    steps: Steps | None = None,
 ) -> list[str]:
     """Each prompt with its continuation; all of them are one batch, so samples depend on what else is in it.
 
@@ -36,6 +41,7 @@ def generate(
 
     Args:
         streamer: is given the tokens of a single prompt as they come.
+        steps: the model's, where they are not PyTorch's own.
 
     Raises:
         UserError: a prompt leaves no room in the model's context.
@@ -47,22 +53,12 @@ def generate(
     pad = tokenizer.eos_token_id
     input_ids = torch.tensor([[pad] * (length - len(row)) + row for row in ids], device=model.device)
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in ids], device=model.device)
-    ours: dict[str, Any] = {}
-    if isinstance(model, Decoder) and settings.num_beams == 1:
-        ours["custom_generate"] = partial(decode, streamer=streamer)
-    if settings.stop:
-        ours["stopping_criteria"] = StoppingCriteriaList([StopStringCriteria(tokenizer, list(settings.stop))])
+    how = arguments(model, tokenizer, settings, new_tokens, streamer, steps)
     was_training = model.training
     model.eval()
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(seed)
-        output = model.generate(
-            input_ids,
-            attention_mask=mask,
-            generation_config=generation_config(model, tokenizer, settings, new_tokens),
-            streamer=streamer,
-            **ours,
-        )
+        output = model.generate(input_ids, attention_mask=mask, **how)
     model.train(was_training)
     texts = []
     for row, made in zip(ids, output.tolist(), strict=True):
@@ -87,13 +83,15 @@ def tokens_of(
     )
 
 
-def generation_config(
+def arguments(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     settings: Generation,
     new_tokens: int,
-) -> GenerationConfig:
-    """Our settings in the library's terms; temperature 0 is greedy."""
+    streamer: BaseStreamer | None = None,
+    steps: Steps | None = None,
+) -> dict[str, Any]:
+    """Our settings as arguments of `generate`; temperature 0 is greedy."""
     sampling = {}
     if settings.temperature > 0:
         sampling = {
@@ -102,13 +100,29 @@ def generation_config(
             "top_k": settings.top_k or 0,
             "top_p": settings.top_p or 1.0,
         }
-    # rows that pad the vocabulary stand for no text
-    padding = list(range(len(tokenizer), model.config.vocab_size))
-    return GenerationConfig(
+    config = GenerationConfig(
         max_new_tokens=new_tokens,
         num_beams=settings.num_beams,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.eos_token_id,
-        suppress_tokens=padding or None,
         **sampling,
     )
+    found: dict[str, Any] = {"generation_config": config, "streamer": streamer}
+    if len(tokenizer) < model.config.vocab_size:
+        found["logits_processor"] = LogitsProcessorList([KnownTokens(len(tokenizer))])
+    if settings.stop:
+        found["stopping_criteria"] = StoppingCriteriaList([StopStringCriteria(tokenizer, list(settings.stop))])
+    if isinstance(model, Decoder) and settings.num_beams == 1:
+        found["custom_generate"] = partial(decode, streamer=streamer, steps=steps)
+    return found
+
+
+class KnownTokens(LogitsProcessor):
+    """Rows that pad the vocabulary stand for no text; the library's suppress_tokens looks each up at every token."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        scores[:, self.number :] = -torch.inf
+        return scores

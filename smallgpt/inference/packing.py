@@ -88,6 +88,8 @@ MAKE: dict[str, Callable[[nn.Linear], nn.Module]] = {
 }
 """What becomes of each linear map, by `quantize`."""
 BF16 = {"bf16", "int8_weight"}
+COMPILED = {"none", "int8_weight"}
+"""What the compiler sees through; the others hand their weights to libraries in layouts of their own."""
 
 
 def for_inference(model: PreTrainedModel, quantize: str = "none") -> PreTrainedModel:
@@ -115,12 +117,14 @@ def replace_linear(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) ->
             replace_linear(child, make)
 
 
-def check(quantize: str, device: torch.device) -> None:
-    """Raises UserError for a kind that PyTorch does not run there."""
+def check(quantize: str, device: torch.device, compiled: bool = False) -> None:
+    """Raises UserError for a kind that PyTorch does not run there, or not compiled."""
     if quantize not in MAKE:
         raise UserError(f"quantize={quantize}: task=export format=onnx makes it; here there is {', '.join(MAKE)}")
     if quantize.startswith("int8") and device.type != "cpu":
         raise UserError(f"quantize={quantize}: runs on a CPU; use trainer.accelerator=cpu, or quantize=bf16")
+    if compiled and device.type == "cpu" and quantize not in COMPILED:
+        raise UserError(f"compile=true: decodes with quantize={' or '.join(sorted(COMPILED))} on a CPU, not {quantize}")
 
 
 def weight_bytes(model: nn.Module) -> int:

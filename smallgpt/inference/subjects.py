@@ -1,6 +1,6 @@
 """What can be measured as it generates: a model in PyTorch, or an exported graph in ONNX Runtime."""
 
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from smallgpt.inference.demand import Work, read_bytes
 from smallgpt.inference.machine import now
 from smallgpt.inference.onnx_engine import OnnxEngine
 from smallgpt.inference.packing import for_inference, weight_bytes
+from smallgpt.inference.steps import CompiledSteps, Steps
 from smallgpt.models.decoder import Decoder
 from smallgpt.settings import Generation
 
@@ -30,16 +31,18 @@ class Clock(StoppingCriteria):
 
 
 class Subject:
-    """A model that is measured: ours with its own decoding, others with the library's."""
+    """A model that is measured: ours with its own decoding, compiled if wanted, others with the library's."""
 
     engine = "torch"
 
-    def __init__(self, name: str, model: PreTrainedModel, quantize: str = "none") -> None:
+    def __init__(self, name: str, model: PreTrainedModel, quantize: str = "none", compiled: bool = False) -> None:
         self.name, self.quantize = name, quantize
         self.ours = isinstance(model, Decoder)
+        self.compiled = compiled and self.ours
         self.model = for_inference(model, quantize) if self.ours or quantize != "none" else model.eval()
         self.model.generation_config = GenerationConfig()  # its own may end a text early
         self.config, self.dtype, self.device = model.config, self.model.dtype, self.model.device
+        self.steps = CompiledSteps(self.model) if self.compiled else Steps(self.model)
 
     @cached_property
     def weight_bytes(self) -> int:
@@ -81,12 +84,12 @@ class Subject:
             attention_mask=torch.ones_like(ids),
             generation_config=GenerationConfig(max_new_tokens=new_tokens, do_sample=False, pad_token_id=0),
             stopping_criteria=StoppingCriteriaList([clock]),
-            **({"custom_generate": decode} if self.ours else {}),
+            **({"custom_generate": partial(decode, steps=self.steps)} if self.ours else {}),
         )
 
     def breakdown(self, work: Work) -> dict[str, dict[str, float]] | None:
         """Where the time of a token goes, if it can be seen."""
-        return breakdown(self.model, lambda: self.token_times(work), self.device)
+        return None if self.compiled else breakdown(self.model, lambda: self.token_times(work), self.device)
 
 
 class OnnxSubject(Subject):
@@ -105,7 +108,7 @@ class OnnxSubject(Subject):
         described = self.runtime.config
         self.quantize: str = described["quantize"]
         self.config = AutoConfig.for_model(**described)
-        self.dtype, self.device = torch.float32, torch.device("cpu")
+        self.dtype, self.device, self.compiled = torch.float32, torch.device("cpu"), False
 
     @cached_property
     def weight_bytes(self) -> int:

@@ -70,7 +70,7 @@ def check(settings: Settings) -> None:
     from smallgpt.tasks.generate import refuse_for_graphs
     from smallgpt.training.hardware import device
 
-    check(settings.quantize, device(settings.trainer.accelerator))
+    check(settings.quantize, device(settings.trainer.accelerator), settings.compile)
     if len(set(settings.checkpoint)) < len(settings.checkpoint):
         raise UserError(f"checkpoint={list(settings.checkpoint)}: one is there twice")
     graphs = [checkpoint for checkpoint in settings.checkpoint if onnx_engine.find(checkpoint)]
@@ -101,7 +101,7 @@ def of_checkpoints(settings: Settings) -> list["Subject"]:
             subjects.append(OnnxSubject(name, folder, settings.trainer.threads))
             continue
         model, _ = load(checkpoint, model_type)
-        subjects.append(Subject(name, model.to(device(settings.trainer.accelerator)), kind))
+        subjects.append(Subject(name, model.to(device(settings.trainer.accelerator)), kind, settings.compile))
     return subjects
 
 
@@ -126,8 +126,8 @@ def of_config(settings: Settings) -> list["Subject"]:
         raise Impossible(f"benchmark.to={to}: {one_line(error)}") from error
     torch.manual_seed(settings.seed)
     name = settings.variant or model.model_type
-    own = Subject(name, settings.model_class(model).to(where), settings.quantize)
+    own = Subject(name, settings.model_class(model).to(where), settings.quantize, settings.compile)
     if settings.quantize == "none" and config.to_dict() == model.to_dict():
         return [own]
     name = f"{to} baseline" if to == name else to
-    return [Subject(name, baseline_class(config).to(where)), own]
+    return [Subject(name, baseline_class(config).to(where), compiled=settings.compile), own]

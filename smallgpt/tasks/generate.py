@@ -35,14 +35,22 @@ def from_weights(
 
     from smallgpt.inference.checkpoint import load
     from smallgpt.inference.generate import generate
-    from smallgpt.inference.packing import for_inference
+    from smallgpt.inference.packing import check, for_inference
+    from smallgpt.inference.steps import CompiledSteps
+    from smallgpt.models.decoder import Decoder
     from smallgpt.training.hardware import device
 
-    where = device(settings.trainer.accelerator)
+    where, beams = device(settings.trainer.accelerator), settings.generation.num_beams
+    check(settings.quantize, where, settings.compile)
+    if settings.compile and beams > 1:
+        raise UserError(f"compile=true: decodes without beams; leave it out, or generation.num_beams={beams}")
     model, tokenizer = load(checkpoint, model_type)
+    if settings.compile and not isinstance(model, Decoder):
+        raise UserError(f"compile=true: decodes smallgpt's models, not a {model.config.model_type}; leave it out")
     model = for_inference(model.to(where), settings.quantize)
+    steps = CompiledSteps(model) if settings.compile else None
     streamer = TextStreamer(tokenizer, skip_special_tokens=True) if live else None
-    return generate(model, tokenizer, prompts, settings.generation, settings.seed, streamer)
+    return generate(model, tokenizer, prompts, settings.generation, settings.seed, streamer, steps)
 
 
 def from_graph(
@@ -72,5 +80,7 @@ def refuse_for_graphs(settings: Settings) -> None:
     """Raises UserError for what an ONNX folder cannot do."""
     if settings.quantize != "none":
         raise UserError(f"quantize={settings.quantize}: an ONNX folder is quantized by task=export; leave it out")
+    if settings.compile:
+        raise UserError("compile=true: an ONNX folder is compiled as it is; leave it out")
     if settings.trainer.accelerator == "gpu":
         raise UserError("trainer.accelerator=gpu: an ONNX folder runs on the CPU; use trainer=cpu")

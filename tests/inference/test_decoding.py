@@ -1,26 +1,35 @@
 """The same greedy ids however they are made, for every variant; sampling with a seed repeats."""
 
 import copy
+import shutil
+from functools import partial
 
 import pytest
 import torch
-from helpers import CASES, build_model
+from helpers import CASES, Case, build_model
 from torch import nn
 from transformers import GenerationConfig
 
 from smallgpt.errors import UserError
 from smallgpt.inference.decoding import decode
-from smallgpt.inference.packing import MAKE, for_inference, weight_bytes
+from smallgpt.inference.packing import MAKE, check, for_inference, weight_bytes
+from smallgpt.inference.steps import CompiledSteps
 
 PROMPTS = torch.tensor([[5, 9, 3, 7, 2], [0, 0, 4, 8, 1]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
 NEW = 20
 
 
+needs_a_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
+
+
 @pytest.fixture(params=CASES, ids=str)
 def model(request):
-    model = build_model(request.param)
-    # sharper than at the start of training, so that the best token is no close call
+    return sharp(build_model(request.param))
+
+
+def sharp(model):
+    """Sharper than at the start of training, so that the best token is no close call."""
     for matrix in model.parameters():
         if matrix.dim() > 1:
             nn.init.normal_(matrix, std=0.2)
@@ -43,6 +52,56 @@ def test_greedy_ids_are_the_same_cached_uncached_in_a_batch_and_packed(model):
         one,
         other,
     ]
+
+
+def without_compiler(model):
+    """The steps of compiled decoding, as PyTorch runs them."""
+    steps = CompiledSteps(model)
+    steps.compiled = steps.read
+    return steps
+
+
+def test_greedy_ids_are_the_same_in_steps_of_one_shape(model):
+    whole = [greedy(model, PROMPTS[:1]), greedy(model, PROMPTS, attention_mask=MASK)]
+    decoded = partial(decode, steps=without_compiler(model))
+    for _ in range(2):  # the second time the steps have seen other sequences
+        assert greedy(model, PROMPTS[:1], custom_generate=decoded) == whole[0]
+        assert greedy(model, PROMPTS, attention_mask=MASK, custom_generate=decoded) == whole[1]
+
+
+@pytest.mark.slow
+@needs_a_compiler
+def test_greedy_ids_are_the_same_compiled(model):
+    whole = greedy(model, PROMPTS, attention_mask=MASK)
+    packed = for_inference(model)
+    assert greedy(packed, PROMPTS, attention_mask=MASK, custom_generate=compiled(packed)) == whole
+
+
+@needs_a_compiler
+@pytest.mark.parametrize(("quantize", "equal"), [("none", NEW), pytest.param("int8_weight", 5, marks=pytest.mark.slow)])
+def test_one_is_compiled(quantize, equal):
+    model = for_inference(sharp(build_model(Case("lineargpt"))), quantize)
+    whole = greedy(model, PROMPTS[:1], custom_generate=decode)
+    made = greedy(model, PROMPTS[:1], custom_generate=compiled(model))
+    assert made[0][:equal] == whole[0][:equal]  # bf16 is rounded at other places
+
+
+def compiled(model):
+    return partial(decode, steps=CompiledSteps(model))
+
+
+def test_without_a_compiler_it_says_so(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match=r"^compile=true: no C\+\+ compiler on this machine; install g\+\+, or"):
+        CompiledSteps(build_model(CASES[0]))
+
+
+def test_what_cannot_be_compiled_is_refused():
+    cpu = torch.device("cpu")
+    check("none", cpu, compiled=True)
+    for quantize in ("bf16", "int8_dynamic"):
+        with pytest.raises(UserError, match=rf"^compile=true: decodes with quantize=int8_weight or none .* {quantize}"):
+            check(quantize, cpu, compiled=True)
 
 
 def test_sampling_repeats_with_a_seed_and_is_the_librarys(model):

@@ -1,0 +1,108 @@
+"""The forward passes of decoding, one after the other: the prompt, then a token of each sequence at a time.
+
+Letters: B sequences, T tokens, S places in the cache, V vocabulary.
+"""
+
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from smallgpt.errors import UserError
+from smallgpt.inference.cache import fixed, preallocated
+
+COMPILERS = ("c++", "g++", "clang++")
+LEAST_PLACES = 64
+MOST_SHAPES = 64
+
+
+class Steps:
+    """As PyTorch runs it: masks and positions are made only where sequences are padded."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+
+    def begin(self, mask_BT: Tensor | None, longest: int) -> None:
+        """For other sequences, of at most `longest` tokens; the mask is 0 where their prompts are padding."""
+        self.cache = preallocated(self.model.config, longest)
+        self.mask_BS = None
+        if mask_BT is not None and not mask_BT.all():
+            B, T = mask_BT.shape
+            self.mask_BS = torch.cat((mask_BT, mask_BT.new_ones(B, longest - T)), dim=1)
+
+    def logits(self, ids_BT: Tensor, length: int) -> Tensor:
+        """Of the token after the last, (B, V); with these, sequences have `length` tokens."""
+        mask_BS = None if self.mask_BS is None else self.mask_BS[:, :length]
+        with without_onednn(self.model):
+            return self.read(ids_BT, mask_BS)
+
+    def read(self, ids_BT: Tensor, mask: Tensor | None, position_BT: Tensor | None = None) -> Tensor:
+        out = self.model(
+            ids_BT,
+            attention_mask=mask,
+            position_ids=position_BT,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return out.logits[:, -1]
+
+
+@contextmanager
+def without_onednn(model: PreTrainedModel) -> Generator[None]:
+    """In fp32 it does the GELUs alone, and to set one up takes longer than a token's GELU."""
+    flags = torch.backends.mkldnn
+    before = flags.enabled
+    if model.device.type == "cpu" and model.dtype == torch.float32:
+        flags.enabled = False  # ty: ignore[invalid-assignment]
+    try:
+        yield
+    finally:
+        flags.enabled = before
+
+
+class CompiledSteps(Steps):
+    """Compiled once for a number of sequences and places: shapes never change, so every step sees the whole cache.
+
+    The prompt is read as PyTorch runs it.
+
+    Raises:
+        UserError: there is no compiler.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__(model)
+        on_cpu = model.device.type == "cpu"
+        if on_cpu and not any(map(shutil.which, COMPILERS)):
+            raise UserError("compile=true: no C++ compiler on this machine; install g++, or leave compile out")
+        # without it Python takes as long to begin an operation as the operation itself
+        options = {"cpp_wrapper": True} if on_cpu else {}
+        self.compiled = torch.compile(
+            self.read,
+            dynamic=False,
+            fullgraph=True,
+            options=options,
+            recompile_limit=MOST_SHAPES,
+            isolate_recompiles=True,
+        )
+
+    def begin(self, mask_BT: Tensor | None, longest: int) -> None:
+        self.mask_BT = mask_BT
+        self.places = min(max(LEAST_PLACES, 1 << (longest - 1).bit_length()), self.model.config.block_size)
+        self.cache = fixed(self.model.config, self.places)
+
+    def logits(self, ids_BT: Tensor, length: int) -> Tensor:
+        B, T = ids_BT.shape
+        if length == T:
+            mask_BT = torch.ones_like(ids_BT) if self.mask_BT is None else self.mask_BT
+            self.seen_B11S = mask_BT.new_zeros(B, 1, 1, self.places, dtype=torch.bool)
+            self.seen_B11S[..., :T] = mask_BT[:, None, None]
+            self.position_B1 = mask_BT.sum(dim=1, keepdim=True)
+            return self.read(ids_BT, mask_BT)
+        self.seen_B11S[..., length - 1] = True
+        logits_BV = self.compiled(ids_BT, self.seen_B11S, self.position_B1)
+        self.position_B1 += 1
+        return logits_BV
