@@ -1,11 +1,13 @@
 """A model as one ONNX graph that reads a prompt and continues it, with the cache as its inputs and outputs.
 
-    input_ids (B, T), attention_mask (B, S + T), past_key.0 (B, H, S, K), past_value.0, ..., past_conv.0 (B, W, k - 1)
-    -> logits (B, T, V), present_key.0 (B, H, S + T, K), ...
+    input_ids (B, T), attention_mask (B, S + T), logits_to_keep (N,),
+    past_key.0 (B, H, S, K), past_value.0, ..., past_conv.0 (B, W, k - 1)
+    -> logits (B, N, V), present_key.0 (B, H, S + T, K), ...
 
 S is 0 at the first call, where the states of convolutions are zeros. The mask is 0 where a token is padding, which
-stands on the left. Letters: B batch, T new tokens, S tokens of the cache, H heads, K head width, W width of the stream,
-k kernel of a convolution, V vocabulary.
+stands on the left; logits_to_keep says of which of the T tokens logits are made, counted from 0. Letters: B batch,
+T new tokens, S tokens of the cache, N tokens with logits, H heads, K head width, W width of the stream, k kernel of a
+convolution, V vocabulary.
 """
 
 import json
@@ -96,7 +98,9 @@ class Graph(nn.Module):
         self.model = model
         self.inputs = cache_inputs(model.config)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor, *past: Tensor
+    ) -> tuple[Tensor, ...]:
         T, total = input_ids.shape[1], attention_mask.shape[1]
         position_BT = (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, -T:]
         key_S = torch.arange(total, device=input_ids.device)
@@ -108,8 +112,8 @@ class Graph(nn.Module):
         pairs = zip(self.inputs, past, strict=True)
         cache = GraphCache({(each.kind, each.layer): tensor for each, tensor in pairs})
         context = Context(position_BT, mask_B1TS, cache, padding_BT1, self.model.config.rope_theta)
-        logits_BTV = self.model.lm_head(self.model.read(x_BTD, context))
-        return logits_BTV, *(cache.tensors[each.kind, each.layer] for each in self.inputs)
+        x_BNW = self.model.read(x_BTD, context).index_select(1, logits_to_keep)
+        return self.model.lm_head(x_BNW), *(cache.tensors[each.kind, each.layer] for each in self.inputs)
 
 
 def write(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -135,6 +139,7 @@ def export_graph(model: Decoder, path: Path) -> None:
     batch, time, past = 2, 3, 5
     ids = torch.zeros(batch, time, dtype=torch.long)
     mask = torch.ones(batch, past + time, dtype=torch.long)
+    keep = torch.arange(4) % time
     examples = [each.example({"batch": batch, "past": past}) for each in graph.inputs]
     dynamic = [{i: size for i, size in enumerate(each.shape) if isinstance(size, str)} for each in graph.inputs]
     with quiet(), torch.no_grad():
@@ -142,13 +147,13 @@ def export_graph(model: Decoder, path: Path) -> None:
 
         program = torch.onnx.export(
             graph,
-            (ids, mask, *examples),
+            (ids, mask, keep, *examples),
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
-            input_names=["input_ids", "attention_mask", *(each.past for each in graph.inputs)],
+            input_names=["input_ids", "attention_mask", "logits_to_keep", *(each.past for each in graph.inputs)],
             output_names=["logits", *(each.present for each in graph.inputs)],
-            dynamic_shapes=({0: "batch", 1: "time"}, {0: "batch", 1: "total"}, tuple(dynamic)),
+            dynamic_shapes=({0: "batch", 1: "time"}, {0: "batch", 1: "total"}, {0: "kept"}, tuple(dynamic)),
         )
         assert program is not None
         ClearMetadataAndDocStringPass()(program.model)  # it names files of this machine

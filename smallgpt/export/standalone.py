@@ -20,10 +20,10 @@ def generate(prompt: str, new_tokens: int = 100, temperature: float = 0.8, seed:
     ids = tokenizer.encode(prompt, add_special_tokens=False).ids or [config["eos_token_id"]]
     new, text = ids, tokenizer.decode(ids)
     for _ in range(min(new_tokens, config["block_size"] - len(ids))):
-        feed = {"input_ids": np.array([new]), "attention_mask": np.ones((1, len(ids)), np.int64), **cache}
-        logits, *presents = session.run(None, feed)
+        feed = {"input_ids": np.array([new]), "attention_mask": np.ones((1, len(ids)), np.int64)}
+        logits, *presents = session.run(None, feed | {"logits_to_keep": np.array([len(new) - 1])} | cache)
         cache = dict(zip(cache, presents, strict=True))
-        scores = logits[0, -1, : tokenizer.get_vocab_size()].astype(float)
+        scores = logits[0, 0, : tokenizer.get_vocab_size()].astype(float)
         shares = np.exp((scores - scores.max()) / (temperature or 1))
         token = int(random.choice(len(shares), p=shares / shares.sum()) if temperature else scores.argmax())
         if token == config["eos_token_id"]:

@@ -66,9 +66,16 @@ class OnnxEngine:
         sizes = {"batch": batch, "past": 0}
         return [np.zeros([sizes.get(size, size) for size in each["shape"]], np.float32) for each in self.cache_inputs]
 
-    def forward(self, ids_BT: Array, mask_BS: Array, cache: list[Array]) -> tuple[Array, list[Array]]:
-        """Logits (B, T, V) of new tokens, and the cache with them; the mask is of the tokens in the cache too."""
-        feed = {"input_ids": ids_BT, "attention_mask": mask_BS}
+    def forward(
+        self, ids_BT: Array, mask_BS: Array, cache: list[Array], keep: Sequence[int] | None = None
+    ) -> tuple[Array, list[Array]]:
+        """Logits (B, N, V) of new tokens, and the cache with them; the mask is of the tokens in the cache too.
+
+        Args:
+            keep: places of the new tokens whose logits are wanted, from 0; None: all of them.
+        """
+        places = np.array(range(ids_BT.shape[1]) if keep is None else keep, np.int64)
+        feed = {"input_ids": ids_BT, "attention_mask": mask_BS, "logits_to_keep": places}
         past = {each["past"]: tensor for each, tensor in zip(self.cache_inputs, cache, strict=True)}
         names = ["logits", *(each["present"] for each in self.cache_inputs)]
         outputs: list[Any] = list(self.session.run(names, feed | past))
@@ -101,9 +108,9 @@ class OnnxEngine:
         mask = np.array([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
         cache, ended = self.empty_cache(batch), [False] * batch
         for _ in range(settings.max_new_tokens):
-            logits_BTV, cache = self.forward(ids, mask, cache)
+            logits_B1V, cache = self.forward(ids, mask, cache, keep=[ids.shape[1] - 1])
             # rows that pad the vocabulary stand for no text
-            last_BV = logits_BTV[:, -1, : self.tokenizer.get_vocab_size()]
+            last_BV = logits_B1V[:, 0, : self.tokenizer.get_vocab_size()]
             new: list[int | None] = []
             for row in range(batch):
                 full = mask[row].sum() >= self.limit
