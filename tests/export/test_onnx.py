@@ -1,5 +1,6 @@
 """format=onnx: one graph that does what the model does, and the engine that reads it."""
 
+import copy
 import json
 import os
 import shutil
@@ -17,8 +18,10 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 from smallgpt.errors import UserError
 from smallgpt.export import onnx_graph, verify_onnx
 from smallgpt.export.quantize import quantize_graph
+from smallgpt.inference.demand import Work, demand
 from smallgpt.inference.generate import generate
 from smallgpt.inference.onnx_engine import OnnxEngine, shares
+from smallgpt.inference.subjects import OnnxSubject, Subject
 from smallgpt.settings import Generation
 
 TWO_BLOCKS = {"n_layer": 2, "downsample_position": 1, "downsample_frequency": 1}
@@ -74,6 +77,29 @@ def test_text_is_that_of_the_checkpoint(exported):
         "".join(piece for (piece,) in engine.generate(["x"], Generation(temperature=1), seed)) for seed in (1, 1, 2)
     ]
     assert sampled[0] == sampled[1] != sampled[2]
+
+
+def test_logits_are_made_where_they_are_wanted(exported):
+    engine = OnnxEngine(exported[1], threads=1)
+    ids, mask = np.array([tokens(7, seed=1), tokens(7, seed=2)]), np.ones((2, 7), np.int64)
+    whole_BTV, _ = engine.forward(ids, mask, engine.empty_cache(2))
+    some_BNV, _ = engine.forward(ids, mask, engine.empty_cache(2), keep=[6, 2])
+    np.testing.assert_allclose(some_BNV, whole_BTV[:, [6, 2]], rtol=1e-4, atol=1e-5)
+
+
+def test_a_folder_can_be_measured_beside_its_model(exported):
+    model, folder = exported
+    onnx_graph.describe_weights(folder, "none")
+    graph, packed = OnnxSubject("graph", folder, 1), Subject("model", copy.deepcopy(model))
+    assert graph.quantize == "none" and type(graph.config) is type(model.config)
+    numbers = 1000  # bytes of what else the graph holds
+    assert packed.read_bytes <= graph.read_bytes < packed.read_bytes + numbers
+    assert graph.read_bytes < graph.weight_bytes <= packed.weight_bytes + numbers
+    work = Work("decode", 4, 6, 2)
+    graph_needs, model_needs = (demand(each, work, 0) for each in (graph, packed))
+    assert graph_needs == model_needs
+    times = graph.token_times(work)
+    assert len(times) == 6 and times == sorted(times)
 
 
 def test_a_graph_that_differs_is_refused(exported):
