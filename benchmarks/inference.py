@@ -92,10 +92,13 @@ def subjects(size: str, folder: Path) -> list[Subject]:
     return [
         Subject("transformers' GPT-2 fp32", of_the_library(gpt())),
         Subject("GPT fp32", gpt()),
+        Subject("GPT fp32 compiled", gpt(), compiled=True),
         Subject("GPT bf16", gpt(), "bf16"),
         Subject("GPT int8_weight", gpt(), "int8_weight"),
+        Subject("GPT int8_weight compiled", gpt(), "int8_weight", compiled=True),
         Subject("GPT int8_dynamic", gpt(), "int8_dynamic"),
         Subject("LinearGPT fp32", linear()),
+        Subject("LinearGPT fp32 compiled", linear(), compiled=True),
         Subject("ParallelGPT fp32", parallel(None)),
         Subject("ParallelGPT one path fp32", parallel([0])),
         in_onnx_runtime("GPT fp32, ONNX Runtime", gpt(), folder / "gpt"),
@@ -127,18 +130,19 @@ def main() -> None:
     set_verbosity_error()
     with TemporaryDirectory() as folder:
         models = subjects(arguments.size, Path(folder))
-    library, ours, *_ = models
+    library, *ours = models[:3]
     bandwidth = copy_bandwidth(torch.device("cpu"))
     work = Work("decode", PROMPT, arguments.new_tokens)
-    ids = [subject.generate(subject.prompt(work), work.new_tokens, Clock()) for subject in (library, ours)]
+    ids = [subject.generate(subject.prompt(work), work.new_tokens, Clock()) for subject in models[:3]]
     for subject in models:
-        subject.token_times(Work("decode", PROMPT, 4))
+        subject.token_times(work)
     times = [each[work] for each in in_turn(models, [work], arguments.rounds)]
-    read = demand(ours, work, ours.read_bytes).bytes
+    read = demand(ours[0], work, ours[0].read_bytes).bytes
     print(f"{torch.get_num_threads()} threads, copies at {bandwidth / 1e9:.1f} GB/s, {arguments.rounds} rounds")
     for subject, seconds in zip(models, times, strict=True):
         print(line(subject, seconds, times[0], work, bandwidth, read))
-    print(f"ids of {library.name} and {ours.name} are {'equal' if torch.equal(*ids) else 'NOT equal'}")
+    for subject, made in zip(ours, ids[1:], strict=True):
+        print(f"ids of {library.name} and {subject.name} are {'equal' if torch.equal(ids[0], made) else 'NOT equal'}")
 
 
 if __name__ == "__main__":
