@@ -4,6 +4,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
@@ -16,7 +17,6 @@ from smallgpt.inference.onnx_engine import OnnxEngine
 from smallgpt.inference.packing import for_inference, weight_bytes
 from smallgpt.inference.steps import CompiledSteps, Steps
 from smallgpt.models.decoder import Decoder
-from smallgpt.settings import Generation
 
 
 class Clock(StoppingCriteria):
@@ -104,7 +104,6 @@ class OnnxSubject(Subject):
     def __init__(self, name: str, folder: Path, threads: int | None = None) -> None:
         self.name = name
         self.runtime = OnnxEngine(folder, threads or torch.get_num_threads())
-        self.runtime.end = -1  # no token ends a text early
         described = self.runtime.config
         self.quantize: str = described["quantize"]
         self.config = AutoConfig.for_model(**described)
@@ -119,8 +118,13 @@ class OnnxSubject(Subject):
         return self.runtime.config["weight_bytes_read_per_token"]
 
     def times(self, ids: Tensor, new_tokens: int) -> list[float]:
-        greedy = Generation(max_new_tokens=new_tokens, temperature=0)
-        return [now(self.device) for _ in self.runtime.tokens(ids.tolist(), greedy, seed=0)]
+        times, new_BT, cache = [], ids.numpy(), self.runtime.empty_cache(len(ids))
+        mask_BS = np.ones((len(ids), ids.shape[1] + new_tokens), np.int64)
+        for seen in range(ids.shape[1], ids.shape[1] + new_tokens):
+            logits_B1V, cache = self.runtime.forward(new_BT, mask_BS[:, :seen], cache, keep=[new_BT.shape[1] - 1])
+            new_BT = logits_B1V.argmax(-1)
+            times.append(now(self.device))
+        return times
 
     def breakdown(self, work: Work) -> None:
         return None
