@@ -1,5 +1,6 @@
-"""task=benchmark: what models cost at inference, on this machine."""
+"""task=benchmark: what models cost at inference, on this machine, and what checkpoints know with the same weights."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,21 +9,34 @@ from smallgpt.loading import baseline_model
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from smallgpt.inference.benchmark import Subject
+    from smallgpt.inference.quality import HeldOut
 
 LONGEST_CONTEXT = 1024  # of a model that sets no limit
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint that is measured."""
+
+    checkpoint: str
+    subject: "Subject"
+    tokenizer: "PreTrainedTokenizerBase"
 
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Measures checkpoints in turn, or a config's model and a baseline; prints tables, returns `inference`.
 
-    What a run directory's checkpoint costs also goes into the result.json of that run.
+    What is found of a run directory's checkpoint also goes into the result.json of that run.
     """
     import torch
 
     from smallgpt.inference.benchmark import fitted, measure
     from smallgpt.inference.benchmark_table import print_benchmark
     from smallgpt.inference.machine import measured
+    from smallgpt.inference.quality import held_out
     from smallgpt.models.cost import cost
     from smallgpt.run_directory import add_section
     from smallgpt.training.hardware import device
@@ -31,27 +45,53 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if settings.trainer.threads is not None:
         torch.set_num_threads(settings.trainer.threads)
     where = device(settings.trainer.accelerator)
-    subjects = of_checkpoints(settings) if settings.checkpoint else of_config(settings)
+    text = held_out(settings)
+    loaded = of_checkpoints(settings) if settings.checkpoint else []
+    subjects = [each.subject for each in loaded] or of_config(settings)
     contexts = [getattr(subject.model.config, "max_position_embeddings", None) for subject in subjects]
     context = min([length for length in contexts if length], default=LONGEST_CONTEXT)
     works, lines = fitted(settings.benchmark, context, settings.chosen)
     for line in lines:
         print(line)
     found = measure(subjects, settings.benchmark, works, measured(where))
+    if text is not None:
+        found = [section | {"text": known} for section, known in zip(found, what_they_know(loaded, text), strict=True)]
     sections = {subject.name: section for subject, section in zip(subjects, found, strict=True)}
     print_benchmark(sections)
-    if not settings.checkpoint:
+    if not loaded:
         *baseline, own = found
         result = {"inference": own, "cost": cost(settings.model).to_dict()}
         return {**result, "inference_of_baseline": baseline[0]} if baseline else result
-    checked = found[-len(settings.checkpoint) :]
-    # one that is quantized was measured as it is stored, too
-    owners = settings.checkpoint if len(settings.checkpoint) == len(found) else settings.checkpoint * len(found)
-    for checkpoint, section in zip(owners, found, strict=True):
-        add_section(Path(checkpoint), "inference", section, beside)
+    for each, section in zip(loaded, found, strict=True):
+        add_section(Path(each.checkpoint), "inference", section, beside)
     if len(settings.checkpoint) == 1:
-        return {"checkpoint": settings.checkpoint[0], "inference": checked[0]}
+        (checkpoint,) = settings.checkpoint
+        return {"checkpoint": checkpoint, "variant": variant_of(loaded[0]), "inference": found[-1]}
     return {"checkpoints": dict(zip(sections, settings.checkpoint, strict=True)), "inferences": sections}
+
+
+def what_they_know(loaded: list[Loaded], text: "HeldOut") -> list[dict[str, Any]]:
+    """The sections `text`; a difference says from whom, and whether that is the same checkpoint unquantized."""
+    from smallgpt.evaluation.reader import Reader
+    from smallgpt.inference.quality import measure
+
+    first = loaded[0]
+    found = measure([Reader(each.subject.model, each.tokenizer, title=each.subject.name) for each in loaded], text)
+    for each, section in zip(loaded, found, strict=True):
+        if section["difference"]:
+            section["difference"] |= {
+                "over": first.subject.name,
+                "same_checkpoint": each.checkpoint == first.checkpoint,
+            }
+    return found
+
+
+def variant_of(loaded: Loaded) -> str:
+    """What a table calls the model, whatever `model=` is by default."""
+    from smallgpt.run_directory import read_result
+
+    run = read_result(Path(loaded.checkpoint)) or {}
+    return run.get("variant") or loaded.subject.model.config.model_type
 
 
 def beside(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -64,18 +104,19 @@ def beside(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def check(settings: Settings) -> None:
     """Raises UserError where nothing can be measured."""
+    from smallgpt.inference import packing, quality
     from smallgpt.inference.checkpoint import locate
-    from smallgpt.inference.packing import check
     from smallgpt.training.hardware import device
 
-    check(settings.quantize, device(settings.trainer.accelerator))
+    packing.check(settings.quantize, device(settings.trainer.accelerator))
+    quality.check(settings)
     if len(set(settings.checkpoint)) < len(settings.checkpoint):
         raise UserError(f"checkpoint={list(settings.checkpoint)}: one is there twice")
     for checkpoint in settings.checkpoint:
         locate(checkpoint)
 
 
-def of_checkpoints(settings: Settings) -> list["Subject"]:
+def of_checkpoints(settings: Settings) -> list[Loaded]:
     """The first is the baseline, as it is stored; one alone that is quantized is compared with itself."""
     from smallgpt.inference.benchmark import Subject
     from smallgpt.inference.checkpoint import load
@@ -88,11 +129,12 @@ def of_checkpoints(settings: Settings) -> list["Subject"]:
     if len(named) == 1 and settings.quantize != "none":
         checkpoint, name = named[0]
         named, kinds = [(checkpoint, f"{name} unquantized"), (checkpoint, name)], ["none", settings.quantize]
-    subjects = []
+    loaded = []
     for (checkpoint, name), kind in zip(named, kinds, strict=True):
-        model, _ = load(checkpoint, model_type)
-        subjects.append(Subject(name, model.to(device(settings.trainer.accelerator)), kind))
-    return subjects
+        model, tokenizer = load(checkpoint, model_type)
+        subject = Subject(name, model.to(device(settings.trainer.accelerator)), kind)
+        loaded.append(Loaded(checkpoint, subject, tokenizer))
+    return loaded
 
 
 def of_config(settings: Settings) -> list["Subject"]:

@@ -73,6 +73,15 @@ def check(settings: Settings) -> None:
         raise UserError("eval=null: give eval=quick, or paper, language, safety, own, tasks")
     if find_spec("lm_eval") is None:
         raise UserError("eval: lm-eval is not installed; `pip install lm-eval`")
+    if settings.quantize != "none":
+        from smallgpt.inference.packing import check
+        from smallgpt.training.hardware import device
+
+        check(settings.quantize, device(settings.trainer.accelerator))
+        if settings.eval.precision != "fp32":
+            raise UserError(
+                f"eval.precision={settings.eval.precision}: quantize={settings.quantize} says it; leave it out"
+            )
 
 
 def plan_of(settings: Settings) -> "Plan":
@@ -80,7 +89,8 @@ def plan_of(settings: Settings) -> "Plan":
     from smallgpt.training.hardware import device
 
     assert settings.eval is not None
-    return make_plan(settings.eval, settings.generation, settings.seed, device(settings.trainer.accelerator))
+    where = device(settings.trainer.accelerator)
+    return make_plan(settings.eval, settings.generation, settings.seed, where, settings.quantize)
 
 
 def names_of(checkpoints: Sequence[str]) -> list[str]:
