@@ -86,7 +86,8 @@ def measured(comparison: Comparison) -> list[Measured]:
             own = {whole.get("quantize", UNQUANTIZED): whole} if "seconds_per_token" in whole else {}
             for kind, section in {**own, **whole.get("quantized", {})}.items():
                 kinds.setdefault(kind, []).append(section)
-        found += [Measured(arm, kind, sections) for kind, sections in kinds.items()]
+        order = sorted(kinds, key=lambda kind: (kind != UNQUANTIZED, kind))
+        found += [Measured(arm, kind, kinds[kind]) for kind in order]
     return found
 
 
