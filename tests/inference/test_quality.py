@@ -1,5 +1,6 @@
 """Bits per byte of what a benchmark times: of which text, of which weights, and where it ends up."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -132,3 +133,19 @@ def test_what_a_benchmark_does_not_read(cli: CommandLine, words: list[str], says
     save_checkpoint(Case("gpt"), Path("model"))
     given = [word for word in ("checkpoint=model",) if "checkpoint=null" not in words]
     assert cli.refused(*QUICK, *given, *words).startswith(says)
+
+
+def test_a_sweep_of_kinds_ends_in_their_table(cli: CommandLine, kept: Path, cache: Path) -> None:
+    run = run_of(kept, cache, "run", Case("lineargpt"))
+    words = (f"checkpoint={run}", "quantize=none,bf16", "hydra.sweep.dir=sweep", "hydra/launcher=basic")
+    done = cli("-m", *QUICK, *words)
+    assert done.code == 0, done.err
+    assert "bits per byte" in done.out and "less unquantized" in done.out and "perplexity" not in done.out
+    with Path("sweep/results.csv").open() as file:
+        plain, bf16 = csv.DictReader(file)
+    assert plain["variant"] == "lineargpt" and plain["inference/difference"] == ""
+    assert float(plain["inference/weight_bytes"]) > 1.9 * float(bf16["inference/weight_bytes"])
+    gap = float(bf16["inference/bits_per_byte"]) - float(plain["inference/bits_per_byte"])
+    assert float(bf16["inference/difference"]) == pytest.approx(gap, abs=1e-9)
+    assert float(bf16["inference/difference_low"]) <= gap <= float(bf16["inference/difference_high"])
+    assert "<h2>Inference</h2>" in Path("sweep/report.html").read_text()
