@@ -9,8 +9,7 @@ from smallgpt.loading import baseline_model
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
+    from smallgpt.evaluation.reader import Reader
     from smallgpt.inference.benchmark import Subject
     from smallgpt.inference.quality import HeldOut
 
@@ -23,7 +22,8 @@ class Loaded:
 
     checkpoint: str
     subject: "Subject"
-    tokenizer: "PreTrainedTokenizerBase"
+    reader: "Reader"
+    """Of texts, with the weights of the subject."""
 
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
@@ -35,6 +35,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
 
     from smallgpt.inference.benchmark import fitted, measure
     from smallgpt.inference.benchmark_table import print_benchmark
+    from smallgpt.inference.checkpoint import variant_of
     from smallgpt.inference.machine import measured
     from smallgpt.inference.quality import held_out
     from smallgpt.models.cost import cost
@@ -66,17 +67,16 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         add_section(Path(each.checkpoint), "inference", section, beside)
     if len(settings.checkpoint) == 1:
         (checkpoint,) = settings.checkpoint
-        return {"checkpoint": checkpoint, "variant": variant_of(loaded[0]), "inference": found[-1]}
+        return {"checkpoint": checkpoint, "variant": variant_of(checkpoint), "inference": found[-1]}
     return {"checkpoints": dict(zip(sections, settings.checkpoint, strict=True)), "inferences": sections}
 
 
 def what_they_know(loaded: list[Loaded], text: "HeldOut") -> list[dict[str, Any]]:
     """The sections `text`; a difference says from whom, and whether that is the same checkpoint unquantized."""
-    from smallgpt.evaluation.reader import Reader
     from smallgpt.inference.quality import measure
 
     first = loaded[0]
-    found = measure([Reader(each.subject.model, each.tokenizer, title=each.subject.name) for each in loaded], text)
+    found = measure([each.reader for each in loaded], text)
     for each, section in zip(loaded, found, strict=True):
         if section["difference"]:
             section["difference"] |= {
@@ -84,14 +84,6 @@ def what_they_know(loaded: list[Loaded], text: "HeldOut") -> list[dict[str, Any]
                 "same_checkpoint": each.checkpoint == first.checkpoint,
             }
     return found
-
-
-def variant_of(loaded: Loaded) -> str:
-    """What a table calls the model, whatever `model=` is by default."""
-    from smallgpt.run_directory import read_result
-
-    run = read_result(Path(loaded.checkpoint)) or {}
-    return run.get("variant") or loaded.subject.model.config.model_type
 
 
 def beside(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -118,6 +110,7 @@ def check(settings: Settings) -> None:
 
 def of_checkpoints(settings: Settings) -> list[Loaded]:
     """The first is the baseline, as it is stored; one alone that is quantized is compared with itself."""
+    from smallgpt.evaluation.reader import Reader
     from smallgpt.inference.benchmark import Subject
     from smallgpt.inference.checkpoint import load
     from smallgpt.tasks.evaluate import names_of
@@ -133,7 +126,7 @@ def of_checkpoints(settings: Settings) -> list[Loaded]:
     for (checkpoint, name), kind in zip(named, kinds, strict=True):
         model, tokenizer = load(checkpoint, model_type)
         subject = Subject(name, model.to(device(settings.trainer.accelerator)), kind)
-        loaded.append(Loaded(checkpoint, subject, tokenizer))
+        loaded.append(Loaded(checkpoint, subject, Reader(subject.model, tokenizer, title=name)))
     return loaded
 
 

@@ -21,6 +21,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """
     from smallgpt.evaluation.table import print_evaluation
     from smallgpt.inference.checkpoint import check as check_checkpoint
+    from smallgpt.inference.checkpoint import variant_of
     from smallgpt.run_directory import add_section
     from smallgpt.training.memory import keep_freed_memory
 
@@ -48,7 +49,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     comparisons = compare(plan, everyone)
     print_evaluation(sections, comparisons)
     if alone:
-        return {"checkpoint": settings.checkpoint[0], "evaluation": next(iter(sections.values()))}
+        ((checkpoint, found),) = zip(settings.checkpoint, sections.values(), strict=True)
+        return {"checkpoint": checkpoint, "variant": variant_of(checkpoint), "evaluation": found}
     checkpoints = dict(zip(sections, settings.checkpoint, strict=True))
     return {"checkpoints": checkpoints, "evaluations": sections, "comparisons": comparisons}
 
