@@ -43,7 +43,7 @@ def check(settings: Settings) -> None:
         raise UserError(f"eval.precision={asked.precision}: task=benchmark has quantize={asked.precision} for it")
 
 
-def held_out(settings: Settings) -> HeldOut | None:
+def held_out(settings: Settings, checkpoints: Sequence[str]) -> HeldOut | None:
     """The text of `eval.corpora`, else what the runs of the checkpoints held out themselves, as far as they validate.
 
     Says why there is none. Raises UserError for a text that cannot be read.
@@ -51,9 +51,9 @@ def held_out(settings: Settings) -> HeldOut | None:
     if settings.eval is not None:
         ((corpus, documents),) = read_corpora(settings.eval).items()
         return HeldOut(corpus, documents)
-    if not settings.checkpoint:
+    if not checkpoints:
         return None
-    found = of_runs(settings.checkpoint, settings.cache_dir, settings.validation.tokens)
+    found = of_runs(checkpoints, settings.cache_dir, settings.validation.tokens)
     if isinstance(found, HeldOut):
         return found
     print(f"No bits per byte: {found}; give a text, eval=own eval.corpora=FILE.")

@@ -46,7 +46,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if settings.trainer.threads is not None:
         torch.set_num_threads(settings.trainer.threads)
     where = device(settings.trainer.accelerator)
-    text = held_out(settings)
+    text = held_out(settings, settings.checkpoint)
     loaded = of_checkpoints(settings) if settings.checkpoint else []
     subjects = [each.subject for each in loaded] or of_config(settings)
     contexts = [getattr(subject.model.config, "max_position_embeddings", None) for subject in subjects]
