@@ -76,6 +76,14 @@ class PreparedData:
             count = max(1, int(np.searchsorted(ends, limit, side="right")))
         return count, int(ends[count - 1]), int(lengths[:count].sum())
 
+    def held_out_documents(self, limit: int | None = None) -> list[tuple[np.ndarray, int]]:
+        """Tokens, without any EOT, and bytes of each document that `held_out` counts."""
+        count, _, _ = self.held_out(limit)
+        ends = np.load(self.directory / "validation_ends.npy")[:count]
+        lengths = np.load(self.directory / "validation_bytes.npy")[:count]
+        tokens, starts = self.validation(), [0, *ends[:-1]]
+        return [(tokens[start + 1 : end], int(size)) for start, end, size in zip(starts, ends, lengths, strict=True)]
+
     def _tokens(self, name: str) -> np.ndarray:
         mapped = np.memmap(self.directory / name, dtype=token_type(self.vocab_size), mode="r")
         return mapped.view(np.ndarray)

@@ -7,6 +7,16 @@ from pathlib import Path
 from smallgpt.data import formats
 from smallgpt.data.files import folder_files, official_split
 from smallgpt.errors import UserError, nearest, one_line
+from smallgpt.settings import Evaluation
+
+
+def read_corpora(settings: Evaluation) -> dict[str, list[str]]:
+    """The documents of each of `eval.corpora`, no more than `eval.limit`, by the name of its file or folder.
+
+    Raises UserError as `read_corpus`.
+    """
+    given = settings.data_dir, settings.split, settings.field, settings.document_start
+    return {Path(name).name: read_corpus(name, *given)[: settings.limit] for name in settings.corpora}
 
 
 def read_corpus(name: str, data_dir: Path | None, split: str, field: str, document_start: str | None) -> list[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,17 +11,18 @@ from smallgpt.errors import UserError
 from smallgpt.evaluation import measures
 from smallgpt.evaluation.continuations import continuations, read_lines
 from smallgpt.evaluation.continuations import score as score_continuations
-from smallgpt.evaluation.corpora import read_corpus
+from smallgpt.evaluation.corpora import read_corpora
 from smallgpt.evaluation.harness import (
     Outcome,
     load_tasks,
     run_tasks,
     sampled,
 )
-from smallgpt.evaluation.harness_model import HarnessModel, likelihood_of_texts
+from smallgpt.evaluation.harness_model import HarnessModel
 from smallgpt.evaluation.items import Item, Text
 from smallgpt.evaluation.own import read
 from smallgpt.inference.checkpoint import load
+from smallgpt.inference.packing import for_inference
 from smallgpt.reporting.statistics import holm
 from smallgpt.settings import Evaluation, Generation
 
@@ -37,6 +37,8 @@ class Plan:
     seed: int
     """Of the continuations and of the untrained model's weights."""
     device: torch.device
+    quantize: str
+    """How the weights are stored."""
     tasks: dict[str, Any]
     """The harness's, by name."""
     rows: dict[str, list[int]] | None
@@ -56,11 +58,16 @@ class Plan:
         fixed = self.tasks[task].get_config("num_fewshot") == 0  # as some tasks want it
         shots = [f"{settings.num_fewshot}-shot"] if settings.num_fewshot and not fixed else []
         limit = [f"{len(self.rows[task])} items"] if self.rows and len(self.rows[task]) < self.items(task) else []
-        return f"{task} ({', '.join(shots + limit)})" if shots or limit else task
+        return f"{task} ({', '.join(asked)})" if (asked := shots + limit + self._kind) else task
 
     def corpus_label(self, corpus: str) -> str:
-        limited = self.settings.limit is not None and len(self.corpora[corpus]) == self.settings.limit
-        return f"{corpus} ({self.settings.limit} documents)" if limited else corpus
+        documents = len(self.corpora[corpus])
+        limit = [f"{documents} documents"] if documents == self.settings.limit else []
+        return f"{corpus} ({', '.join(asked)})" if (asked := limit + self._kind) else corpus
+
+    @property
+    def _kind(self) -> list[str]:
+        return [] if self.quantize == "none" else [self.quantize]
 
     def items(self, task: str) -> int:
         return len(self.tasks[task].eval_docs)
@@ -71,24 +78,23 @@ class Answers:
     """What one model said."""
 
     name: str
+    precision: str
+    """Of the products."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     corpora: dict[str, list[Text]] = field(default_factory=dict)
     continuations: list[list[str]] = field(default_factory=list)
     untrained: "Answers | None" = None
 
 
-def make_plan(settings: Evaluation, generation: Generation, seed: int, device: torch.device) -> Plan:
+def make_plan(
+    settings: Evaluation, generation: Generation, seed: int, device: torch.device, quantize: str = "none"
+) -> Plan:
     """Raises UserError for the first thing that cannot be asked."""
     own = [read(path.expanduser()) for path in settings.path]
     names = [each.name for each in own]
     if twice := [name for name in names if names.count(name) > 1 or name in settings.tasks]:
         raise UserError(f"eval.path: two tasks are called {twice[0]}; rename a file")
-    corpora = {
-        Path(name).name: read_corpus(name, settings.data_dir, settings.split, settings.field, settings.document_start)[
-            : settings.limit
-        ]
-        for name in settings.corpora
-    }
+    corpora = read_corpora(settings)
     prompts = read_lines(settings.prompts.expanduser(), "eval.prompts") if settings.prompts else []
     words = read_lines(settings.words.expanduser(), "eval.words") if settings.words else []
     tasks = load_tasks(settings.tasks, own, settings.data_dir, settings.num_fewshot, settings.label_prompt)
@@ -97,6 +103,7 @@ def make_plan(settings: Evaluation, generation: Generation, seed: int, device: t
         generation=generation,
         seed=seed,
         device=device,
+        quantize=quantize,
         tasks=tasks,
         rows=sampled(tasks, settings.limit),
         lines={each.name: each.lines for each in own},
@@ -135,15 +142,17 @@ def answers_of(
 ) -> Answers:
     dtype = torch.bfloat16 if plan.settings.precision == "bf16" else torch.float32
     model = model.to(plan.device, dtype).eval()
+    if plan.quantize != "none":
+        model = for_inference(model, plan.quantize)
     settings = plan.settings
     windows = settings.long_options == "windows"
     lm = HarnessModel(model, tokenizer, faulty=settings.paper_scoring, windows=windows, title=name if shown else None)
     lm.where = plan.where
-    answers = Answers(name)
+    answers = Answers(name, "bf16" if model.dtype == torch.bfloat16 else "fp32")
     if plan.tasks:
         answers.outcomes = run_tasks(lm, plan.tasks, plan.settings.num_fewshot, plan.rows)
     for corpus, texts in plan.corpora.items():
-        answers.corpora[corpus] = likelihood_of_texts(lm, texts)
+        answers.corpora[corpus] = lm.reader.likelihood_of_texts(texts)
     if plan.prompts:
         answers.continuations = continuations(
             model, tokenizer, plan.prompts, plan.settings.samples, plan.generation, plan.seed
@@ -154,11 +163,12 @@ def answers_of(
 def section(plan: Plan, answers: Answers) -> dict[str, Any]:
     """The section `evaluation` of a result: tasks, corpora and continuations by name, with every measure."""
     untrained = answers.untrained
+    how = {"precision": answers.precision, "quantize": plan.quantize}
     tasks = {}
     for name, outcome in answers.outcomes.items():
         entry = {
             "num_fewshot": plan.tasks[name].get_config("num_fewshot"),
-            "precision": plan.settings.precision,
+            **how,
             **measured(outcome),
         }
         if untrained:
@@ -168,7 +178,7 @@ def section(plan: Plan, answers: Answers) -> dict[str, Any]:
         tasks[plan.label(name)] = entry
     corpora = {}
     for name, texts in answers.corpora.items():
-        entry = {"precision": plan.settings.precision, **measures.text_score(texts)}
+        entry = {**how, **measures.text_score(texts)}
         if untrained:
             entry["untrained"] = short(measures.text_score(untrained.corpora[name]))
         corpora[plan.corpus_label(name)] = entry

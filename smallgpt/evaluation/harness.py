@@ -185,5 +185,5 @@ def item_of(lm: HarnessModel, name: str, task: Any, place: int, row: int, doc: d
         loglikelihoods=tuple(score.loglikelihood for _, score in records),
         tokens=tuple(number for number, _ in records),
         scored=(str(task.doc_to_target(doc)),) * len(options) if fills else tuple(options),
-        faulty=tuple(score.faulty for _, score in records) if lm.scorer.faulty else None,
+        faulty=tuple(score.faulty for _, score in records) if lm.reader.scorer.faulty else None,
     )

@@ -9,11 +9,11 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 BATCH_TOKENS = 16_384  # of one forward pass
@@ -22,6 +22,26 @@ STRETCH, SLACK = 1.25, 4  # the longest row of a pass has at most so many times,
 UNSCORED = -1
 
 Tokens = tuple[int, ...]
+
+
+class Model(Protocol):
+    """A causal model of `transformers`, or what answers as one."""
+
+    config: Any
+    """Says the vocabulary's size, and how long the context is."""
+    forward: Any
+    """Is looked at for whether it takes `position_ids`."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def eval(self) -> Any: ...
+
+    def __call__(self, *, input_ids: Tensor, logits_to_keep: int, use_cache: bool, **given: Any) -> Any:
+        """An object with `logits` (R, at least the last `logits_to_keep`, V); `attention_mask` where there is padding.
+
+        A scorer that shares contexts also needs `past_key_values`.
+        """
 
 
 @dataclass(frozen=True)
@@ -63,16 +83,17 @@ def total(scores: Sequence[Score]) -> Score:
 
 
 class Scorer:
-    """Scores requests with a causal model of `transformers`, in its own precision and on its own device."""
+    """Scores requests with a causal model, in its own precision and on its own device."""
 
-    def __init__(self, model: PreTrainedModel, max_length: int, share: bool = True, faulty: bool = False):
+    def __init__(self, model: Model, max_length: int, share: bool = True, faulty: bool = False):
         """
         Args:
             max_length: tokens of the model's context; a longer context loses its beginning.
             share: read a context once for all of its continuations.
             faulty: make the authors' score too.
         """
-        self.model, self.max_length, self.share, self.faulty = model.eval(), max_length, share, faulty
+        model.eval()
+        self.model, self.max_length, self.share, self.faulty = model, max_length, share, faulty
         self.vocabulary = model.config.get_text_config().vocab_size
         self.takes_positions = "position_ids" in signature(model.forward).parameters
 

@@ -1,5 +1,6 @@
 """How measurements of inference look on a terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from smallgpt.inference.breakdown import PARTS
@@ -29,6 +30,14 @@ def print_benchmark(sections: dict[str, dict[str, Any]]) -> None:
         ("model", "batch", "ms a token", "tokens/s", "of the bandwidth", *PROMISES),
         [row for name, section in sections.items() for row in rows(name, section, "decode")],
     )
+    known = {name: section for name, section in sections.items() if section.get("text")}
+    if known:
+        text = first["text"]
+        print_table(
+            f"bits per byte of {text['name']}: {text['bytes']:,} bytes, {text['n']} documents",
+            ("model", "quantize", "bits per byte [95 %]", "less the first [95 %]", "verdict"),
+            [[name, section["quantize"], *bits(section["text"])] for name, section in known.items()],
+        )
     profiled = {name: section["breakdown"] for name, section in sections.items() if section["breakdown"]}
     if profiled:
         cells = [[name, *(share(found[part]) for part in PARTS)] for name, found in profiled.items()]
@@ -65,6 +74,20 @@ def rows(name: str, section: dict[str, Any], kind: str) -> list[list[Any]]:
             ]
         )
     return found
+
+
+def bits(text: dict[str, Any]) -> list[str | None]:
+    gap = text["difference"]
+    known = with_interval(text["bits_per_byte"], text["bits_per_byte_interval"])
+    if gap is None:
+        return [known, "baseline", None]
+    return [known, with_interval(gap["difference"], gap["interval"], "+"), gap["verdict"]]
+
+
+def with_interval(value: float, interval: Sequence[float] | None, sign: str = "") -> str:
+    """`1.2345 [1.1, 1.3]`: with its 95 % interval."""
+    texts = [f"{number:{sign}.4f}" for number in (value, *(interval or ()))]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]" if interval else texts[0]
 
 
 def promises(gain: dict[str, Any] | None) -> list[Any]:

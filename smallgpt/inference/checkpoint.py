@@ -19,6 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 import smallgpt.models  # noqa: F401  registers the variants
 from smallgpt.errors import UserError
 from smallgpt.inference import onnx_engine
+from smallgpt.run_directory import read_result
 
 
 def locate(checkpoint: str) -> str:
@@ -60,6 +61,22 @@ def check(checkpoint: str) -> None:
         AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _damaged(checkpoint, error) from error
+
+
+def variant_of(checkpoint: str) -> str:
+    """What a table calls the model: the variant that the run trained, else the type that its config says."""
+    run = read_result(Path(checkpoint).expanduser()) or {}
+    if run.get("task") == "train":
+        return run["variant"]
+    folder = onnx_engine.find(checkpoint) or locate(checkpoint)
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
+
+
+def run_of(checkpoint: str) -> str:
+    """The checkpoint from which a graph was exported; any other is its own."""
+    if (folder := onnx_engine.find(checkpoint)) is None:
+        return checkpoint
+    return (read_result(folder.parent) or {}).get("checkpoint", checkpoint)
 
 
 def _damaged(checkpoint: str, error: Exception) -> UserError:

@@ -67,13 +67,32 @@ class Int8Weight(nn.Module):
         return y if self.bias is None else y + self.bias
 
 
-def int8_dynamic(linear: nn.Linear) -> nn.Module:
-    """Weights in eight bits with a scale a row; inputs are rounded to eight bits as they come, products are whole."""
+class Int8Dynamic(nn.Module):
+    """Weights in eight bits with a scale a row; inputs are rounded to eight bits as they come, products are whole.
+
+    PyTorch's own rounds all tokens of a call on one scale, so that a large one leaves the others few steps.
+    """
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.map, self.bias = int8_map(linear), linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.numel() == x.shape[-1]:
+            y = self.map(x)
+        else:
+            scale = x.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+            y = self.map(x / scale).mul_(scale)
+        return y if self.bias is None else y + self.bias
+
+
+def int8_map(linear: nn.Linear) -> nn.Module:
+    """PyTorch's, without the bias."""
     from torch.ao.nn.quantized.dynamic import Linear
     from torch.ao.quantization import per_channel_dynamic_qconfig
 
-    plain = nn.Linear(linear.in_features, linear.out_features, linear.bias is not None)  # it takes no other class
-    plain.weight, plain.bias = linear.weight, linear.bias
+    plain = nn.Linear(linear.in_features, linear.out_features, bias=False)  # it takes no other class
+    plain.weight = linear.weight
     plain.__dict__["qconfig"] = per_channel_dynamic_qconfig
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.ao is to move to a package of its own
@@ -84,7 +103,7 @@ MAKE: dict[str, Callable[[nn.Linear], nn.Module]] = {
     "none": Transposed,
     "bf16": bf16,
     "int8_weight": Int8Weight,
-    "int8_dynamic": int8_dynamic,
+    "int8_dynamic": Int8Dynamic,
 }
 """What becomes of each linear map, by `quantize`."""
 BF16 = {"bf16", "int8_weight"}

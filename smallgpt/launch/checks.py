@@ -77,10 +77,10 @@ def check(config: DictConfig) -> Settings:
     if settings.task_name in TASKS_WITH_DATA:
         settings.data.check()
         settings.tokenizer.check()
-    if settings.eval is not None:
-        evaluate.check(settings)
     if settings.task_name == "benchmark":
         benchmark.check(settings)
+    elif settings.eval is not None:
+        evaluate.check(settings)
     return settings
 
 

@@ -7,7 +7,9 @@ from smallgpt.reporting.arms import Arm, Comparison, Job, differences
 from smallgpt.reporting.charts import Figure, axis, colour, dashes, figure, legend, tooltip, values
 from smallgpt.reporting.diagrams import diagrams, parameter_bars
 from smallgpt.reporting.evaluation_figures import evaluation_figures
-from smallgpt.reporting.statistics import mean
+from smallgpt.reporting.inference_figures import inference_figures
+from smallgpt.reporting.inferences import INFERENCE_AXES
+from smallgpt.reporting.statistics import mean, undominated
 
 if TYPE_CHECKING:
     import altair as alt
@@ -19,9 +21,7 @@ COST_AXES = {  # what a job's result may have, and how a figure calls it
     ("train", "flops"): "training FLOPs",
     ("cost", "inference_flops_per_token"): "inference FLOPs a token",
     ("cost", "cache_bytes_per_token"): "cache bytes a token",
-    ("inference", "seconds_per_token"): "seconds a generated token",
-    ("inference", "weight_bytes"): "bytes of weights at inference",
-    ("inference", "peak_memory_bytes"): "peak bytes of memory at inference",
+    **{("inference", key): title for key, title in INFERENCE_AXES.items()},
 }
 
 
@@ -33,7 +33,7 @@ def draw(comparison: Comparison, others: Sequence[Job] = ()) -> list[Figure]:
         others: jobs of no arm, whose curves are shown too.
     """
     figures = [*loss_curves(comparison, others), *pareto(comparison), *axes(comparison)]
-    figures += [*evaluation_figures(comparison), *parameter_bars(comparison)]
+    figures += [*inference_figures(comparison), *evaluation_figures(comparison), *parameter_bars(comparison)]
     return figures + diagrams(comparison)
 
 
@@ -93,15 +93,6 @@ def pareto(comparison: Comparison) -> list[Figure]:
         name = f"quality_{'latency' if key == 'seconds_per_token' else key}"
         figures.append(figure(name, "quality", f"Loss against {title}", alt.layer(*layers)))
     return figures
-
-
-def undominated(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The Pareto front: rows for which no other has less cost and less loss, in the order of cost."""
-    front: list[dict[str, Any]] = []
-    for row in sorted(rows, key=lambda row: (row["cost"], row["loss"])):
-        if not front or row["loss"] < front[-1]["loss"]:
-            front.append(row)
-    return front
 
 
 def axes(comparison: Comparison) -> list[Figure]:

@@ -8,12 +8,10 @@ from typing import Any
 from smallgpt.reporting.arm_table import about_the_data, about_the_study, arm_table, notes
 from smallgpt.reporting.arms import Comparison, Study, command
 from smallgpt.reporting.charts import Figure, vl_version
-from smallgpt.reporting.evaluation_tables import what_they_know
-from smallgpt.reporting.markdown import lowest, markdown
+from smallgpt.reporting.markdown import findings, lowest, markdown
 from smallgpt.reporting.statistics import winner
 
 GLOBALS = "window.vegaEmbed = vegaEmbed;"
-EVALUATION = "evaluation"  # the part of its figures, which stand below its tables
 PARTS = {  # of a page, with what the reader must know of their figures
     "loss": (
         "Loss of every run",
@@ -73,8 +71,10 @@ def section(study: Study, comparison: Comparison, figures: Sequence[Figure]) -> 
         "rows": arm_table(comparison),
         "best": lowest(comparison),
         "notes": notes(comparison),
-        "known": what_they_know(comparison),
-        "known_figures": [figure for figure in figures if figure.part == EVALUATION],
+        "found": [
+            (name, heading, tables, [figure for figure in figures if figure.part == name])
+            for name, heading, tables in findings(comparison)
+        ],
         "parts": [
             (name, heading, hint, drawn)
             for name, (heading, hint) in PARTS.items()

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from smallgpt.reporting.arm_table import ARM, about_the_data, about_the_study, arm_table, notes
 from smallgpt.reporting.arms import Comparison, Study, command
 from smallgpt.reporting.evaluation_tables import Table, what_they_know
+from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.statistics import winner
 
 
@@ -16,13 +17,22 @@ def markdown(study: Study) -> str:
             parts.append(escaped(about_the_data(study, comparison)))
         parts += [escaped(winner(comparison)), table(comparison)]
         parts += [escaped(note) for note in notes(comparison)]
-        if known := what_they_know(comparison):
-            parts.append("**What the models know**")
-            for found in known:
+        for _, heading, tables in findings(comparison):
+            parts.append(f"**{heading}**")
+            for found in tables:
                 parts += [known_table(found), *[escaped(note) for note in found.notes]]
     parts += [escaped(note) for note in about_the_study(study)]
     parts += [escaped(f"job {job.name} {job.status}: {job.result.get('error')}") for job in study.unfinished]
     return "\n\n".join(parts) + "\n"
+
+
+def findings(comparison: Comparison) -> list[tuple[str, str, list[Table]]]:
+    """What stands below the table of the arms: the part of the page, its heading and its tables, if it has any."""
+    parts = [
+        ("evaluation", "What the models know", what_they_know(comparison)),
+        ("inference", "Inference", inference_tables(comparison)),
+    ]
+    return [part for part in parts if part[2]]
 
 
 def table(comparison: Comparison) -> str:

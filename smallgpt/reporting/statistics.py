@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from smallgpt.reporting.arms import Comparison
 
@@ -108,11 +108,20 @@ def compare(comparison: Comparison) -> dict[str, Difference]:
     return {**found, **{label: replace(found[label], p=p) for label, p in zip(tested, corrected, strict=True)}}
 
 
+def undominated(rows: Sequence[dict[str, Any]], score: str = "loss") -> list[dict[str, Any]]:
+    """The Pareto front: rows for which no other has less cost and a lower score, in the order of cost."""
+    front: list[dict[str, Any]] = []
+    for row in sorted(rows, key=lambda row: (row["cost"], row[score])):
+        if not front or row[score] < front[-1][score]:
+            front.append(row)
+    return front
+
+
 def winner(comparison: Comparison) -> str:
     """Which arm has the lowest validation loss, and how sure that is, as a sentence."""
     scored = [(mean(list(scores.values())), arm) for arm in comparison.arms if (scores := arm.by_seed())]
     if not scored:
-        return "No job has a validation loss: this report shows costs alone."
+        return "No job has a validation loss, so no arm is the best."
     scored.sort(key=lambda pair: pair[0].value)
     lowest = scored[0][0]
     best = [arm for score, arm in scored if score.value == lowest.value]

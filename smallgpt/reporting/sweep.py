@@ -13,6 +13,8 @@ from smallgpt.launch.command_line import announce, complain, unexpected
 from smallgpt.reporting.arm_table import arm_table, notes
 from smallgpt.reporting.arms import Job, Study, differences, read_jobs, read_study
 from smallgpt.reporting.evaluations import numbers
+from smallgpt.reporting.inferences import inference_tables
+from smallgpt.reporting.inferences import numbers as inference_numbers
 from smallgpt.reporting.markdown import markdown
 from smallgpt.reporting.statistics import winner
 from smallgpt.reporting.tables import print_table
@@ -64,6 +66,9 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
             names = [name for name in rows[0] if name not in PAGE_ONLY]
             print_table("arms", names, [[row[name] for name in names] for row in rows])
             print(" ".join(notes(comparison)))
+        for table in inference_tables(comparison):
+            print_table("inference", table.columns, [[cell.text for cell in row] for row in table.rows])
+            print(" ".join(table.notes))
         if any(arm.by_seed() for arm in comparison.arms):
             print(winner(comparison))
     if len(study.comparisons) > 1:
@@ -103,7 +108,7 @@ def draw_page(study: Study, page: Path) -> None:
 
 
 def job_table(jobs: Sequence[Job]) -> tuple[Sequence[str], list[Sequence[Any]]]:
-    """Columns and rows: what was varied, what it took, how well it did."""
+    """Columns and rows: what was varied, what it took, how well it did; columns that no job fills are left out."""
     known = [job.overrides for job in jobs if job.overrides]  # a job that was killed says nothing
     varied = differences([{key: value for key, value in words.items() if key != "model"} for words in known])
     columns = ("job", "variant", *varied, "status", "parameters", "tokens", "tokens/s")
@@ -123,7 +128,9 @@ def job_table(jobs: Sequence[Job]) -> tuple[Sequence[str], list[Sequence[Any]]]:
                 *[fixed(val.get(key)) for key in ("loss", "perplexity", "bits_per_byte")],
             )
         )
-    return (*columns, *scores), rows
+    names = (*columns, *scores)
+    filled = [i for i, column in enumerate(zip(*rows, strict=True)) if any(value is not None for value in column)]
+    return [names[i] for i in filled], [[row[i] for i in filled] for row in rows]
 
 
 def write_csv(path: Path, jobs: Sequence[Job]) -> None:
@@ -144,6 +151,7 @@ def flat(result: dict[str, Any]) -> dict[str, Any]:
         for key, value in (result.get(section) or {}).items():
             if not isinstance(value, dict | list):
                 row[f"{section}/{key}"] = value
+    row |= {f"inference/{key}": value for key, value in inference_numbers(result.get("inference") or {}).items()}
     for label, measures in numbers(result.get("evaluation") or {}).items():
         row |= {f"evaluation/{label}/{key}": value for key, value in measures.items()}
     return row

@@ -1,5 +1,6 @@
-"""task=benchmark: what models cost at inference, on this machine."""
+"""task=benchmark: what models cost at inference, on this machine, and what checkpoints know with the same weights."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,21 +9,36 @@ from smallgpt.loading import baseline_model
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
+    from smallgpt.evaluation.reader import Reader
+    from smallgpt.inference.quality import HeldOut
     from smallgpt.inference.subjects import Subject
 
 LONGEST_CONTEXT = 1024  # of a model that sets no limit
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint that is measured."""
+
+    checkpoint: str
+    subject: "Subject"
+    reader: "Reader"
+    """Of texts, with the weights of the subject."""
+
+
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Measures checkpoints in turn, or a config's model and a baseline; prints tables, returns `inference`.
 
-    What a run directory's checkpoint costs also goes into the result.json of that run.
+    What is found of a run directory's checkpoint, or of a graph that was exported from it, also goes into the
+    result.json of that run.
     """
     import torch
 
     from smallgpt.inference.benchmark import fitted, measure
     from smallgpt.inference.benchmark_table import print_benchmark
+    from smallgpt.inference.checkpoint import run_of, variant_of
     from smallgpt.inference.machine import measured
+    from smallgpt.inference.quality import held_out
     from smallgpt.models.cost import cost
     from smallgpt.run_directory import add_section
     from smallgpt.training.hardware import device
@@ -31,46 +47,65 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if settings.trainer.threads is not None:
         torch.set_num_threads(settings.trainer.threads)
     where = device(settings.trainer.accelerator)
-    subjects = of_checkpoints(settings) if settings.checkpoint else of_config(settings)
+    text = held_out(settings, [run_of(checkpoint) for checkpoint in settings.checkpoint])
+    loaded = of_checkpoints(settings) if settings.checkpoint else []
+    subjects = [each.subject for each in loaded] or of_config(settings)
     contexts = [getattr(subject.config, "max_position_embeddings", None) for subject in subjects]
     context = min([length for length in contexts if length], default=LONGEST_CONTEXT)
     works, lines = fitted(settings.benchmark, context, settings.chosen)
     for line in lines:
         print(line)
     found = measure(subjects, settings.benchmark, works, measured(where))
+    if text is not None:
+        found = [section | {"text": known} for section, known in zip(found, what_they_know(loaded, text), strict=True)]
     sections = {subject.name: section for subject, section in zip(subjects, found, strict=True)}
     print_benchmark(sections)
-    if not settings.checkpoint:
+    if not loaded:
         *baseline, own = found
         result = {"inference": own, "cost": cost(settings.model).to_dict()}
         return {**result, "inference_of_baseline": baseline[0]} if baseline else result
-    checked = found[-len(settings.checkpoint) :]
-    # one that is quantized was measured as it is stored, too
-    owners = settings.checkpoint if len(settings.checkpoint) == len(found) else settings.checkpoint * len(found)
-    for checkpoint, section in zip(owners, found, strict=True):
-        add_section(Path(checkpoint), "inference", section, beside)
+    for each, section in zip(loaded, found, strict=True):
+        add_section(Path(run_of(each.checkpoint)), "inference", section, beside)
     if len(settings.checkpoint) == 1:
-        return {"checkpoint": settings.checkpoint[0], "inference": checked[0]}
+        (checkpoint,) = settings.checkpoint
+        return {"checkpoint": checkpoint, "variant": variant_of(checkpoint), "inference": found[-1]}
     return {"checkpoints": dict(zip(sections, settings.checkpoint, strict=True)), "inferences": sections}
 
 
+def what_they_know(loaded: list[Loaded], text: "HeldOut") -> list[dict[str, Any]]:
+    """The sections `text`; a difference says from whom, and whether that is the same checkpoint unquantized."""
+    from smallgpt.inference.checkpoint import run_of
+    from smallgpt.inference.quality import measure
+
+    first = loaded[0]
+    found = measure([each.reader for each in loaded], text)
+    for each, section in zip(loaded, found, strict=True):
+        if section["difference"]:
+            section["difference"] |= {
+                "over": first.subject.name,
+                "same_checkpoint": run_of(each.checkpoint) == run_of(first.checkpoint),
+            }
+    return found
+
+
 def beside(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The section of a run: as its weights are stored, with those in fewer bits by kind under `quantized`."""
-    quantized = before.get("quantized", {})
-    if new["quantize"] != "none":
-        return {**before, "quantized": {**quantized, new["quantize"]: new}}
-    return {**new, "quantized": quantized} if quantized else new
+    """The section of a run: as PyTorch runs what it trained; quantized, compiled or a graph under `kinds`."""
+    kinds = before.get("kinds", {})
+    graph, compiled = ["onnx"] * (new["engine"] == "onnx"), ["compiled"] * new["compiled"]
+    if kind := " ".join([*graph, *[new["quantize"]] * (new["quantize"] != "none"), *compiled]):
+        return {**before, "kinds": {**kinds, kind: new}}
+    return {**new, "kinds": kinds} if kinds else new
 
 
 def check(settings: Settings) -> None:
     """Raises UserError where nothing can be measured."""
-    from smallgpt.inference import onnx_engine
+    from smallgpt.inference import onnx_engine, packing, quality
     from smallgpt.inference.checkpoint import locate
-    from smallgpt.inference.packing import check
     from smallgpt.tasks.generate import refuse_for_graphs
     from smallgpt.training.hardware import device
 
-    check(settings.quantize, device(settings.trainer.accelerator), settings.compile)
+    packing.check(settings.quantize, device(settings.trainer.accelerator), settings.compile)
+    quality.check(settings)
     if len(set(settings.checkpoint)) < len(settings.checkpoint):
         raise UserError(f"checkpoint={list(settings.checkpoint)}: one is there twice")
     graphs = [checkpoint for checkpoint in settings.checkpoint if onnx_engine.find(checkpoint)]
@@ -81,8 +116,10 @@ def check(settings: Settings) -> None:
         refuse_for_graphs(settings)
 
 
-def of_checkpoints(settings: Settings) -> list["Subject"]:
+def of_checkpoints(settings: Settings) -> list[Loaded]:
     """The first is the baseline, as it is stored; one alone that is quantized is compared with itself."""
+    from smallgpt.evaluation.graph import reader_of
+    from smallgpt.evaluation.reader import Reader
     from smallgpt.inference import onnx_engine
     from smallgpt.inference.checkpoint import load
     from smallgpt.inference.subjects import OnnxSubject, Subject
@@ -95,14 +132,16 @@ def of_checkpoints(settings: Settings) -> list["Subject"]:
     if len(named) == 1 and settings.quantize != "none":
         checkpoint, name = named[0]
         named, kinds = [(checkpoint, f"{name} unquantized"), (checkpoint, name)], ["none", settings.quantize]
-    subjects = []
+    loaded = []
     for (checkpoint, name), kind in zip(named, kinds, strict=True):
         if folder := onnx_engine.find(checkpoint):
-            subjects.append(OnnxSubject(name, folder, settings.trainer.threads))
+            graph = OnnxSubject(name, folder, settings.trainer.threads)
+            loaded.append(Loaded(checkpoint, graph, reader_of(graph.runtime, name)))
             continue
-        model, _ = load(checkpoint, model_type)
-        subjects.append(Subject(name, model.to(device(settings.trainer.accelerator)), kind, settings.compile))
-    return subjects
+        model, tokenizer = load(checkpoint, model_type)
+        subject = Subject(name, model.to(device(settings.trainer.accelerator)), kind, settings.compile)
+        loaded.append(Loaded(checkpoint, subject, Reader(subject.model, tokenizer, title=name)))
+    return loaded
 
 
 def of_config(settings: Settings) -> list["Subject"]:

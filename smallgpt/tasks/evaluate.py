@@ -21,6 +21,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """
     from smallgpt.evaluation.table import print_evaluation
     from smallgpt.inference.checkpoint import check as check_checkpoint
+    from smallgpt.inference.checkpoint import variant_of
     from smallgpt.run_directory import add_section
     from smallgpt.training.memory import keep_freed_memory
 
@@ -48,7 +49,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     comparisons = compare(plan, everyone)
     print_evaluation(sections, comparisons)
     if alone:
-        return {"checkpoint": settings.checkpoint[0], "evaluation": next(iter(sections.values()))}
+        ((checkpoint, found),) = zip(settings.checkpoint, sections.values(), strict=True)
+        return {"checkpoint": checkpoint, "variant": variant_of(checkpoint), "evaluation": found}
     checkpoints = dict(zip(sections, settings.checkpoint, strict=True))
     return {"checkpoints": checkpoints, "evaluations": sections, "comparisons": comparisons}
 
@@ -73,6 +75,15 @@ def check(settings: Settings) -> None:
         raise UserError("eval=null: give eval=quick, or paper, language, safety, own, tasks")
     if find_spec("lm_eval") is None:
         raise UserError("eval: lm-eval is not installed; `pip install lm-eval`")
+    if settings.quantize != "none":
+        from smallgpt.inference.packing import check
+        from smallgpt.training.hardware import device
+
+        check(settings.quantize, device(settings.trainer.accelerator))
+        if settings.eval.precision != "fp32":
+            raise UserError(
+                f"eval.precision={settings.eval.precision}: quantize={settings.quantize} says it; leave it out"
+            )
 
 
 def plan_of(settings: Settings) -> "Plan":
@@ -80,7 +91,8 @@ def plan_of(settings: Settings) -> "Plan":
     from smallgpt.training.hardware import device
 
     assert settings.eval is not None
-    return make_plan(settings.eval, settings.generation, settings.seed, device(settings.trainer.accelerator))
+    where = device(settings.trainer.accelerator)
+    return make_plan(settings.eval, settings.generation, settings.seed, where, settings.quantize)
 
 
 def names_of(checkpoints: Sequence[str]) -> list[str]:

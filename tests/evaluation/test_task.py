@@ -100,6 +100,25 @@ def test_two_checkpoints_are_compared_on_the_same_items(cli: CommandLine, run: s
     assert "against best, on the same items" in done.out and "no difference" in done.out
 
 
+def test_quantized_weights_are_asked_beside_the_others(cli: CommandLine, run: str) -> None:
+    jsonl("quiz.jsonl", *ROWS)
+    jsonl("text.jsonl", *({"text": f"Line {i} of a text."} for i in range(9)))
+    ask = ("task=evaluate", f"checkpoint={run}", "eval=own", "eval.path=quiz.jsonl", "eval.corpora=text.jsonl", QUICK)
+    for kind in ("none", "int8_dynamic", "int8_weight"):
+        done = cli(*ask, f"quantize={kind}", f"hydra.run.dir={kind}", "eval.limit=8")
+        assert done.code == 0, done.err
+    found = result_of(run)["evaluation"]
+    plain, dynamic, weight = (
+        found["corpora"][f"text.jsonl (8 documents{kind})"] for kind in ("", ", int8_dynamic", ", int8_weight")
+    )
+    assert found["tasks"].keys() == {f"quiz (8 items{kind})" for kind in ("", ", int8_dynamic", ", int8_weight")}
+    assert (plain["quantize"], dynamic["quantize"], weight["quantize"]) == ("none", "int8_dynamic", "int8_weight")
+    assert (plain["precision"], dynamic["precision"], weight["precision"]) == ("fp32", "fp32", "bf16")
+    assert len({entry["bits_per_byte"] for entry in (plain, dynamic, weight)}) == 3
+    for entry in (dynamic, weight):
+        assert entry["bits_per_byte"] == pytest.approx(plain["bits_per_byte"], rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
@@ -117,6 +136,11 @@ def test_two_checkpoints_are_compared_on_the_same_items(cli: CommandLine, run: s
         (["eval=own", "eval.path=quiz.jsonl", "eval.num_fewshot=12"], ["eval.num_fewshot=12", "quiz", "at most"]),
         (["eval=own", "eval.path=quiz.jsonl", "eval.limit=0"], ["eval.limit=0"]),
         (["eval=tasks", "eval.prompts=quiz.jsonl"], ["eval.prompts=quiz.jsonl", "eval.words"]),
+        (["eval=own", "eval.path=quiz.jsonl", "quantize=int4"], ["quantize=int4", "int8_dynamic"]),
+        (
+            ["eval=own", "eval.path=quiz.jsonl", "quantize=bf16", "eval.precision=bf16"],
+            ["eval.precision=bf16", "quantize=bf16"],
+        ),
     ],
     ids=lambda value: " ".join(value),
 )

@@ -8,7 +8,8 @@ from sweeps import failed, job
 from smallgpt.errors import UserError
 from smallgpt.reporting.arm_table import arm_table, notes
 from smallgpt.reporting.arms import command, read_study
-from smallgpt.reporting.figures import draw, undominated
+from smallgpt.reporting.figures import draw
+from smallgpt.reporting.statistics import undominated
 
 
 def labels(study) -> list[list[str]]:

@@ -120,7 +120,7 @@ def test_the_correction_counts_the_arms(tmp_path):
             "The baseline gpt has the lowest validation loss 4.0000 (one seed). Next: lineargpt and parallelgpt, "
             "+0.5000, on one seed, so this may be chance.",
         ),
-        ({"gpt": [None]}, "No job has a validation loss: this report shows costs alone."),
+        ({"gpt": [None]}, "No job has a validation loss, so no arm is the best."),
     ],
 )
 def test_the_winner_in_words(tmp_path, losses: dict, says: str):

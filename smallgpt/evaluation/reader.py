@@ -1,0 +1,74 @@
+"""What a model makes of whole texts."""
+
+from collections.abc import Iterator, Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from smallgpt.data.progress import Progress
+from smallgpt.evaluation.items import Text
+from smallgpt.evaluation.scorer import Model, Request, Score, Scorer
+
+DEFAULT_CONTEXT = 2048  # tokens, where neither the model nor its tokenizer says
+
+
+class Reader:
+    """A model that reads what its tokenizer splits."""
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: PreTrainedTokenizerBase,
+        share: bool = True,
+        faulty: bool = False,
+        title: str | None = None,
+    ):
+        """
+        Args:
+            share, faulty: see `Scorer`.
+            title: of a progress bar on standard error; None: no bar.
+        """
+        self.tokenizer, self.title = tokenizer, title
+        self.max_length = context_length(model, tokenizer)
+        self.scorer = Scorer(model, self.max_length, share, faulty)
+
+    @property
+    def start(self) -> int:
+        """The token before a text."""
+        bos = self.tokenizer.bos_token_id
+        return self.tokenizer.eos_token_id if bos is None else bos
+
+    def encode(self, text: str, add_special_tokens: bool | None = None) -> list[int]:
+        if add_special_tokens is None and text.startswith(self.tokenizer.decode(self.start)):
+            add_special_tokens = False
+        given = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+        return self.tokenizer.encode(text, verbose=False, **given)  # long texts are cut here, not by it
+
+    def score(self, requests: Sequence[Request]) -> list[Score]:
+        with Progress(self.title or "", len(requests), shown=self.title is not None) as progress:
+            return self.scorer.score(requests, progress.advance)
+
+    def likelihood_of_texts(self, texts: Sequence[str]) -> list[Text]:
+        """Of whole documents, each on its own, in windows of the model's context; every token is scored once."""
+        split = [self.encode(text) for text in texts]
+        requests = [list(windows(ids, self.start, self.max_length)) for ids in split]
+        scores = iter(self.score([window for each in requests for window in each]))
+        totals = [sum(next(scores).loglikelihood for _ in each) for each in requests]
+        return [
+            Text(i, total, len(text.encode()), len(ids))
+            for i, (text, total, ids) in enumerate(zip(texts, totals, split, strict=True))
+        ]
+
+
+def windows(ids: Sequence[int], start: int, length: int) -> Iterator[Request]:
+    """The tokens of a text in pieces of `length`, each behind one token; the last piece sees as many as fit."""
+    known = (start, *ids)
+    for begin in range(0, len(ids), length):
+        end = min(begin + length, len(ids))
+        yield Request(known[max(0, end - length) : begin + 1], known[begin + 1 : end + 1])
+
+
+def context_length(model: Model, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that the model can read."""
+    config = model.config.get_text_config()
+    longest = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+    return int(longest) if longest and longest < 10**9 else DEFAULT_CONTEXT

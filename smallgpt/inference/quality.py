@@ -1,0 +1,91 @@
+"""What the weights whose latency is measured know: bits per byte of held-out documents, the same for every model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from smallgpt.data.prepare import open_prepared
+from smallgpt.errors import UserError
+from smallgpt.evaluation.corpora import read_corpora
+from smallgpt.evaluation.measures import compare_texts, text_score
+from smallgpt.evaluation.reader import Reader
+from smallgpt.run_directory import read_result
+from smallgpt.settings import Settings
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A text that no model was trained on."""
+
+    name: str
+    documents: list[str]
+
+
+def check(settings: Settings) -> None:
+    """Raises UserError where `eval` asks for what a benchmark does not measure."""
+    asked = settings.eval
+    if asked is None:
+        return
+    if not settings.checkpoint:
+        raise UserError("eval: without checkpoint= task=benchmark measures random weights, which know nothing")
+    for key in ("tasks", "path", "prompts"):
+        if getattr(asked, key):
+            raise UserError(
+                f"eval.{key}: task=benchmark measures bits per byte alone; use eval=own eval.corpora=FILE, and "
+                "task=evaluate quantize= for the rest"
+            )
+    if len(asked.corpora) > 1:
+        raise UserError(f"eval.corpora={list(asked.corpora)}: task=benchmark reads one text")
+    if asked.precision != "fp32":
+        raise UserError(f"eval.precision={asked.precision}: task=benchmark has quantize={asked.precision} for it")
+
+
+def held_out(settings: Settings, checkpoints: Sequence[str]) -> HeldOut | None:
+    """The text of `eval.corpora`, else what the runs of the checkpoints held out themselves, as far as they validate.
+
+    Says why there is none. Raises UserError for a text that cannot be read.
+    """
+    if settings.eval is not None:
+        ((corpus, documents),) = read_corpora(settings.eval).items()
+        return HeldOut(corpus, documents)
+    if not checkpoints:
+        return None
+    found = of_runs(checkpoints, settings.cache_dir, settings.validation.tokens)
+    if isinstance(found, HeldOut):
+        return found
+    print(f"No bits per byte: {found}; give a text, eval=own eval.corpora=FILE.")
+    return None
+
+
+def of_runs(runs: Sequence[str], cache_dir: Path, tokens: int | None) -> HeldOut | str:
+    """The documents that all of the runs have held out, within so many tokens, or why there are none."""
+    fingerprints = {(read_result(Path(run).expanduser()) or {}).get("data_fingerprint") for run in runs}
+    if None in fingerprints:
+        return "not every checkpoint is the directory of a run"
+    if len(fingerprints) > 1:
+        return "the runs were trained on different data"
+    (fingerprint,) = fingerprints
+    folders = [index.parent for index in (cache_dir / "prepared").glob(f"*-{fingerprint}/index.json")]
+    if not folders:
+        return f"the prepared data of the runs is not in cache_dir={cache_dir}"
+    prepared = open_prepared(folders[0])
+    tokenizer = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
+    documents = []
+    for ids, size in prepared.held_out_documents(tokens):
+        documents.append(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+        if len(documents[-1].encode()) != size:
+            return "the runs' tokenizer does not give a text back as it was"
+    return HeldOut(f"{prepared.name}, held out", documents)
+
+
+def measure(readers: Sequence[Reader], text: HeldOut) -> list[dict[str, Any]]:
+    """The section `text` of each model; the later ones are compared with the first, document by document."""
+    first, *others = (reader.likelihood_of_texts(text.documents) for reader in readers)
+    gaps = [None, *(compare_texts(first, each) for each in others)]
+    return [
+        {"name": text.name, **text_score(each), "difference": gap}
+        for each, gap in zip((first, *others), gaps, strict=True)
+    ]

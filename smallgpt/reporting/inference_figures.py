@@ -1,0 +1,41 @@
+"""Pictures of what quantization costs: bits per byte against latency and memory, a point an arm and kind."""
+
+from typing import Any
+
+from smallgpt.reporting.arms import Comparison
+from smallgpt.reporting.charts import Figure, axis, colour, figure, legend, tooltip, values
+from smallgpt.reporting.inferences import INFERENCE_AXES, common_text, measured
+from smallgpt.reporting.statistics import undominated
+
+
+def inference_figures(comparison: Comparison) -> list[Figure]:
+    """Only what was measured on one text stands in a figure."""
+    import altair as alt
+
+    everything = measured(comparison)
+    text = common_text(everything)
+    figures = []
+    for key, title in INFERENCE_AXES.items():
+        rows: list[dict[str, Any]] = []
+        for each in everything:
+            cost, bits = each.number(key), each.bits(text)
+            if cost is not None and bits is not None:
+                row = {"arm": each.arm.label, "weights": each.kind, "cost": cost, "bits per byte": bits.value}
+                rows.append(row | {"low": bits.low, "high": bits.high, "seeds": bits.seeds})
+        if text is None or len({row["cost"] for row in rows}) < 2:
+            continue
+        labels, kinds = (list(dict.fromkeys(row[name] for row in rows)) for name in ("arm", "weights"))
+        x = axis("cost", title, [row["cost"] for row in rows])
+        y = alt.Y("bits per byte:Q", title=f"bits per byte of {text.name}", scale=alt.Scale(zero=False))
+        front = alt.Chart(values(undominated(rows, "bits per byte"))).encode(x=x, y=y)
+        base = alt.Chart(values(rows)).encode(x=x, color=colour(labels))
+        shape = alt.Shape("weights:N", scale=alt.Scale(domain=kinds), legend=legend(kinds))
+        tips = tooltip("arm", "weights", "cost", "bits per byte", "low", "high", "seeds")
+        layers = [
+            front.mark_line(interpolate="step-after", color="#888", strokeDash=[4, 3], strokeWidth=1.5),
+            base.encode(y="low:Q", y2="high:Q").mark_rule(strokeWidth=1.5, opacity=0.5),
+            base.encode(y=y, shape=shape, tooltip=tips).mark_point(filled=True, size=90, opacity=0.85),
+        ]
+        name = f"bits_{'latency' if key == 'seconds_per_token' else key}"
+        figures.append(figure(name, "inference", f"Bits per byte against {title}", alt.layer(*layers)))
+    return figures

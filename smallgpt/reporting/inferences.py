@@ -1,0 +1,169 @@
+"""What the models of a study cost at inference and know with the same weights, from the section `inference`."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from smallgpt.reporting.arms import Arm, Comparison
+from smallgpt.reporting.evaluation_tables import Cell, Table
+from smallgpt.reporting.statistics import mean
+
+INFERENCE_AXES = {  # numbers of the section, and how a figure calls them
+    "seconds_per_token": "seconds a generated token",
+    "weight_bytes": "bytes of weights at inference",
+    "peak_memory_bytes": "peak bytes of memory at inference",
+}
+STORED = "weights"  # a column: how they are stored
+UNQUANTIZED = "none"
+
+
+@dataclass(frozen=True)
+class Text:
+    """What bits per byte were measured on. They are compared where all of it is the same."""
+
+    name: str
+    documents: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Score:
+    value: float
+    low: float | None
+    high: float | None
+    """Of the 95 % interval over seeds, or over documents where there is one seed; None where there is none."""
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An arm with its weights stored in one way."""
+
+    arm: Arm
+    kind: str
+    sections: list[dict[str, Any]]
+    """One a seed."""
+
+    def number(self, key: str) -> float | None:
+        found = [section[key] for section in self.sections if section.get(key) is not None]
+        return sum(found) / len(found) if found else None
+
+    def bits(self, text: Text | None) -> Score | None:
+        """Per byte of this text."""
+        found = [section["text"] for section in self.sections if text is not None and text_of(section) == text]
+        return score([(each["bits_per_byte"], each["bits_per_byte_interval"]) for each in found])
+
+    def difference(self, text: Text | None) -> Score | None:
+        """Bits per byte more than the same weights have unquantized."""
+        gaps = [section["text"]["difference"] for section in self.sections if text and text_of(section) == text]
+        return score([(gap["difference"], gap["interval"]) for gap in gaps if gap and gap["same_checkpoint"]])
+
+
+def score(found: Sequence[tuple[float, list[float] | None]]) -> Score | None:
+    """Of a value of each seed, with its interval over documents."""
+    if not found:
+        return None
+    over_seeds = mean([value for value, _ in found])
+    if over_seeds.half_width is None:
+        low, high = found[0][1] or (None, None)
+    else:
+        low, high = over_seeds.value - over_seeds.half_width, over_seeds.value + over_seeds.half_width
+    return Score(over_seeds.value, low, high, over_seeds.n)
+
+
+def text_of(section: dict[str, Any]) -> Text | None:
+    text = section.get("text")
+    return text and Text(text["name"], text["n"], text["bytes"])
+
+
+def measured(comparison: Comparison) -> list[Measured]:
+    """Every arm in every way that its weights were stored."""
+    found = []
+    for arm in comparison.arms:
+        kinds: dict[str, list[dict[str, Any]]] = {}
+        for whole in arm.found("inference").values():
+            own = {whole.get("quantize", UNQUANTIZED): whole} if "seconds_per_token" in whole else {}
+            for kind, section in {**own, **whole.get("kinds", {})}.items():
+                kinds.setdefault(kind, []).append(section)
+        order = sorted(kinds, key=lambda kind: (kind != UNQUANTIZED, kind))
+        found += [Measured(arm, kind, kinds[kind]) for kind in order]
+    return found
+
+
+def common_text(everything: Sequence[Measured]) -> Text | None:
+    """The text that most of them were measured on."""
+    found = Counter(text for each in everything for section in each.sections if (text := text_of(section)))
+    return found.most_common(1)[0][0] if found else None
+
+
+def inference_tables(comparison: Comparison) -> list[Table]:
+    """The one with a row an arm and kind, if anything was measured; columns that none fills are left out."""
+    everything = measured(comparison)
+    if not everything:
+        return []
+    text = common_text(everything)
+    rows = [row(each, text) for each in everything]
+    columns = [name for name in rows[0] if any(each[name] for each in rows)]
+    cells = [[Cell(each[name]) for name in columns] for each in rows]
+    return [Table(columns, cells, {"arm", STORED}, notes(everything, text))]
+
+
+def row(each: Measured, text: Text | None) -> dict[str, str]:
+    size, seconds, speed = (each.number(key) for key in ("weight_bytes", "seconds_per_token", "tokens_per_second"))
+    return {
+        "arm": each.arm.label,
+        STORED: each.kind,
+        "weights MB": "" if size is None else f"{size / 1e6:,.4g}",
+        "ms a token": "" if seconds is None else f"{1e3 * seconds:.3g}",
+        "tokens/s": "" if speed is None else f"{speed:,.0f}",
+        "bits per byte": with_interval(each.bits(text)),
+        "less unquantized [95 %]": with_interval(each.difference(text), "+"),
+    }
+
+
+def with_interval(score: Score | None, sign: str = "") -> str:
+    if score is None:
+        return ""
+    shown = f"{score.value:{sign}.4f}"
+    return shown if score.low is None else f"{shown} [{score.low:{sign}.4f}, {score.high:{sign}.4f}]"
+
+
+def notes(everything: Sequence[Measured], text: Text | None) -> list[str]:
+    found = ["Decoding one sequence."]
+    if text is None:
+        return found
+    found.append(
+        f"Bits per byte of {text.name}: {text.documents} documents, {text.bytes:,} bytes. In brackets the 95 % "
+        "interval, over seeds, or over documents where there is one seed."
+    )
+    if any(each.difference(text) for each in everything):
+        found.append(
+            "Less unquantized: the same checkpoint on the same documents, so a difference can be certain where the "
+            "intervals overlap."
+        )
+    others = [f"{each.arm.label} {each.kind}" for each in everything if each.bits(text) is None]
+    if others:
+        found.append(f"Not measured on this text: {', '.join(others)}.")
+    return found
+
+
+def numbers(inference: dict[str, Any]) -> dict[str, Any]:
+    """A section `inference` on one line: its own numbers, those of its text, and those of each kind as `KIND/name`."""
+    found = {key: value for key, value in inference.items() if not isinstance(value, dict | list)}
+    if text := inference.get("text"):
+        found |= {
+            "text": text["name"],
+            "documents": text["n"],
+            **three(text, "bits_per_byte", "bits_per_byte_interval"),
+        }
+        if gap := text["difference"]:
+            found |= {**three(gap, "difference", "interval"), "difference_over": gap["over"]}
+    for kind, section in inference.get("kinds", {}).items():
+        found |= {f"{kind}/{key}": value for key, value in numbers(section).items()}
+    return found
+
+
+def three(found: dict[str, Any], key: str, interval: str) -> dict[str, float | None]:
+    low, high = found[interval] or (None, None)
+    return {key: found[key], f"{key}_low": low, f"{key}_high": high}
