@@ -32,7 +32,7 @@ from smallgpt.training.hardware import cores, device
 
 # short rounds, so that the two models of a round meet the same disturbances
 WORK = Benchmark(prompts=(64,), batches=(1,), new_tokens=16)
-SECONDS = 6.0  # about what a size takes, within these numbers of rounds
+SECONDS = 4.0  # about what a size takes, within these numbers of rounds
 LEAST_ROUNDS, MOST_ROUNDS = 7, 51
 NO_MATTER = {"dropout", "allow_narrow"}
 
@@ -135,6 +135,7 @@ class Latencies:
             subjects = [self.subject_of_baseline]
             if described(config) != described(self.baseline):
                 subjects.append(Subject(config.model_type, self.model_class(config).to(self.device)))
+            in_turn(subjects, [self.work], 1)  # takes memory and warms up
             begin = time.perf_counter()
             in_turn(subjects, [self.work], 1)
             rounds = int(SECONDS / (time.perf_counter() - begin))

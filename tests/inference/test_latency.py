@@ -140,7 +140,7 @@ def test_it_is_measured_with_the_threads_of_a_run_and_leaves_no_trace(
     monkeypatch.setattr(latency, "in_turn", in_turn)
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     assert latencies(tmp_path, Trainer(threads=threads + 1)).of(at(96)) == (4.0, 2.0)  # twice as long in the middle
-    assert seen == [(threads + 1, [GPT, LinearGPT])] * 2
+    assert seen == [(threads + 1, [GPT, LinearGPT])] * 3
     assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), state)
     baseline = GPTConfig(**SMALL)
     assert Latencies(GPT, baseline, GPT, baseline, ONE_THREAD, tmp_path).of(baseline) == (2.0, 2.0)
