@@ -205,11 +205,13 @@ def test_a_sweep_measures_before_its_first_job_and_all_jobs_agree(
 def test_a_search_measures_before_the_jobs_that_run_together(
     cli: CommandLine, jobs_note: str, measured: list[Any]
 ) -> None:
-    options = ("hydra.sweeper.n_trials=4", "hydra.sweeper.metric=match.value", "++hydra.sweeper.batch=4")
-    words = ("model=gpt,lineargpt", "hydra/sweeper=optuna", *options, *IN_PROCESS)
+    options = ("hydra.sweeper.n_trials=6", "hydra.sweeper.metric=match.value", "hydra.sweeper.batch=6")
+    words = ("model=gpt,lineargpt,convgpt", "hydra/sweeper=optuna", *options, *IN_PROCESS)
     done = cli("-m", jobs_note, *words, *WORDS)
     assert done.code == 0, done.err
-    assert measured[:3] == [64, 64, 128] and measured[3:] == ["job 0", "job 1", "job 2", "job 3"]
+    assert len({section["value"] for section in sections("sweep")}) == 1
+    # of gpt, lineargpt and convgpt
+    assert sorted(measured[:-6]) == [64, 64, 64, 128] and measured[-6:] == [f"job {number}" for number in range(6)]
 
 
 def test_a_size_that_is_not_found_is_left_out_with_every_seed(cli: CommandLine, measured: list[Any]) -> None:
