@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -29,12 +30,12 @@ def load(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "") -> S
         if key not in names:
             raise UserError(f"{key}={shown(value)}: unknown key{nearest_key(key, names)}")
     fields: dict[str, Any] = {name: build_group(name, plain) for name in (*CHOSEN_GROUPS, *GROUPS)}
-    build(Common, "", {key: plain[key] for key in Common.model_fields if key in plain})
+    common = build(Common, "", {key: plain[key] for key in Common.model_fields if key in plain})
     # last: it is the only one that imports PyTorch
     fields["model_class"], fields["model"] = build_model(plain, fields["tokenizer"])
     if plain.get("match") is not None:
         fields["match"] = build(Match, "match", plain["match"])
-        fields["matched"] = matched(fields["match"], variant, plain["model"], fields["model"])
+        fields["matched"] = matched(fields, variant, plain["model"], common.cache_dir)
         fields["model"] = fields["matched"].config
     if plain.get("eval") is not None:
         fields["eval"] = build(Evaluation, "eval", plain["eval"])
@@ -116,13 +117,21 @@ def build_model(plain: dict[str, Any], tokenizer: Any) -> tuple[Any, Any]:
         raise Impossible(f"model.{one_line(error)}") from error
 
 
-def matched(match: Match, variant: str, values: dict[str, Any], config: Any) -> Any:
+def matched(fields: dict[str, Any], variant: str, values: dict[str, Any], cache_dir: Path) -> Any:
     """The model at the size where it costs what the baseline does at this one."""
-    from smallgpt.models.matching import solve
+    from smallgpt.models.matching import closed_form, solve
 
+    match, config = fields["match"], fields["model"]
     try:
-        _, baseline = baseline_model("match.baseline", match.baseline, config, values)
-        return solve(config, baseline, match.quantity, match.exclude_embeddings, match.depth, match.tolerance)
+        baseline_class, baseline = baseline_model("match.baseline", match.baseline, config, values)
+        if match.quantity == "latency":
+            from smallgpt.inference.latency import Latencies
+
+            both = fields["model_class"], config, baseline_class, baseline
+            quantity = Latencies(*both, fields["trainer"], cache_dir).quantity
+        else:
+            quantity = closed_form(baseline, match.quantity, match.exclude_embeddings)
+        return solve(config, quantity, match.depth, match.tolerance)
     except ValueError as error:
         raise Impossible(f"match.to={match.to}: {variant or config.model_type}: {one_line(error)}") from error
 

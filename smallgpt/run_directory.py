@@ -52,18 +52,33 @@ def refuse_taken(run_dir: Path, resume: str | None) -> None:
         raise UserError(f"hydra.run.dir={run_dir}: holds a run that was cut off; resume=auto goes on with it")
 
 
-def refuse_other_config(run_dir: Path, plain: dict[str, Any], key: str = "hydra.run.dir") -> None:
+def refuse_other_config(run_dir: Path, settings: Settings, key: str = "hydra.run.dir") -> None:
     """Raises UserError where a run that is completed, or has a checkpoint, was begun with another config."""
     path = run_dir / "config.yaml"
     begun = (run_dir / STATE).exists() or (read_result(run_dir) or {}).get("status") == "completed"
     if not begun or not path.exists():
         return
     before = flat(OmegaConf.to_container(OmegaConf.load(path)))
-    now = flat(plain)
+    now = flat(settings.plain)
     for name in (*now, *before):
         if name.partition(".")[0] not in LOCATION_KEYS and name not in MAY_DIFFER and before.get(name) != now.get(name):
             old, new = (values.get(name, "absent") for values in (before, now))
             raise UserError(f"{key}={run_dir}: was begun with {name}={old}, not {new}; choose another directory")
+    refuse_other_size(run_dir, settings.model, key)
+
+
+def refuse_other_size(run_dir: Path, model: Any, key: str) -> None:
+    """What match=latency measures again, elsewhere or after its cache was lost, may come to another size."""
+    try:
+        begun = json.loads((run_dir / "checkpoints" / "last" / "config.json").read_text())
+    except OSError:
+        return
+    for name in ("n_embd", "n_layer"):
+        if begun[name] != getattr(model, name):
+            raise UserError(
+                f"{key}={run_dir}: was begun with {name}={begun[name]}, and match now comes to "
+                f"{getattr(model, name)}; choose another directory"
+            )
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -132,8 +132,8 @@ class Trainer(Group):
 class Match(Group):
     """What a model's width is solved for, so that it costs what the baseline does."""
 
-    quantity: Literal["params", "flops"]
-    """Parameters, or training FLOPs a token."""
+    quantity: Literal["params", "flops", "latency"]
+    """Parameters, training FLOPs a token, or seconds to decode a token, measured on this machine."""
     to: str
     """Name of the baseline's YAML; its size and block are those of the model."""
     baseline: dict[str, Any]
@@ -144,6 +144,12 @@ class Match(Group):
     """Look at other depths where no width is near enough."""
     tolerance: float = Field(0.02, gt=0)
     """Largest relative difference."""
+
+    @model_validator(mode="after")
+    def _whole_models_take_time(self) -> Self:
+        if self.quantity == "latency" and self.exclude_embeddings:
+            raise ValueError("exclude_embeddings=true: a token's time is that of the whole model; use false")
+        return self
 
 
 class Evaluation(Group):
@@ -245,7 +251,7 @@ class Common(Group):
     """auto: go on from the last checkpoint in the run directory, where there is one; last: in the last run's."""
     seed: int = Field(1337, ge=0, lt=2**32)
     cache_dir: Path
-    """Where prepared data is kept."""
+    """Where prepared data and measured latencies are kept."""
     log_every: int = Field(10, gt=0)
     """Optimizer steps between rows of metrics.csv."""
     compile: bool = False

@@ -63,11 +63,13 @@ NEEDS = {
     "tokenizer=pretrained": ["tokenizer.name=some/name", "tokenizer.vocab_size=1000"],
     "budget=flops": ["budget.flops=1e12"],
     "budget=seconds": ["budget.seconds=60"],
+    "match=latency": ["trainer.threads=1", "size=debug"],
+    "experiment=matched_latency": ["trainer.threads=1", "size=debug"],
 }
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_every_choice_passes_the_checks(choice: str):
+def test_every_choice_passes_the_checks(cli: CommandLine, choice: str):
     words = [choice, *NEEDS.get(choice, [])]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         settings = load(compose("config", words), words)

@@ -43,7 +43,7 @@ class Checks(Callback):
                 raise UserError(f"hydra.run.dir={run_dir}: {several[0]} starts several processes; give one for all")
             settings = check(config)
             refuse_taken(run_dir, settings.resume)
-            refuse_other_config(run_dir, settings.plain)
+            refuse_other_config(run_dir, settings)
             self.made = claim(run_dir)
 
     def on_run_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
@@ -112,12 +112,20 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
     job = loader.load_sweep_config(config, words)
     with open_dict(job):
         job.hydra.job.num = number
-    settings = check(job)
+    machines = None
     if str(config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher."):
         machines = instantiate(config.hydra.launcher).machines
+        if OmegaConf.select(job, "match.quantity") == "latency" and not isinstance(machines, ThisMachine):
+            launcher = config.hydra.runtime.choices["hydra/launcher"]
+            raise UserError(
+                f"match=latency: measured on this machine, and hydra/launcher={launcher} runs jobs on others; "
+                "use hydra/launcher=processes there"
+            )
+    settings = check(job)
+    if machines is not None:
         machines.check(settings.trainer)
         if settings.task_name == "benchmark" and isinstance(machines, ThisMachine) and machines.n_jobs > 1:
             raise UserError(
                 f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task=benchmark would disturb each other; use 1"
             )
-    refuse_other_config(Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir), settings.plain, "hydra.sweep.dir")
+    refuse_other_config(Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir), settings, "hydra.sweep.dir")

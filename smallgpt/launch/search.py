@@ -8,6 +8,7 @@ the next start runs it again under its number, as a grid does.
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +31,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field
 
 from smallgpt.errors import UserError, nearest_key, one_line
+from smallgpt.launch.checks import check_job
 from smallgpt.launch.command_line import given
 from smallgpt.launch.sweep import OVER, Job, say
 from smallgpt.loading import build
@@ -165,6 +167,7 @@ class Search:
                 if self.options.prune:
                     launcher.hopeless = partial(self.is_hopeless, trials)  # ty: ignore
                 jobs = [self.words(trial.params) for trial in trials]
+                self.look_ahead(trials, jobs)
                 returns.append(list(launcher.launch(jobs, initial_job_idx=trials[0].number)))
                 for trial, job in zip(trials, returns[-1], strict=True):
                     if isinstance(trial, optuna.Trial):
@@ -174,6 +177,13 @@ class Search:
             trials = [self.ask(study) for _ in range(min(self.options.batch, self.options.n_trials - begun))]
             if not trials:
                 return returns
+
+    def look_ahead(self, trials: Sequence[FrozenTrial | optuna.Trial], jobs: Sequence[list[str]]) -> None:
+        """Has match=latency measure before jobs disturb each other; a job that is wrong says so when it runs."""
+        for trial, words in zip(trials, jobs, strict=True):
+            if isinstance(trial, optuna.Trial):
+                with suppress(UserError):
+                    check_job(self.loader, self.config, trial.number, words)
 
     def ask(self, study: optuna.Study) -> optuna.Trial:
         study.sampler = self.sampler(len(study.get_trials(deepcopy=False)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,18 @@ from .cost import Cost, cost
 
 HAPPY_WIDTH = 8  # hardware multiplies matrices in tiles; a width that is a multiple of this fills them
 MOST_TIMES_WIDER = 16
+LATENCY = "seconds a token"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What is to be equal."""
+
+    name: str
+    of: Callable[[DecoderConfig], tuple[float, float]]
+    """A model's and the baseline's."""
+    measured: bool = False
+    """Takes its time, so few sizes are tried."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,8 @@ class Matched:
     def __str__(self) -> str:
         return (
             f"n_embd {self.width_before} -> {self.config.n_embd}, n_layer {self.depth_before} -> "
-            f"{self.config.n_layer}: {self.value:,.0f} {self.quantity}, {self.difference:+.2%} of {self.target:,.0f}"
+            f"{self.config.n_layer}: {amount(self.value, self.quantity)}, {self.difference:+.2%} of "
+            f"{amount(self.target, self.quantity)}"
         )
 
     def to_dict(self) -> dict:
@@ -47,51 +61,21 @@ class Matched:
         }
 
 
-def solve(
-    config: DecoderConfig,
-    baseline: DecoderConfig,
-    quantity: Literal["params", "flops"],
-    exclude_embeddings: bool = False,
-    depth: bool = False,
-    tolerance: float = 0.02,
-) -> Matched:
-    """`config` with the n_embd at which it costs what `baseline` does, within `tolerance`.
+def amount(value: float, quantity: str) -> str:
+    """With its unit, such as `4.1 ms a token`."""
+    return f"{1000 * value:.3g} ms a token" if quantity == LATENCY else f"{value:,.0f} {quantity}"
 
-    Widths are multiples of n_head; among those that are near enough, multiples of 8 are preferred, then the nearest.
-    With `depth` other numbers of layers are tried too, the nearest to the config's own first.
 
-    Raises:
-        ValueError: no size is near enough; the message names the nearest.
-    """
-    if getattr(config, "widths", None) is not None:
-        raise ValueError("model.widths is a list, which no width can be solved for; give a schedule by its frequency")
+def closed_form(
+    baseline: DecoderConfig, quantity: Literal["params", "flops"], exclude_embeddings: bool = False
+) -> Quantity:
+    """What a config alone tells."""
     measure = measure_of(quantity, exclude_embeddings)
     target = measure(cost(baseline))
     name = {"params": "parameters", "flops": "training FLOPs a token"}[quantity]
     if exclude_embeddings and quantity == "params":
         name += " without embeddings"
-
-    def matched(candidate: DecoderConfig) -> Matched:
-        return Matched(candidate, name, target, measure(cost(candidate)), config.n_embd, config.n_layer)
-
-    own = matched(config)
-    if own.difference == 0:
-        return own
-    nearest: Matched | None = None
-    for layers in depths(config.n_layer) if depth else [config.n_layer]:
-        found = [matched(candidate) for candidate in widths(config, layers, measure, target)]
-        near = [one for one in found if abs(one.difference) <= tolerance]
-        if near:
-            return min(near, key=lambda one: (one.config.n_embd % HAPPY_WIDTH != 0, abs(one.difference)))
-        nearest = min([one for one in (nearest, *found) if one], key=lambda one: abs(one.difference), default=None)
-    if nearest is None:
-        raise ValueError(f"no n_embd makes a model of about {target:,.0f} {name}")
-    at = f"n_embd={nearest.config.n_embd}" + (f" n_layer={nearest.config.n_layer}" if depth else "")
-    other = "" if depth else ", match.depth=true tries other depths"
-    raise ValueError(
-        f"no n_embd comes within {tolerance:.0%} of {target:,.0f} {name}; nearest is {at} with {nearest.value:,.0f} "
-        f"({nearest.difference:+.1%}), which match.tolerance={abs(nearest.difference) + 0.001:.3f} takes{other}"
-    )
+    return Quantity(name, lambda config: (measure(cost(config)), target))
 
 
 def measure_of(quantity: str, exclude_embeddings: bool) -> Callable[[Cost], float]:
@@ -102,22 +86,57 @@ def measure_of(quantity: str, exclude_embeddings: bool) -> Callable[[Cost], floa
     return lambda price: price.parameters
 
 
+def solve(config: DecoderConfig, quantity: Quantity, depth: bool = False, tolerance: float = 0.02) -> Matched:
+    """`config` with the n_embd at which it costs what the baseline does, within `tolerance`.
+
+    Widths are multiples of n_head; among those that are near enough, multiples of 8 are preferred, then the nearest.
+    Where it takes measuring, the first that is near enough does. With `depth` other numbers of layers are tried
+    too, the nearest to the config's own first.
+
+    Raises:
+        ValueError: no size is near enough; the message names the nearest.
+    """
+    if getattr(config, "widths", None) is not None:
+        raise ValueError("model.widths is a list, which no width can be solved for; give a schedule by its frequency")
+
+    def matched(candidate: DecoderConfig) -> Matched:
+        value, target = quantity.of(candidate)
+        return Matched(candidate, quantity.name, target, value, config.n_embd, config.n_layer)
+
+    own = matched(config)
+    if own.difference == 0:
+        return own
+    nearest: Matched | None = None
+    for layers in depths(config.n_layer) if depth else [config.n_layer]:
+        candidates = widths(config, layers)
+        if quantity.measured:
+            found = bisect_twice(list(candidates), matched, config.n_embd, tolerance)
+        else:
+            found = scan(candidates, matched)
+        if enough := near(found, tolerance):
+            return min(enough, key=lambda one: (one.config.n_embd % HAPPY_WIDTH != 0, abs(one.difference)))
+        nearest = min([one for one in (nearest, *found) if one], key=lambda one: abs(one.difference), default=None)
+    if nearest is None:
+        raise ValueError(f"no n_embd makes a model of about {amount(own.target, quantity.name)}")
+    at = f"n_embd={nearest.config.n_embd}" + (f" n_layer={nearest.config.n_layer}" if depth else "")
+    other = "" if depth else ", match.depth=true tries other depths"
+    raise ValueError(
+        f"no n_embd comes within {tolerance:.0%} of {amount(nearest.target, quantity.name)}; nearest is {at} with "
+        f"{amount(nearest.value, quantity.name)} ({nearest.difference:+.1%}), which "
+        f"match.tolerance={abs(nearest.difference) + 0.001:.3f} takes{other}"
+    )
+
+
 def depths(layers: int) -> list[int]:
     """From 1 to twice as many, the nearest first."""
     return sorted(range(1, 2 * layers + 1), key=lambda n: (abs(n - layers), n))
 
 
-def widths(
-    config: DecoderConfig, layers: int, measure: Callable[[Cost], float], target: float
-) -> Iterator[DecoderConfig]:
-    """The possible models of this depth, the last of them a little over the target; costs rise with the width."""
+def widths(config: DecoderConfig, layers: int) -> Iterator[DecoderConfig]:
+    """The possible models of this depth, the narrowest first."""
     for width in range(config.n_head, MOST_TIMES_WIDER * config.n_embd, config.n_head):
-        candidate = resized(config, width, layers)
-        if candidate is None:
-            continue
-        yield candidate
-        if measure(cost(candidate)) > 1.1 * target:
-            return
+        if (candidate := resized(config, width, layers)) is not None:
+            yield candidate
 
 
 def resized(config: DecoderConfig, width: int, layers: int) -> DecoderConfig | None:
@@ -127,3 +146,47 @@ def resized(config: DecoderConfig, width: int, layers: int) -> DecoderConfig | N
         return type(config)(**{**values, "n_embd": width, "n_layer": layers})
     except ValueError:
         return None
+
+
+def scan(candidates: Iterable[DecoderConfig], matched: Callable[[DecoderConfig], Matched]) -> list[Matched]:
+    """All, the last of them a little over the target; costs rise with the width, if not at every step."""
+    found: list[Matched] = []
+    for candidate in candidates:
+        found.append(matched(candidate))
+        if found[-1].difference > 0.1:
+            break
+    return found
+
+
+def bisect_twice(
+    candidates: Sequence[DecoderConfig], matched: Callable[[DecoderConfig], Matched], first: int, tolerance: float
+) -> list[Matched]:
+    """Those that were tried: multiples of 8, then what lies between the two that enclose the target."""
+    found = bisect([one for one in candidates if one.n_embd % HAPPY_WIDTH == 0], matched, first, tolerance)
+    if near(found, tolerance):
+        return found
+    low = max((one.config.n_embd for one in found if one.difference < 0), default=0)
+    high = min((one.config.n_embd for one in found if one.difference > 0), default=float("inf"))
+    return found + bisect([one for one in candidates if low < one.n_embd < high], matched, first, tolerance)
+
+
+def bisect(
+    candidates: Sequence[DecoderConfig], matched: Callable[[DecoderConfig], Matched], first: int, tolerance: float
+) -> list[Matched]:
+    """Those that were tried, from the width `first` on, until one is near enough.
+
+    Costs rise with the width. Nothing is tried that is over twice as wide as what costs too little: a model that is
+    measured needs memory.
+    """
+    found: list[Matched] = []
+    low, high = -1, len(candidates)  # the last that costs too little, the first that costs too much
+    at = min(bisect_left([candidate.n_embd for candidate in candidates], first), high - 1)
+    while high - low > 1 and not near(found, tolerance):
+        found.append(one := matched(candidates[at]))
+        low, high = (at, high) if one.difference < 0 else (low, at)
+        at = (low + high) // 2 if high < len(candidates) else min(2 * at + 1, high - 1)
+    return found
+
+
+def near(found: Sequence[Matched], tolerance: float) -> list[Matched]:
+    return [one for one in found if abs(one.difference) <= tolerance]

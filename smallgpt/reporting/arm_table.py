@@ -68,10 +68,25 @@ def notes(comparison: Comparison) -> list[str]:
         )
     for same in identical(comparison):
         found.append(f"{' and '.join(same)} are identical: their losses are equal to the last bit on every seed.")
+    if sizes := matched(comparison):
+        found.append(f"Sizes were solved for, and are off by what is in brackets: {', '.join(sizes)}.")
     tokens = {tokens for arm in comparison.arms if (tokens := arm.number("train", "tokens")) is not None}
     if len(tokens) > 1:
         found.append(f"The arms were trained on unequal budgets: {min(tokens):,.0f} to {max(tokens):,.0f} tokens.")
     return found
+
+
+def matched(comparison: Comparison) -> list[str]:
+    """Arms whose size `match` has solved for, with what they cost and how far that is from the baseline's."""
+    found = []
+    for arm in comparison.arms:
+        sections = [match for job in arm.jobs if (match := job.section("match"))]
+        found += [
+            f"{arm.label} n_embd={match['n_embd']} n_layer={match['n_layer']}, "
+            f"{scaled(match['value'], '').strip()} {match['quantity']} ({match['difference']:+.1%})"
+            for match in sections
+        ]
+    return list(dict.fromkeys(found))
 
 
 def identical(comparison: Comparison) -> list[list[str]]:

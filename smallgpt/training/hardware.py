@@ -1,5 +1,6 @@
 """What the machine offers: the precision that it is made for, and its peak speed."""
 
+import os
 import time
 from pathlib import Path
 from typing import Literal
@@ -32,6 +33,11 @@ def native_precision(device: torch.device) -> Precision:
     else:
         native = bool({"amx_bf16", "avx512_bf16", "bf16"} & processor_flags())
     return "bf16" if native else "fp32"
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor_flags() -> set[str]:

@@ -28,6 +28,7 @@ from smallgpt.errors import UserError
 from smallgpt.launch.process import job_command, python_path
 from smallgpt.launch.ranks import started_by
 from smallgpt.settings import Settings, Trainer
+from smallgpt.training.hardware import cores
 from smallgpt.training.optimizers import Muon
 
 READY = "SMALLGPT_READY"  # names the file descriptor on which a process says that it is about to join
@@ -63,10 +64,6 @@ def share_cores(trainer: Trainer) -> None:
         threads = max(1, cores() // trainer.devices)
     if threads is not None:
         torch.set_num_threads(threads)
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def seed_of_rank(rank: int, step: int) -> None:

@@ -8,7 +8,7 @@ from smallgpt.models.convgpt import ConvGPTConfig
 from smallgpt.models.cost import cost
 from smallgpt.models.gpt import GPTConfig
 from smallgpt.models.lineargpt import LinearGPTConfig
-from smallgpt.models.matching import measure_of, resized, solve
+from smallgpt.models.matching import LATENCY, MOST_TIMES_WIDER, Quantity, closed_form, measure_of, resized, solve
 from smallgpt.models.parallelgpt import ParallelGPTConfig
 
 VARIANTS = [GPTConfig, ParallelGPTConfig, LinearGPTConfig, ConvGPTConfig]
@@ -42,24 +42,25 @@ def test_the_width_is_within_tolerance_wherever_there_is_one(number):
     ]
     offs = {one.n_embd: abs(measure(cost(one)) / target - 1) for one in every if one}
     if min(offs.values()) <= 0.02:
-        matched = solve(config, baseline, quantity, without)
+        matched = solve(config, closed_form(baseline, quantity, without))
         assert abs(matched.difference) <= 0.02
         assert matched.value == measure(cost(matched.config)) and matched.config.n_layer == config.n_layer
         assert matched.difference == pytest.approx(matched.value / target - 1)
     else:
         nearest = min(offs, key=lambda width: offs[width])
         with pytest.raises(ValueError, match=rf"within 2% .* nearest is n_embd={nearest} "):
-            solve(config, baseline, quantity, without)
+            solve(config, closed_form(baseline, quantity, without))
 
 
 def test_the_baseline_itself_is_left_as_it_is():
     config = GPTConfig(n_layer=2, n_head=4, n_embd=100, vocab_size=1000)
-    assert solve(config, config, "params").config is config
+    assert solve(config, closed_form(config, "params")).config is config
 
 
 def test_multiples_of_eight_are_preferred():
     baseline = GPTConfig(n_layer=4, n_head=4, n_embd=512, vocab_size=4096)
-    matched = solve(ParallelGPTConfig(n_layer=4, n_head=4, n_embd=64, vocab_size=4096), baseline, "params")
+    config = ParallelGPTConfig(n_layer=4, n_head=4, n_embd=64, vocab_size=4096)
+    matched = solve(config, closed_form(baseline, "params"))
     assert matched.config.n_embd % 8 == 0
 
 
@@ -67,12 +68,71 @@ def test_depth_is_tried_where_no_width_is_near_enough():
     baseline = GPTConfig(n_layer=4, n_head=4, n_embd=64, vocab_size=256)
     config = GPTConfig(n_layer=3, n_head=32, n_embd=512, vocab_size=256, allow_narrow=True)
     with pytest.raises(ValueError, match=r"match\.depth=true"):
-        solve(config, baseline, "params")
-    matched = solve(config, baseline, "params", depth=True, tolerance=0.1)
+        solve(config, closed_form(baseline, "params"))
+    matched = solve(config, closed_form(baseline, "params"), depth=True, tolerance=0.1)
     assert matched.config.n_layer != 3 and abs(matched.difference) <= 0.1
 
 
 def test_a_list_of_widths_cannot_be_solved_for():
     baseline = GPTConfig(n_layer=2, n_head=2, n_embd=64)
     with pytest.raises(ValueError, match="a list"):
-        solve(LinearGPTConfig(n_layer=2, n_head=2, n_embd=64, widths=[64, 32]), baseline, "params")
+        solve(LinearGPTConfig(n_layer=2, n_head=2, n_embd=64, widths=[64, 32]), closed_form(baseline, "params"))
+
+
+class Clock:
+    """Stands for a measurement: seconds that rise with the width, here and there disturbed; notes what was measured."""
+
+    def __init__(self, at: int, noise: float = 0, seed: int = 0):
+        self.at, self.noise, self.chance = at, noise, random.Random(seed)
+        self.widths: list[int] = []
+
+    def seconds(self, width: int) -> float:
+        return 1e-3 + 3e-3 * (width / self.at) ** 2
+
+    def of(self, config: GPTConfig) -> tuple[float, float]:
+        self.widths.append(config.n_embd)
+        return self.seconds(config.n_embd) * self.chance.uniform(1 - self.noise, 1 + self.noise), self.seconds(self.at)
+
+    @property
+    def quantity(self) -> Quantity:
+        return Quantity(LATENCY, self.of, measured=True)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 6, 8])
+@pytest.mark.parametrize("at", [40, 100, 256, 500, 3000])
+def test_few_sizes_are_measured_and_none_is_far_too_large(heads: int, at: int):
+    clock = Clock(at)
+    config = GPTConfig(n_layer=2, n_head=heads, n_embd=heads * 32, allow_narrow=True)
+    if at >= MOST_TIMES_WIDER * config.n_embd:
+        with pytest.raises(ValueError, match=r"^no n_embd comes within 10% of 4 ms a token; nearest is n_embd="):
+            solve(config, clock.quantity, tolerance=0.1)
+    else:
+        matched = solve(config, clock.quantity, tolerance=0.1)
+        assert abs(matched.difference) <= 0.1 and f"{matched.value * 1000:.3g} ms a token" in str(matched)
+        assert matched.to_dict()["quantity"] == "seconds a token" and matched.target == clock.seconds(at)
+    assert len(clock.widths) <= 14 and max(clock.widths) <= max(2 * at + 2 * heads, config.n_embd)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_leads_near_the_width(seed: int):
+    clock = Clock(300, noise=0.04, seed=seed)
+    matched = solve(GPTConfig(n_layer=2, n_head=4, n_embd=64), clock.quantity, tolerance=0.05)
+    assert abs(clock.seconds(matched.config.n_embd) / clock.seconds(300) - 1) <= 0.1
+
+
+def test_measured_widths_that_are_multiples_of_eight_come_first_and_others_where_none_is_near():
+    config = GPTConfig(n_layer=2, n_head=2, n_embd=32, allow_narrow=True)
+    assert solve(config, Clock(102).quantity, tolerance=0.05).config.n_embd % 8 == 0
+    clock = Clock(102)
+    matched = solve(config, clock.quantity, tolerance=0.001)
+    assert matched.config.n_embd == 102 and len(set(clock.widths)) == len(clock.widths) - 1  # its own is asked twice
+
+
+def test_the_nearest_measured_size_is_named_and_other_depths_are_tried():
+    def of(config: GPTConfig) -> tuple[float, float]:
+        return 2e-3 * config.n_layer + 1e-9 * config.n_embd, 4.2e-3
+
+    config, quantity = GPTConfig(n_layer=4, n_head=4, n_embd=64), Quantity(LATENCY, of, measured=True)
+    with pytest.raises(ValueError, match=r"nearest is n_embd=\d+ with 8 ms a token \(\+90\.5%\).*match\.depth=true"):
+        solve(config, quantity, tolerance=0.05)
+    assert solve(config, quantity, depth=True, tolerance=0.05).config.n_layer == 2

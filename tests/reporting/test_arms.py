@@ -120,6 +120,16 @@ def test_equal_arms_are_called_identical(tmp_path: Path):
     assert any(note.startswith("lineargpt and convgpt are identical") for note in notes(comparison))
 
 
+def test_sizes_that_were_solved_for_are_named(tmp_path: Path):
+    for seed in (1, 2):
+        job(tmp_path, "gpt", seed)
+        match = {"quantity": "seconds a token", "value": 0.0041, "difference": 0.025, "n_embd": 96, "n_layer": 4}
+        job(tmp_path, "lineargpt", seed, match=match)
+    (comparison,) = read_study([tmp_path]).comparisons
+    (note,) = [note for note in notes(comparison) if note.startswith("Sizes were solved for")]
+    assert note.endswith(": lineargpt n_embd=96 n_layer=4, 0.0041 seconds a token (+2.5%).")
+
+
 def test_the_command_is_hydras_record_or_made_from_the_words(tmp_path: Path):
     job(tmp_path, "gpt", 1, 4.0, "prompt=a b")
     job(tmp_path, "gpt", 2, 4.0, "prompt=a b")
