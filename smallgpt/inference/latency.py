@@ -23,7 +23,8 @@ from filelock import FileLock, Timeout
 from pydantic import Field
 
 from smallgpt.errors import UserError, one_line
-from smallgpt.inference.benchmark import Subject, fitted, in_turn
+from smallgpt.inference.benchmark import fitted, in_turn
+from smallgpt.inference.subjects import Subject
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.models.matching import LATENCY, Quantity, amount
 from smallgpt.run_directory import cpu_name, write_text
