@@ -23,7 +23,7 @@ from smallgpt.inference.subjects import Subject
 from smallgpt.loading import load
 from smallgpt.models.cost import cost
 from smallgpt.settings import Benchmark
-from smallgpt.tasks.benchmark import of_config
+from smallgpt.tasks.benchmark import beside, of_config
 
 CPU = torch.device("cpu")
 ASKED = Benchmark(prompts=(4, None), batches=(1, 3), new_tokens=5, rounds=2)
@@ -236,6 +236,23 @@ def test_what_cannot_be_measured_is_refused(cli: Any, word: str, says: str) -> N
     key = word.partition("=")[0]
     message = cli.refused(*[given for given in QUICK if not given.startswith(f"{key}=")], word)
     assert message.startswith(key) and says in message
+
+
+def test_a_run_keeps_each_kind_beside_what_it_trained() -> None:
+    def measured(quantize: str = "none", engine: str = "torch", compiled: bool = False) -> dict[str, Any]:
+        return {"engine": engine, "quantize": quantize, "compiled": compiled}
+
+    found: dict[str, Any] = {}
+    others = {
+        "bf16": measured("bf16"),
+        "onnx": measured(engine="onnx"),
+        "onnx int4": measured("int4", "onnx"),
+        "int8_weight compiled": measured("int8_weight", compiled=True),
+    }
+    for section in (others["bf16"], measured(), *others.values(), others["bf16"]):
+        found = beside(found, section)
+    assert found == {**measured(), "kinds": others}
+    assert beside({}, measured()) == measured()
 
 
 def test_jobs_side_by_side_are_refused(cli: Any) -> None:

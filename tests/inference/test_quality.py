@@ -85,6 +85,21 @@ def test_a_run_is_measured_on_what_it_held_out(cli: CommandLine, kept: Path, cac
     assert low < own["bits_per_byte"] < high
 
 
+def test_a_graph_is_measured_beside_the_run_it_came_from(cli: CommandLine, kept: Path, cache: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    run = run_of(kept, cache, "run", Case("lineargpt", "gpt2", {"n_layer": 2}))
+    words = ("task=export", f"checkpoint={run}", "format=onnx", "quantize=int4", "hydra.run.dir=graph")
+    assert cli(*words).code == 0
+    done = cli(*QUICK, f"checkpoint=[{run},graph]", "validation.tokens=600")
+    assert done.code == 0, done.err
+    kept_by_run = json.loads((run / "result.json").read_text())["inference"]
+    graph = kept_by_run["kinds"]["onnx int4"]
+    assert kept_by_run["engine"] == "torch" and (graph["engine"], graph["quantize"]) == ("onnx", "int4")
+    assert graph["text"]["n"] == kept_by_run["text"]["n"]
+    assert graph["text"]["difference"]["same_checkpoint"] and graph["breakdown"] is None
+    assert graph["weight_bytes"] < kept_by_run["weight_bytes"] and graph["speed_up"]["over"] == "run"
+
+
 @pytest.mark.parametrize(
     ("other", "says"),
     [
