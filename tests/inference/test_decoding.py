@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from helpers import CASES, build_model
+from helpers import CASES, Case, build_model
 from torch import nn
 from transformers import GenerationConfig
 
@@ -17,13 +17,18 @@ MASK = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
 NEW = 20
 
 
-@pytest.fixture(params=CASES, ids=str)
+TWO_OF_FOUR_PATHS = {"n_path": 4, "active_paths": [2, 0], "bias": True, "norm": "layernorm"}
+
+
+@pytest.fixture(params=[*CASES, Case("parallelgpt", "modern", TWO_OF_FOUR_PATHS)], ids=str)
 def model(request):
     model = build_model(request.param)
     # sharper than at the start of training, so that the best token is no close call
-    for matrix in model.parameters():
-        if matrix.dim() > 1:
-            nn.init.normal_(matrix, std=0.2)
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            nn.init.normal_(weight, std=0.2)
+        else:  # no two gains, biases or shares of paths are the same
+            weight.data += 0.2 * torch.randn_like(weight)
     return model
 
 
@@ -43,6 +48,11 @@ def test_greedy_ids_are_the_same_cached_uncached_in_a_batch_and_packed(model):
         one,
         other,
     ]
+
+
+def test_beams_find_the_same_packed(model):
+    given = {"attention_mask": MASK, "config": {"num_beams": 3}}
+    assert greedy(model, PROMPTS, **given) == greedy(for_inference(copy.deepcopy(model)), PROMPTS, **given)
 
 
 def test_sampling_repeats_with_a_seed_and_is_the_librarys(model):
