@@ -34,6 +34,7 @@ def row(arm: Arm, is_baseline: bool, gap: Difference | None) -> dict[str, str]:
         "tokens / parameter": "" if tokens is None or not parameters else f"{tokens / parameters:.3g}",
         "tokens/s": "" if speed is None else f"{speed:,.0f}",
         "cache B / token": "" if cache is None else f"{cache:,.0f}",
+        "ms / new token": latency(arm),
     }
 
 
@@ -66,11 +67,35 @@ def notes(comparison: Comparison) -> list[str]:
             "No difference: the interval contains 0; the seeds show none, more of them might. "
             "Not certain: it leaves 0 out, but the corrected p is over 0.05."
         )
+    found += about_latency(comparison)
     for same in identical(comparison):
         found.append(f"{' and '.join(same)} are identical: their losses are equal to the last bit on every seed.")
     tokens = {tokens for arm in comparison.arms if (tokens := arm.number("train", "tokens")) is not None}
     if len(tokens) > 1:
         found.append(f"The arms were trained on unequal budgets: {min(tokens):,.0f} to {max(tokens):,.0f} tokens.")
+    return found
+
+
+def latency(arm: Arm) -> str:
+    """`12.3 [11.9, 14]` of the first job that was measured: the median, and the least and greatest of its rounds."""
+    for spread in arm.found("inference", "decode", "1", "seconds_per_token").values():
+        median, low, high = (f"{1e3 * spread[key]:.3g}" for key in ("median", "min", "max"))
+        return f"{median} [{low}, {high}]"
+    return ""
+
+
+def about_latency(comparison: Comparison) -> list[str]:
+    """How far the times of inference, by task=benchmark, may be compared."""
+    machines = [machine for arm in comparison.arms for machine in arm.found("inference", "machine").values()]
+    if not machines:
+        return []
+    found = [
+        "ms / new token: one sequence, greedily; the median of rounds in which the models took turns, with the least "
+        "and the greatest."
+    ]
+    # each benchmark measures the bandwidth anew, to many digits
+    if len({machine["copy_bytes_per_second"] for machine in machines}) > 1:
+        found.append("Not all of them were measured by one benchmark, so the machine may have been busier for some.")
     return found
 
 

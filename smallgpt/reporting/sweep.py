@@ -18,7 +18,7 @@ from smallgpt.reporting.statistics import winner
 from smallgpt.reporting.tables import print_table
 from smallgpt.run_directory import write_bytes, write_text
 
-SECTIONS = ("cost", "train", "val", "data")
+SECTIONS = ("cost", "train", "val", "data", "inference")
 PAGE_ONLY = {"bits per byte", "tokens / parameter", "cache B / token"}  # a terminal has no room for them
 
 

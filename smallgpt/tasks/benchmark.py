@@ -1,5 +1,6 @@
 """task=benchmark: what models cost at inference, on this machine."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
     from smallgpt.inference.benchmark import Subject
+    from smallgpt.inference.checkpoint import Wanted
 
 LONGEST_CONTEXT = 1024  # of a model that sets no limit
 
@@ -16,14 +18,18 @@ LONGEST_CONTEXT = 1024  # of a model that sets no limit
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Measures checkpoints in turn, or a config's model and a baseline; prints tables, returns `inference`.
 
-    What a run directory's checkpoint costs also goes into the result.json of that run.
+    What a run directory's checkpoint costs also goes into the result.json of that run, if it runs as it was trained. Of
+    a sweep, one run of each arm is measured, and the report is made again with what was found.
     """
     import torch
 
     from smallgpt.inference.benchmark import fitted, measure
     from smallgpt.inference.benchmark_table import print_benchmark
+    from smallgpt.inference.checkpoint import wanted
     from smallgpt.inference.machine import measured
     from smallgpt.models.cost import cost
+    from smallgpt.reporting.arms import read_study
+    from smallgpt.reporting.sweep import report
     from smallgpt.run_directory import add_section
     from smallgpt.training.hardware import device
 
@@ -31,7 +37,10 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if settings.trainer.threads is not None:
         torch.set_num_threads(settings.trainer.threads)
     where = device(settings.trainer.accelerator)
-    subjects = of_checkpoints(settings) if settings.checkpoint else of_config(settings)
+    sweeps = [Path(sweep).expanduser() for sweep in dict.fromkeys(settings.sweep)]
+    named = runs_of(sweeps, settings.baseline) if sweeps else named_checkpoints(settings.checkpoint)
+    asked = wanted(settings)
+    subjects = of_checkpoints(settings, named, asked) if named else of_config(settings)
     contexts = [getattr(subject.model.config, "max_position_embeddings", None) for subject in subjects]
     context = min([length for length in contexts if length], default=LONGEST_CONTEXT)
     works, lines = fitted(settings.benchmark, context, settings.chosen)
@@ -40,18 +49,46 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     found = measure(subjects, settings.benchmark, works, measured(where))
     sections = {subject.name: section for subject, section in zip(subjects, found, strict=True)}
     print_benchmark(sections)
-    if not settings.checkpoint:
+    if not named:
         *baseline, own = found
         result = {"inference": own, "cost": cost(settings.model).to_dict()}
         return {**result, "inference_of_baseline": baseline[0]} if baseline else result
-    checked = found[-len(settings.checkpoint) :]
+    checkpoints = list(named.values())
     # one that is quantized was measured as it is stored, too
-    owners = settings.checkpoint if len(settings.checkpoint) == len(found) else settings.checkpoint * len(found)
+    owners = checkpoints if len(checkpoints) == len(found) else checkpoints * len(found)
     for checkpoint, section in zip(owners, found, strict=True):
-        add_section(Path(checkpoint), "inference", section, beside)
-    if len(settings.checkpoint) == 1:
-        return {"checkpoint": settings.checkpoint[0], "inference": checked[0]}
-    return {"checkpoints": dict(zip(sections, settings.checkpoint, strict=True)), "inferences": sections}
+        if not asked.at_inference:
+            add_section(Path(checkpoint), "inference", section, beside)
+    if sweeps:
+        made = report(read_study(sweeps, settings.baseline), sweeps[0] if len(sweeps) == 1 else run_dir)
+        return {"checkpoints": named, "inferences": sections, "report": made}
+    if len(checkpoints) == 1:
+        return {"checkpoint": checkpoints[0], "inference": found[-1]}
+    return {"checkpoints": named, "inferences": sections}
+
+
+def named_checkpoints(checkpoints: Sequence[str]) -> dict[str, str]:
+    """Each by what tables call it."""
+    from smallgpt.tasks.evaluate import names_of
+
+    return dict(zip(names_of(checkpoints), checkpoints, strict=True))
+
+
+def runs_of(sweeps: Sequence[Path], baseline: str | None) -> dict[str, str]:
+    """One trained run of each arm, by its job and arm; the baseline first.
+
+    Raises UserError where there is none, or no sweep.
+    """
+    from smallgpt.reporting.arms import read_study
+
+    found = {}
+    for comparison in read_study(sweeps, baseline).comparisons:
+        for arm in sorted(comparison.arms, key=lambda arm: arm is not comparison.baseline):
+            if (job := arm.jobs[0]).result.get("task") == "train":
+                found[f"{job.name} {arm.label}"] = str(job.run_dir)
+    if not found:
+        raise UserError(f"sweep={sweeps[0]}: no completed job has trained a model; give the directory of one that has")
+    return found
 
 
 def beside(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -73,24 +110,26 @@ def check(settings: Settings) -> None:
         raise UserError(f"checkpoint={list(settings.checkpoint)}: one is there twice")
     for checkpoint in settings.checkpoint:
         locate(checkpoint)
+    if settings.sweep and settings.checkpoint:
+        raise UserError(f"sweep={settings.sweep[0]}: checkpoint= is given too; leave one of them out")
+    if settings.sweep and settings.quantize != "none":
+        raise UserError(f"quantize={settings.quantize}: sweep= is measured as it is stored; give runs by checkpoint=")
 
 
-def of_checkpoints(settings: Settings) -> list["Subject"]:
+def of_checkpoints(settings: Settings, named: dict[str, str], asked: "Wanted") -> list["Subject"]:
     """The first is the baseline, as it is stored; one alone that is quantized is compared with itself."""
     from smallgpt.inference.benchmark import Subject
     from smallgpt.inference.checkpoint import load
-    from smallgpt.tasks.evaluate import names_of
     from smallgpt.training.hardware import device
 
-    model_type = settings.model.model_type if "model" in settings.chosen else None
-    named = list(zip(settings.checkpoint, names_of(settings.checkpoint), strict=True))
     kinds = ["none"] + [settings.quantize] * (len(named) - 1)
-    if len(named) == 1 and settings.quantize != "none":
-        checkpoint, name = named[0]
-        named, kinds = [(checkpoint, f"{name} unquantized"), (checkpoint, name)], ["none", settings.quantize]
+    pairs = list(named.items())
+    if len(pairs) == 1 and settings.quantize != "none":
+        name, checkpoint = pairs[0]
+        pairs, kinds = [(f"{name} unquantized", checkpoint), (name, checkpoint)], ["none", settings.quantize]
     subjects = []
-    for (checkpoint, name), kind in zip(named, kinds, strict=True):
-        model, _ = load(checkpoint, model_type)
+    for (name, checkpoint), kind in zip(pairs, kinds, strict=True):
+        model, _ = load(checkpoint, asked)
         subjects.append(Subject(name, model.to(device(settings.trainer.accelerator)), kind))
     return subjects
 
