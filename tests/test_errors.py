@@ -82,6 +82,8 @@ def test_what_cannot_be_composed(cli: CommandLine, words: list[str], parts: list
         (["hydra.run.dir=text.txt/run"], ["hydra.run.dir=text.txt/run", "cannot be written"]),
         (["task=generate"], ["checkpoint=null"]),
         (["task=generate", "checkpoint=outputs"], ["checkpoint=outputs"]),
+        (["task=export", "format=gguf"], ["format=gguf", "must be one of hf, onnx"]),
+        (["task=benchmark", "size=debug", "benchmark.batches=1000000000"], ["benchmark.batches=1000000000", "memory"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -1,6 +1,7 @@
 """task=benchmark: what models cost at inference, on this machine."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,9 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.inference.benchmark import fitted, measure
     from smallgpt.inference.benchmark_table import print_benchmark
     from smallgpt.inference.checkpoint import wanted
+    from smallgpt.inference.demand import sequence_bytes
     from smallgpt.inference.machine import measured
+    from smallgpt.inference.memory import free_bytes, refuse_too_large
     from smallgpt.models.cost import cost
     from smallgpt.reporting.arms import read_study
     from smallgpt.reporting.sweep import report
@@ -46,6 +49,11 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     works, lines = fitted(settings.benchmark, context, settings.chosen)
     for line in lines:
         print(line)
+    room = free_bytes(where)
+    for subject, work in product(subjects, works):
+        each = sequence_bytes(subject.model, work.prompt, work.prompt + work.new_tokens)
+        key = f"benchmark.batches={work.batch}" if work.kind == "decode" else f"benchmark.prompts={work.prompt}"
+        refuse_too_large(f"{key}: {subject.name}", work.batch, each, room)
     found = measure(subjects, settings.benchmark, works, measured(where))
     sections = {subject.name: section for subject, section in zip(subjects, found, strict=True)}
     print_benchmark(sections)
