@@ -27,6 +27,8 @@ TRAINED = "trained"
     [
         (["model.n_layr=6"], ["model.n_layr=6", "did you mean 'model.n_layer'?"]),
         (["+model.n_layr=6"], ["model.n_layr=6", "did you mean 'model.n_layer'?"]),
+        (["model.active_paths=[0]"], ["model.active_paths=[0]: unknown key", "known to model=parallelgpt"]),
+        (["model.downsample_times=1"], ["known to model=convgpt and model=lineargpt"]),
         (["++optimizer.weight_deacy=0"], ["optimizer.weight_deacy=0", "did you mean 'optimizer.weight_decay'?"]),
         (["trainer.devcies=2"], ["trainer.devcies=2", "did you mean 'trainer.devices'?"]),
         (["sede=3"], ["sede=3", "did you mean 'seed'?"]),

@@ -10,8 +10,11 @@ from smallgpt.loading import baseline_model
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
+    import torch
+
     from smallgpt.inference.benchmark import Subject
     from smallgpt.inference.checkpoint import Wanted
+    from smallgpt.inference.demand import Work
 
 LONGEST_CONTEXT = 1024  # of a model that sets no limit
 
@@ -27,9 +30,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.inference.benchmark import fitted, measure
     from smallgpt.inference.benchmark_table import print_benchmark
     from smallgpt.inference.checkpoint import wanted
-    from smallgpt.inference.demand import sequence_bytes
     from smallgpt.inference.machine import measured
-    from smallgpt.inference.memory import free_bytes, refuse_too_large
     from smallgpt.models.cost import cost
     from smallgpt.reporting.arms import read_study
     from smallgpt.reporting.sweep import report
@@ -49,11 +50,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     works, lines = fitted(settings.benchmark, context, settings.chosen)
     for line in lines:
         print(line)
-    room = free_bytes(where)
-    for subject, work in product(subjects, works):
-        each = sequence_bytes(subject.model, work.prompt, work.prompt + work.new_tokens)
-        key = f"benchmark.batches={work.batch}" if work.kind == "decode" else f"benchmark.prompts={work.prompt}"
-        refuse_too_large(f"{key}: {subject.name}", work.batch, each, room)
+    check_memory(subjects, works, where)
     found = measure(subjects, settings.benchmark, works, measured(where))
     sections = {subject.name: section for subject, section in zip(subjects, found, strict=True)}
     print_benchmark(sections)
@@ -122,6 +119,18 @@ def check(settings: Settings) -> None:
         raise UserError(f"sweep={settings.sweep[0]}: checkpoint= is given too; leave one of them out")
     if settings.sweep and settings.quantize != "none":
         raise UserError(f"quantize={settings.quantize}: sweep= is measured as it is stored; give runs by checkpoint=")
+
+
+def check_memory(subjects: Sequence["Subject"], works: Sequence["Work"], where: "torch.device") -> None:
+    """Raises UserError for a batch that does not fit beside the models, which are loaded."""
+    from smallgpt.inference.demand import sequence_bytes
+    from smallgpt.inference.memory import free_bytes, refuse_too_large
+
+    free = free_bytes(where)
+    for subject, work in product(subjects, works):
+        each = sequence_bytes(subject.model, work.prompt, work.prompt + work.new_tokens)
+        key = f"benchmark.batches={work.batch}" if work.kind == "decode" else f"benchmark.prompts={work.prompt}"
+        refuse_too_large(f"{key}: {subject.name}", work.batch, each, free)
 
 
 def of_checkpoints(settings: Settings, named: dict[str, str], asked: "Wanted") -> list["Subject"]:
