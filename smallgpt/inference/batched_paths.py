@@ -14,33 +14,38 @@ from torch import Tensor, nn
 from smallgpt.models.layers import Block, Context
 from smallgpt.models.parallelgpt import ParallelGPTBackbone
 
+NARROW = 192
+"""Width of the stream over the number of paths, under which it pays, as measured on one CPU: a token is made a tenth
+faster and more, a prompt of some hundred tokens is read up to a tenth slower, several at once up to a quarter. Above it
+the weights take the time."""
+
 
 class BatchedLinear(nn.Module):
     """The same map of every path: (B, T, P K), or (B, T, K) that all of them read, to (B, T, G P N)."""
 
     def __init__(self, linears: Sequence[nn.Linear], parts: int = 1, shared_input: bool = False):
         super().__init__()
-        P, G, K = len(linears), parts, linears[0].in_features
-        self.parts, self.paths, self.inputs = G, P, 1 if shared_input else P
-        weight_PGNK = torch.stack([linear.weight.detach() for linear in linears]).view(P, G, -1, K)
-        self.weight_MKN = nn.Parameter(  # M = G P products
-            weight_PGNK.permute(1, 0, 3, 2).flatten(0, 1).contiguous(), requires_grad=False
-        )
-        self.bias_M1N: nn.Parameter | None = None
+        self.parts, self.inputs = parts, 1 if shared_input else len(linears)
+        weight_PKM = torch.stack([linear.weight.detach().t() for linear in linears])  # M = G N
+        self.weight_PKM = nn.Parameter(weight_PKM, requires_grad=False)
+        self.bias_P1M: nn.Parameter | None = None
         if linears[0].bias is not None:
-            bias_PGN = torch.stack([linear.bias.detach() for linear in linears]).view(P, G, -1)
-            self.bias_M1N = nn.Parameter(bias_PGN.transpose(0, 1).flatten(0, 1)[:, None], requires_grad=False)
+            bias_PM = torch.stack([linear.bias.detach() for linear in linears])
+            self.bias_P1M = nn.Parameter(bias_PM[:, None], requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         B, T, _ = x.shape
-        M, K, _ = self.weight_MKN.shape
-        x_PRK = x.reshape(B * T, self.inputs, K).transpose(0, 1)  # R = B T rows
-        x_MRK = x_PRK.expand(self.parts, self.paths, B * T, K).reshape(M, B * T, K)
-        if self.bias_M1N is None:
-            y_MRN = torch.bmm(x_MRK, self.weight_MKN)
+        P, K, M = self.weight_PKM.shape
+        x_PRK = x.reshape(B * T, self.inputs, K).transpose(0, 1).expand(P, -1, -1)  # R = B T rows
+        y_RPM = x.new_empty(B * T, P, M)
+        y_PRM = y_RPM.transpose(0, 1)  # written in place: copies would cost a long prompt a tenth of its time
+        if self.bias_P1M is None:
+            torch.bmm(x_PRK, self.weight_PKM, out=y_PRM)
         else:
-            y_MRN = torch.baddbmm(self.bias_M1N, x_MRK, self.weight_MKN)
-        return y_MRN.transpose(0, 1).reshape(B, T, -1)
+            torch.baddbmm(self.bias_P1M, x_PRK, self.weight_PKM, out=y_PRM)
+        if self.parts > 1:
+            y_RPM = y_RPM.view(B * T, P, self.parts, -1).transpose(1, 2)
+        return y_RPM.reshape(B, T, P * M)
 
 
 class BatchedNorm(nn.Module):
@@ -58,8 +63,8 @@ class BatchedNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x_BTPW, size = x.unflatten(-1, (-1, self.width)), (self.width,)
         y = F.rms_norm(x_BTPW, size, eps=self.eps) if self.rms else F.layer_norm(x_BTPW, size, eps=self.eps)
-        y = y.flatten(-2) * self.weight
-        return y if self.bias is None else y + self.bias
+        y = y.flatten(-2).mul_(self.weight)
+        return y if self.bias is None else y.add_(self.bias)
 
 
 class BatchedPaths(nn.Module):
@@ -111,7 +116,9 @@ def join(modules: Sequence[nn.Module], parts: dict[str, int]) -> None:
 
 
 def batch_paths(model: nn.Module) -> None:
-    """Where a model of ours has several paths that run, they run together from now on."""
+    """Where a model of ours has several paths that run, and they are narrow, they run together from now on."""
     backbone = getattr(model, "backbone", None)
-    if isinstance(backbone, ParallelGPTBackbone) and len(backbone.active) > 1:
+    if not isinstance(backbone, ParallelGPTBackbone) or len(backbone.active) < 2:
+        return
+    if backbone.inputs[0].in_features < NARROW * len(backbone.active):
         model.backbone = BatchedPaths(backbone)

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import GenerationConfig
 
 from smallgpt.errors import UserError
+from smallgpt.inference.batched_paths import BatchedPaths
 from smallgpt.inference.decoding import decode
 from smallgpt.inference.packing import MAKE, for_inference, weight_bytes
 
@@ -53,6 +54,13 @@ def test_greedy_ids_are_the_same_cached_uncached_in_a_batch_and_packed(model):
 def test_beams_find_the_same_packed(model):
     given = {"attention_mask": MASK, "config": {"num_beams": 3}}
     assert greedy(model, PROMPTS, **given) == greedy(for_inference(copy.deepcopy(model)), PROMPTS, **given)
+
+
+@pytest.mark.parametrize(("width", "paths", "together"), [(64, None, True), (768, None, False), (768, [1], False)])
+def test_narrow_paths_run_together_in_fp32(width, paths, together):
+    case = Case("parallelgpt", "gpt2", {"n_path": 4, "active_paths": paths})
+    assert isinstance(for_inference(build_model(case, n_embd=width)).backbone, BatchedPaths) == together
+    assert not isinstance(for_inference(build_model(case, n_embd=width), "bf16").backbone, BatchedPaths)
 
 
 def test_sampling_repeats_with_a_seed_and_is_the_librarys(model):
