@@ -264,7 +264,7 @@ class Common(Group):
     question: str | None = None
     """What a sweep is to answer; its report begins with it."""
     sweep: tuple[str, ...] = ()
-    """Directories of sweeps that task=report shows: one, or a list."""
+    """Directories of sweeps that task=report shows and task=benchmark measures: one, or a list."""
     dry_run: bool = False
     """task=dashboard writes what it would send, and sends nothing."""
     baseline: str | None = None

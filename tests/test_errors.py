@@ -27,6 +27,8 @@ TRAINED = "trained"
     [
         (["model.n_layr=6"], ["model.n_layr=6", "did you mean 'model.n_layer'?"]),
         (["+model.n_layr=6"], ["model.n_layr=6", "did you mean 'model.n_layer'?"]),
+        (["model.active_paths=[0]"], ["model.active_paths=[0]: unknown key", "known to model=parallelgpt"]),
+        (["model.downsample_times=1"], ["known to model=convgpt and model=lineargpt"]),
         (["++optimizer.weight_deacy=0"], ["optimizer.weight_deacy=0", "did you mean 'optimizer.weight_decay'?"]),
         (["trainer.devcies=2"], ["trainer.devcies=2", "did you mean 'trainer.devices'?"]),
         (["sede=3"], ["sede=3", "did you mean 'seed'?"]),
@@ -82,6 +84,8 @@ def test_what_cannot_be_composed(cli: CommandLine, words: list[str], parts: list
         (["hydra.run.dir=text.txt/run"], ["hydra.run.dir=text.txt/run", "cannot be written"]),
         (["task=generate"], ["checkpoint=null"]),
         (["task=generate", "checkpoint=outputs"], ["checkpoint=outputs"]),
+        (["task=export", "format=gguf"], ["format=gguf", "must be one of hf, onnx"]),
+        (["task=benchmark", "size=debug", "benchmark.batches=1000000000"], ["benchmark.batches=1000000000", "memory"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -21,7 +21,7 @@ from smallgpt.evaluation.harness import (
 from smallgpt.evaluation.harness_model import HarnessModel
 from smallgpt.evaluation.items import Item, Text
 from smallgpt.evaluation.own import read
-from smallgpt.inference.checkpoint import load
+from smallgpt.inference.checkpoint import ANY, Wanted, load
 from smallgpt.inference.packing import for_inference
 from smallgpt.reporting.statistics import holm
 from smallgpt.settings import Evaluation, Generation
@@ -113,18 +113,26 @@ def make_plan(
     )
 
 
-def ask(plan: Plan, checkpoint: str, name: str, known: dict[str, Answers], shown: bool = True) -> Answers:
+def ask(
+    plan: Plan,
+    checkpoint: str,
+    name: str,
+    known: dict[str, Answers],
+    shown: bool = True,
+    wanted: Wanted = ANY,
+) -> Answers:
     """A checkpoint's answers, with those of an untrained model of the same config beside them.
 
     Args:
         name: what tables call it.
         known: answers of untrained models by their config and tokenizer; new ones are put in.
         shown: progress on standard error.
+        wanted: how its model is to run.
 
     Raises:
         UserError: the checkpoint cannot be loaded, or cannot read an option.
     """
-    model, tokenizer = load(checkpoint)
+    model, tokenizer = load(checkpoint, wanted)
     answers = answers_of(plan, name, model, tokenizer, shown)
     if plan.settings.untrained:
         key = f"{model.config.to_json_string()} {sorted(tokenizer.get_vocab().items())}"

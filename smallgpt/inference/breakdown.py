@@ -9,13 +9,14 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from smallgpt.inference.batched_paths import BatchedLinear
 from smallgpt.inference.machine import now
 from smallgpt.inference.packing import Blocked, Int8Weight, Transposed, is_packed
 
 PARTS = ("products", "attention", "head", "sampling", "overhead")
 """Matrix products of the body; attention between them, with its cache; the output head; choosing a token and all else
 outside of the forward pass; and norms, activations, sums and embeddings inside of it."""
-LINEAR = (nn.Linear, Transposed, Blocked, Int8Weight, Conv1D)
+LINEAR = (nn.Linear, Transposed, Blocked, BatchedLinear, Int8Weight, Conv1D)
 
 
 def breakdown(

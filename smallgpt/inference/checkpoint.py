@@ -4,22 +4,50 @@ Loading reads weights and text, and executes nothing that comes with them: safet
 from the folder or the hub.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils.logging import disable_progress_bar
 
 import smallgpt.models  # noqa: F401  registers the variants
-from smallgpt.errors import UserError
+from smallgpt.errors import UserError, one_line, shown
 from smallgpt.inference import onnx_engine
 from smallgpt.run_directory import read_result
+from smallgpt.settings import Settings
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a command line says of the model beside `checkpoint=`."""
+
+    model_type: str | None = None
+    """What the model must be; None: any."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Of its config, which must have these values."""
+    at_inference: dict[str, Any] = field(default_factory=dict)
+    """Of its config, which is run with these values, whatever it was trained with."""
+
+
+ANY = Wanted()
+
+
+def wanted(settings: Settings) -> Wanted:
+    config, chosen = settings.model, settings.chosen
+    names = {key.split(".")[1] for key in chosen if key.startswith("model.")}
+    given = {name: getattr(config, name) for name in config.settable() if name in names}
+    free = {name: value for name, value in given.items() if name in config.free_at_inference}
+    fixed = {name: value for name, value in given.items() if name not in free}
+    return Wanted(config.model_type if "model" in chosen else None, fixed, free)
 
 
 def locate(checkpoint: str) -> str:
@@ -54,13 +82,30 @@ def locate(checkpoint: str) -> str:
     return checkpoint
 
 
-def check(checkpoint: str) -> None:
-    """Raises UserError where there is no model, in a folder or on the hub, without loading its weights."""
+def read_config(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedConfig:
+    """The config that its model is to run with, without loading the weights.
+
+    Raises:
+        UserError: there is no model, in a folder or on the hub, or another one than is wanted.
+    """
     folder = locate(checkpoint)
     try:
-        AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _damaged(checkpoint, error) from error
+    if wanted.model_type not in (None, config.model_type):
+        raise UserError(
+            f"checkpoint={checkpoint}: a {config.model_type} model, but model= asks for "
+            f"{wanted.model_type}; leave model= out, or name a checkpoint of that variant"
+        )
+    for name, value in (wanted.fields | wanted.at_inference).items():
+        own = getattr(config, name, None)
+        if value != own and name not in getattr(config, "free_at_inference", ()):
+            raise UserError(f"model.{name}={shown(value)}: {checkpoint} was trained with {shown(own)}; leave it out")
+    try:
+        return type(config)(**{**config.to_dict(), **wanted.at_inference}) if wanted.at_inference else config
+    except ValueError as error:
+        raise UserError(f"model.{one_line(error)}") from error
 
 
 def variant_of(checkpoint: str) -> str:
@@ -84,27 +129,21 @@ def _damaged(checkpoint: str, error: Exception) -> UserError:
     return UserError(f"checkpoint={checkpoint}: cannot be loaded, missing or damaged ({reason})")
 
 
-def load(checkpoint: str, model_type: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load(checkpoint: str, wanted: Wanted = ANY) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model, ready for inference, and its tokenizer.
 
     Args:
         checkpoint: a run directory, a model folder or a hub name.
-        model_type: what the model must be, or None for any.
+        wanted: what the model must be, and how it is to run.
 
     Raises:
-        UserError: missing, damaged, incomplete, or of another type.
+        UserError: missing, damaged, incomplete, or another model than is wanted.
     """
-    folder = locate(checkpoint)
+    config, folder = read_config(checkpoint, wanted), locate(checkpoint)
     disable_progress_bar()
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        if model_type is not None and config.model_type != model_type:
-            raise UserError(
-                f"checkpoint={checkpoint}: a {config.model_type} model, but model= asks for "
-                f"{model_type}; leave model= out, or name a checkpoint of that variant"
-            )
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+            folder, config=config, trust_remote_code=False, use_safetensors=True, output_loading_info=True
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:

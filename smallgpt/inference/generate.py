@@ -19,6 +19,8 @@ from transformers.generation.streamers import BaseStreamer
 
 from smallgpt.errors import UserError
 from smallgpt.inference.decoding import decode
+from smallgpt.inference.demand import sequence_bytes
+from smallgpt.inference.memory import free_bytes, refuse_too_large
 from smallgpt.inference.onnx_engine import until_stop
 from smallgpt.inference.steps import Steps
 from smallgpt.models.decoder import Decoder
@@ -44,12 +46,15 @@ def generate(
         steps: the model's, where they are not PyTorch's own.
 
     Raises:
-        UserError: a prompt leaves no room in the model's context.
+        UserError: a prompt leaves no room in the model's context, or all of them do not fit in memory.
     """
     ids = [tokens_of(model, tokenizer, prompt, settings) for prompt in prompts]
     length = max(map(len, ids))
     limit = getattr(model.config, "max_position_embeddings", None)
     new_tokens = settings.max_new_tokens if limit is None else min(settings.max_new_tokens, limit - length)
+    each = sequence_bytes(model, length, length + new_tokens)
+    each = None if each is None else each * settings.num_beams
+    refuse_too_large(f"prompt: a batch of {len(ids)}", len(ids), each, free_bytes(model.device))
     pad = tokenizer.eos_token_id
     input_ids = torch.tensor([[pad] * (length - len(row)) + row for row in ids], device=model.device)
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in ids], device=model.device)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from smallgpt.errors import UserError
+from smallgpt.inference.memory import free_bytes, refuse_too_large
 from smallgpt.settings import Generation
 
 GRAPH = "model.onnx"
@@ -66,6 +68,12 @@ class OnnxEngine:
         sizes = {"batch": batch, "past": 0}
         return [np.zeros([sizes.get(size, size) for size in each["shape"]], np.float32) for each in self.cache_inputs]
 
+    def sequence_bytes(self, longest: int) -> int:
+        """Memory that a sequence takes at the least: its cache, and the logits of a token."""
+        sizes = {"batch": 1, "past": longest}
+        cached = sum(prod(sizes.get(size, size) for size in each["shape"]) for each in self.cache_inputs)
+        return 4 * (cached + self.tokenizer.get_vocab_size())
+
     def forward(
         self, ids_BT: Array, mask_BS: Array, cache: list[Array], keep: Sequence[int] | None = None
     ) -> tuple[Array, list[Array]]:
@@ -89,7 +97,8 @@ class OnnxEngine:
         """A token of each prompt at a time, None behind its end: the document's, or that of the model's context.
 
         Raises:
-            UserError: a prompt leaves no room in the model's context, or beams are asked for.
+            UserError: a prompt leaves no room in the model's context, all of them do not fit in memory, or beams are
+                asked for.
         """
         longest = max(len(prompt) for prompt in prompts)
         if longest >= self.limit:
@@ -103,6 +112,8 @@ class OnnxEngine:
                 "or the checkpoint it was made from"
             )
         batch = len(prompts)
+        each = self.sequence_bytes(min(self.limit, longest + settings.max_new_tokens))
+        refuse_too_large(f"prompt: a batch of {batch}", batch, each, free_bytes())
         randoms = [np.random.default_rng([seed, row]) for row in range(batch)]
         ids = np.array([[self.end] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
         mask = np.array([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])

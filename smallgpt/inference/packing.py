@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from smallgpt.errors import UserError
+from smallgpt.inference.batched_paths import batch_paths
 
 INT8 = 127
 
@@ -123,6 +124,8 @@ def for_inference(model: PreTrainedModel, quantize: str = "none") -> PreTrainedM
         model = model.to(torch.bfloat16)
     if model.device.type != "cpu":
         return model
+    if quantize == "none" and model.dtype == torch.float32:  # packed products in bf16 are faster one by one
+        batch_paths(model)
     replace_linear(model, MAKE[quantize])
     return model
 

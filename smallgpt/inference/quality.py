@@ -29,7 +29,7 @@ def check(settings: Settings) -> None:
     asked = settings.eval
     if asked is None:
         return
-    if not settings.checkpoint:
+    if not (settings.checkpoint or settings.sweep):
         raise UserError("eval: without checkpoint= task=benchmark measures random weights, which know nothing")
     for key in ("tasks", "path", "prompts"):
         if getattr(asked, key):

@@ -19,6 +19,12 @@ from smallgpt.run_directory import environment, header, read_result, write_confi
 
 INTERRUPTED = 130
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # Ctrl-C is Python's own; the last two are how Slurm warns
+NO_MEMORY = ("can't allocate memory", "Failed to allocate memory")  # PyTorch's, ONNX Runtime's
+NEEDS_LESS = {
+    "train": "a smaller batch.micro or model needs less, task=inspect estimates how much",
+    "benchmark": "smaller benchmark.batches and benchmark.prompts need less",
+    "generate": "fewer or shorter prompts need less",
+}
 BEFORE_WORK = {"config.yaml", ".job.json", ".lock", ".slurm", "log.txt", "result.json"}
 
 
@@ -62,8 +68,9 @@ def execute(cfg: DictConfig, overrides: list[str], variant: str, run_dir: Path, 
             result |= {"status": "interrupted", "error": str(error) or "interrupted"}
             complain(result["error"])
         except Exception as error:
-            result["error"] = known(error) or unexpected(error)
-            complain(result["error"] if known(error) else f"{result['error']} (HYDRA_FULL_ERROR=1 shows where)")
+            reason = known(error, result.get("task"))
+            result["error"] = reason or unexpected(error)
+            complain(reason or f"{result['error']} (HYDRA_FULL_ERROR=1 shows where)")
     finish(run_dir, result, alone)
     if stop is not None:
         raise stop
@@ -96,15 +103,16 @@ class Stopped(SystemExit):
         return f"{signal.Signals(self.number).name}: stopped; resume=auto goes on from the last checkpoint, if any"
 
 
-def known(error: Exception) -> str | None:
+def known(error: Exception, task: str | None = None) -> str | None:
     """A sentence for what is no fault of the program: a full disk, too little memory."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full; make room, then resume=auto goes on from the last checkpoint, if there is one"
     text = str(error)
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text or isinstance(error, MemoryError):
-        return "out of memory; a smaller batch.micro or model needs less, task=inspect estimates how much"
+    named = type(error).__name__ == "OutOfMemoryError" or any(words in text for words in NO_MEMORY)
+    if named or isinstance(error, MemoryError):
+        return f"out of memory; {NEEDS_LESS.get(task, 'a smaller model needs less')}"
     if "No space left on device" in text:
-        return known(OSError(errno.ENOSPC, text))
+        return known(OSError(errno.ENOSPC, text), task)
     return None
 
 

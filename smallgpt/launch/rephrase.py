@@ -63,18 +63,26 @@ def unknown_key(key: str) -> str:
     config = with_choices()
     near = nearest_key(key, dotted(config))
     group, _, name = key.partition(".")
+    others = variants_with(name) if group == "model" else []
     # what a model can be told is known only after PyTorch is imported
-    quick = group != "model" or "did you mean" not in near
-    if name and "." not in name and quick and group in config and group != "hydra":
+    worth_it = group != "model" or others or "did you mean" not in near
+    if name and "." not in name and worth_it and group in config and group != "hydra":
         try:
             fields = schema_of(group, OmegaConf.to_container(config[group])).model_fields
         except (UserError, KeyError):
             fields = {}
         if name in fields:
             return f"{word}: not in the chosen file of {group}; write +{word} to add it"
+        if fields and others:
+            return f"{word}: unknown key of the chosen model; known to model={' and model='.join(others)}"
         if fields:
             near = nearest_key(key, [f"{group}.{field}" for field in fields])
     return f"{word}: unknown key{near}"
+
+
+def variants_with(name: str) -> list[str]:
+    """The files of models that set a key."""
+    return [path.stem for path in sorted((CONF / "model").glob("*.yaml")) if name in OmegaConf.load(path)]
 
 
 def with_choices() -> DictConfig:

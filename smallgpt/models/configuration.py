@@ -73,6 +73,8 @@ class DecoderConfig(PreTrainedConfig):
         "num_attention_heads": "n_head",
         "max_position_embeddings": "block_size",
     }
+    free_at_inference = frozenset()
+    """Fields that change neither the weights nor the training, so that a trained model can run with other values."""
 
     vocab_size: int = 50304
     """Rows of the embedding: the tokenizer's vocabulary, padded."""

@@ -16,6 +16,7 @@ from .layers import Block, Context, Linear
 
 class ParallelGPTConfig(DecoderConfig):
     model_type = "smallgpt-parallel"
+    free_at_inference = frozenset({"active_paths"})
 
     n_path: int = 2
     """Paths of n_layer / n_path blocks each, behind an input projection of their own."""

@@ -130,7 +130,11 @@ def with_interval(score: Score | None, sign: str = "") -> str:
 
 
 def notes(everything: Sequence[Measured], text: Text | None) -> list[str]:
-    found = ["Decoding one sequence."]
+    found = ["Decoding one sequence, greedily: the median of rounds in which the models took turns."]
+    machines = [section.get("machine") for each in everything for section in each.sections]
+    # each benchmark measures the bandwidth anew, to many digits
+    if len({machine["copy_bytes_per_second"] for machine in machines if machine}) > 1:
+        found.append("Not all were measured by one benchmark, so the machine may have been busier for some.")
     if text is None:
         return found
     found.append(

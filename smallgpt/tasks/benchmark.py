@@ -1,6 +1,8 @@
 """task=benchmark: what models cost at inference, on this machine, and what checkpoints know with the same weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,11 @@ from smallgpt.loading import baseline_model
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
+    import torch
+
     from smallgpt.evaluation.reader import Reader
+    from smallgpt.inference.checkpoint import Wanted
+    from smallgpt.inference.demand import Work
     from smallgpt.inference.quality import HeldOut
     from smallgpt.inference.subjects import Subject
 
@@ -30,16 +36,19 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Measures checkpoints in turn, or a config's model and a baseline; prints tables, returns `inference`.
 
     What is found of a run directory's checkpoint, or of a graph that was exported from it, also goes into the
-    result.json of that run.
+    result.json of that run, if it runs as it was trained. Of a sweep, one run of each arm is measured, and the report
+    is made again with what was found.
     """
     import torch
 
     from smallgpt.inference.benchmark import fitted, measure
     from smallgpt.inference.benchmark_table import print_benchmark
-    from smallgpt.inference.checkpoint import run_of, variant_of
+    from smallgpt.inference.checkpoint import run_of, variant_of, wanted
     from smallgpt.inference.machine import measured
     from smallgpt.inference.quality import held_out
     from smallgpt.models.cost import cost
+    from smallgpt.reporting.arms import read_study
+    from smallgpt.reporting.sweep import report
     from smallgpt.run_directory import add_section
     from smallgpt.training.hardware import device
 
@@ -47,14 +56,18 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if settings.trainer.threads is not None:
         torch.set_num_threads(settings.trainer.threads)
     where = device(settings.trainer.accelerator)
-    text = held_out(settings, [run_of(checkpoint) for checkpoint in settings.checkpoint])
-    loaded = of_checkpoints(settings) if settings.checkpoint else []
+    sweeps = [Path(sweep).expanduser() for sweep in dict.fromkeys(settings.sweep)]
+    named = runs_of(sweeps, settings.baseline) if sweeps else named_checkpoints(settings.checkpoint)
+    asked = wanted(settings)
+    text = held_out(settings, [run_of(checkpoint) for checkpoint in named.values()])
+    loaded = of_checkpoints(settings, named, asked) if named else []
     subjects = [each.subject for each in loaded] or of_config(settings)
     contexts = [getattr(subject.config, "max_position_embeddings", None) for subject in subjects]
     context = min([length for length in contexts if length], default=LONGEST_CONTEXT)
     works, lines = fitted(settings.benchmark, context, settings.chosen)
     for line in lines:
         print(line)
+    check_memory(subjects, works, where)
     found = measure(subjects, settings.benchmark, works, measured(where))
     if text is not None:
         found = [section | {"text": known} for section, known in zip(found, what_they_know(loaded, text), strict=True)]
@@ -64,12 +77,40 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         *baseline, own = found
         result = {"inference": own, "cost": cost(settings.model).to_dict()}
         return {**result, "inference_of_baseline": baseline[0]} if baseline else result
-    for each, section in zip(loaded, found, strict=True):
-        add_section(Path(run_of(each.checkpoint)), "inference", section, beside)
-    if len(settings.checkpoint) == 1:
-        (checkpoint,) = settings.checkpoint
+    if not asked.at_inference:
+        for each, section in zip(loaded, found, strict=True):
+            add_section(Path(run_of(each.checkpoint)), "inference", section, beside)
+    if sweeps:
+        made = report(read_study(sweeps, settings.baseline), sweeps[0] if len(sweeps) == 1 else run_dir)
+        return {"checkpoints": named, "inferences": sections, "report": made}
+    if len(named) == 1:
+        (checkpoint,) = named.values()
         return {"checkpoint": checkpoint, "variant": variant_of(checkpoint), "inference": found[-1]}
-    return {"checkpoints": dict(zip(sections, settings.checkpoint, strict=True)), "inferences": sections}
+    return {"checkpoints": named, "inferences": sections}
+
+
+def named_checkpoints(checkpoints: Sequence[str]) -> dict[str, str]:
+    """Each by what tables call it."""
+    from smallgpt.tasks.evaluate import names_of
+
+    return dict(zip(names_of(checkpoints), checkpoints, strict=True))
+
+
+def runs_of(sweeps: Sequence[Path], baseline: str | None) -> dict[str, str]:
+    """One trained run of each arm, by its job and arm; the baseline first.
+
+    Raises UserError where there is none, or no sweep.
+    """
+    from smallgpt.reporting.arms import read_study
+
+    found = {}
+    for comparison in read_study(sweeps, baseline).comparisons:
+        for arm in sorted(comparison.arms, key=lambda arm: arm is not comparison.baseline):
+            if (job := arm.jobs[0]).result.get("task") == "train":
+                found[f"{job.name} {arm.label}"] = str(job.run_dir)
+    if not found:
+        raise UserError(f"sweep={sweeps[0]}: no completed job has trained a model; give the directory of one that has")
+    return found
 
 
 def what_they_know(loaded: list[Loaded], text: "HeldOut") -> list[dict[str, Any]]:
@@ -114,31 +155,45 @@ def check(settings: Settings) -> None:
             locate(checkpoint)
     if graphs:
         refuse_for_graphs(settings)
+    if settings.sweep and settings.checkpoint:
+        raise UserError(f"sweep={settings.sweep[0]}: checkpoint= is given too; leave one of them out")
+    if settings.sweep and settings.quantize != "none":
+        raise UserError(f"quantize={settings.quantize}: sweep= is measured as it is stored; give runs by checkpoint=")
 
 
-def of_checkpoints(settings: Settings) -> list[Loaded]:
+def check_memory(subjects: Sequence["Subject"], works: Sequence["Work"], where: "torch.device") -> None:
+    """Raises UserError for a batch that does not fit beside the models, which are loaded."""
+    from smallgpt.inference.demand import sequence_bytes
+    from smallgpt.inference.memory import free_bytes, refuse_too_large
+
+    free = free_bytes(where)
+    for subject, work in product(subjects, works):
+        each = sequence_bytes(subject, work.prompt, work.prompt + work.new_tokens)
+        key = f"benchmark.batches={work.batch}" if work.kind == "decode" else f"benchmark.prompts={work.prompt}"
+        refuse_too_large(f"{key}: {subject.name}", work.batch, each, free)
+
+
+def of_checkpoints(settings: Settings, named: dict[str, str], asked: "Wanted") -> list[Loaded]:
     """The first is the baseline, as it is stored; one alone that is quantized is compared with itself."""
     from smallgpt.evaluation.graph import reader_of
     from smallgpt.evaluation.reader import Reader
     from smallgpt.inference import onnx_engine
     from smallgpt.inference.checkpoint import load
     from smallgpt.inference.subjects import OnnxSubject, Subject
-    from smallgpt.tasks.evaluate import names_of
     from smallgpt.training.hardware import device
 
-    model_type = settings.model.model_type if "model" in settings.chosen else None
-    named = list(zip(settings.checkpoint, names_of(settings.checkpoint), strict=True))
     kinds = ["none"] + [settings.quantize] * (len(named) - 1)
-    if len(named) == 1 and settings.quantize != "none":
-        checkpoint, name = named[0]
-        named, kinds = [(checkpoint, f"{name} unquantized"), (checkpoint, name)], ["none", settings.quantize]
+    pairs = list(named.items())
+    if len(pairs) == 1 and settings.quantize != "none":
+        name, checkpoint = pairs[0]
+        pairs, kinds = [(f"{name} unquantized", checkpoint), (name, checkpoint)], ["none", settings.quantize]
     loaded = []
-    for (checkpoint, name), kind in zip(named, kinds, strict=True):
+    for (name, checkpoint), kind in zip(pairs, kinds, strict=True):
         if folder := onnx_engine.find(checkpoint):
             graph = OnnxSubject(name, folder, settings.trainer.threads)
             loaded.append(Loaded(checkpoint, graph, reader_of(graph.runtime, name)))
             continue
-        model, tokenizer = load(checkpoint, model_type)
+        model, tokenizer = load(checkpoint, asked)
         subject = Subject(name, model.to(device(settings.trainer.accelerator)), kind, settings.compile)
         loaded.append(Loaded(checkpoint, subject, Reader(subject.model, tokenizer, title=name)))
     return loaded

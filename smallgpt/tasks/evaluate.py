@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Asks every checkpoint the same, prints tables, keeps every item in `evaluation/`, returns `evaluation`.
 
-    What a run directory's checkpoint knows also goes into the result.json of that run.
+    What a run directory's checkpoint knows also goes into the result.json of that run, if it runs as it was trained.
     """
     from smallgpt.evaluation.table import print_evaluation
-    from smallgpt.inference.checkpoint import check as check_checkpoint
-    from smallgpt.inference.checkpoint import variant_of
+    from smallgpt.inference.checkpoint import read_config, variant_of, wanted
     from smallgpt.run_directory import add_section
     from smallgpt.training.memory import keep_freed_memory
 
@@ -30,8 +29,9 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         raise UserError("checkpoint=null: task=evaluate needs run directories, model folders or hub names")
     if len(set(settings.checkpoint)) < len(settings.checkpoint):
         raise UserError(f"checkpoint={list(settings.checkpoint)}: one is there twice")
+    asked = wanted(settings)
     for checkpoint in settings.checkpoint:
-        check_checkpoint(checkpoint)
+        read_config(checkpoint, asked)
     plan = plan_of(settings)
     keep_freed_memory()
     from smallgpt.evaluation.evaluate import ask, compare, section
@@ -41,11 +41,12 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     sections: dict[str, dict[str, Any]] = {}
     alone = len(settings.checkpoint) == 1
     for checkpoint, name in zip(settings.checkpoint, names_of(settings.checkpoint), strict=True):
-        answers = ask(plan, checkpoint, name, known)
+        answers = ask(plan, checkpoint, name, known, wanted=asked)
         everyone.append(answers)
         sections[name] = section(plan, answers)
         keep_items(plan, answers, run_dir / "evaluation" / ("" if alone else name.replace("/", "_")))
-        add_section(Path(checkpoint), "evaluation", sections[name], with_parts)
+        if not asked.at_inference:
+            add_section(Path(checkpoint), "evaluation", sections[name], with_parts)
     comparisons = compare(plan, everyone)
     print_evaluation(sections, comparisons)
     if alone:

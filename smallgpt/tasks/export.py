@@ -1,5 +1,6 @@
 """task=export: a checkpoint as a folder for transformers, or as a graph for ONNX Runtime."""
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,11 @@ from smallgpt.settings import Settings
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from smallgpt.export.model_card import Run
     from smallgpt.models.decoder import Decoder
 
 TAKES = {"hf": ("none", "bf16"), "onnx": ("none", "int8_dynamic", "int4")}
+SCORES = ("val", "evaluation")
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -20,20 +23,25 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Writes `hf/` or `onnx/` into the run directory, compares it with the checkpoint, returns the section `export`."""
     check(settings)
     from smallgpt.export.folder import new_folder, size_of
-    from smallgpt.inference.checkpoint import load
+    from smallgpt.export.model_card import read_run
+    from smallgpt.inference.checkpoint import load, wanted
     from smallgpt.models.decoder import Decoder
     from smallgpt.reporting.tables import print_pairs
 
     (checkpoint,) = settings.checkpoint
     form, quantize = settings.format, settings.quantize
-    model, tokenizer = load(checkpoint, settings.model.model_type if "model" in settings.chosen else None)
+    asked = wanted(settings)
+    model, tokenizer = load(checkpoint, asked)
     if not isinstance(model, Decoder):
         what = "transformers reads it as it is" if form == "hf" else "use its own library's exporter"
         raise UserError(f"checkpoint={checkpoint}: a {model.config.model_type} model, none of smallgpt's; {what}")
+    record = read_run(checkpoint)
+    if asked.at_inference:  # the scores are not those of this model
+        record = replace(record, result={key: value for key, value in record.result.items() if key not in SCORES})
     target = run_dir / form
     with new_folder(target) as folder:
         write = write_hf if form == "hf" else write_onnx
-        measured = write(model, tokenizer, checkpoint, quantize, folder)
+        measured = write(model, tokenizer, record, quantize, folder)
     section = {"format": form, "path": str(target), "bytes": size_of(target), "quantize": quantize, **measured}
     print_pairs(
         "export",
@@ -59,27 +67,27 @@ def check(settings: Settings) -> None:
 
 
 def write_hf(
-    model: "Decoder", tokenizer: "PreTrainedTokenizerBase", checkpoint: str, quantize: str, folder: Path
+    model: "Decoder", tokenizer: "PreTrainedTokenizerBase", record: "Run", quantize: str, folder: Path
 ) -> dict[str, Any]:
     from smallgpt.export import hf, verify_hf
-    from smallgpt.export.model_card import model_card, read_run
+    from smallgpt.export.model_card import model_card
 
     before = verify_hf.answers(model, len(tokenizer))
     hf.write(model, tokenizer, folder, bf16=quantize == "bf16")
-    (folder / "README.md").write_text(model_card(model, read_run(checkpoint), "hf", quantize), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(model, record, "hf", quantize), encoding="utf-8")
     return verify_hf.verify(model, tokenizer, folder, before)
 
 
 def write_onnx(
-    model: "Decoder", tokenizer: "PreTrainedTokenizerBase", checkpoint: str, quantize: str, folder: Path
+    model: "Decoder", tokenizer: "PreTrainedTokenizerBase", record: "Run", quantize: str, folder: Path
 ) -> dict[str, Any]:
     from smallgpt.export import onnx_graph, verify_onnx
-    from smallgpt.export.model_card import model_card, read_run
+    from smallgpt.export.model_card import model_card
     from smallgpt.export.quantize import quantize_graph
     from smallgpt.inference.onnx_engine import GRAPH
 
     onnx_graph.write(model, tokenizer, folder)
-    (folder / "README.md").write_text(model_card(model, read_run(checkpoint), "onnx", quantize), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(model, record, "onnx", quantize), encoding="utf-8")
     found = verify_onnx.verify(model, folder, exact=True)
     if quantize != "none":
         quantize_graph(folder / GRAPH, quantize, onnx_graph.is_large(model))

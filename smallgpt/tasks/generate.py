@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from smallgpt.errors import UserError
+from smallgpt.errors import UserError, shown
 from smallgpt.settings import Settings
+
+if TYPE_CHECKING:
+    from smallgpt.inference.checkpoint import Wanted
 
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
@@ -14,23 +17,22 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         given = list(settings.checkpoint) or "null"
         raise UserError(f"checkpoint={given}: task=generate needs one run directory, model folder or hub name")
     from smallgpt.inference import onnx_engine
+    from smallgpt.inference.checkpoint import wanted
 
     (checkpoint,) = settings.checkpoint
     prompts = settings.prompt or ("",)
     live = len(prompts) == 1 and settings.generation.num_beams == 1 and not settings.generation.stop
-    model_type = settings.model.model_type if "model" in settings.chosen else None
+    asked = wanted(settings)
     if folder := onnx_engine.find(checkpoint):
-        texts = from_graph(settings, folder, prompts, model_type, live)
+        texts = from_graph(settings, folder, prompts, asked, live)
     else:
-        texts = from_weights(settings, checkpoint, prompts, model_type, live)
+        texts = from_weights(settings, checkpoint, prompts, asked, live)
     if not live:
         print("\n---\n".join(texts))
     return {"checkpoint": checkpoint, "samples": texts}
 
 
-def from_weights(
-    settings: Settings, checkpoint: str, prompts: Sequence[str], model_type: str | None, live: bool
-) -> list[str]:
+def from_weights(settings: Settings, checkpoint: str, prompts: Sequence[str], asked: "Wanted", live: bool) -> list[str]:
     from transformers import TextStreamer
 
     from smallgpt.inference.checkpoint import load
@@ -44,7 +46,7 @@ def from_weights(
     check(settings.quantize, where, settings.compile)
     if settings.compile and beams > 1:
         raise UserError(f"compile=true: decodes without beams; leave it out, or generation.num_beams={beams}")
-    model, tokenizer = load(checkpoint, model_type)
+    model, tokenizer = load(checkpoint, asked)
     if settings.compile and not isinstance(model, Decoder):
         raise UserError(f"compile=true: decodes smallgpt's models, not a {model.config.model_type}; leave it out")
     model = for_inference(model.to(where), settings.quantize)
@@ -53,14 +55,14 @@ def from_weights(
     return generate(model, tokenizer, prompts, settings.generation, settings.seed, streamer, steps)
 
 
-def from_graph(
-    settings: Settings, folder: Path, prompts: Sequence[str], model_type: str | None, live: bool
-) -> list[str]:
+def from_graph(settings: Settings, folder: Path, prompts: Sequence[str], asked: "Wanted", live: bool) -> list[str]:
     from smallgpt.inference.onnx_engine import OnnxEngine, until_stop
 
     refuse_for_graphs(settings)
+    for name, value in (asked.fields | asked.at_inference).items():
+        raise UserError(f"model.{name}={shown(value)}: an ONNX folder runs as it was exported; leave it out")
     engine = OnnxEngine(folder, settings.trainer.threads)
-    engine.check_type(model_type)
+    engine.check_type(asked.model_type)
     pieces = engine.generate(prompts, settings.generation, settings.seed)
     begun = next(pieces)
     made = ["" for _ in prompts]

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 from smallgpt.errors import UserError
 from smallgpt.export import onnx_graph, verify_onnx
 from smallgpt.export.quantize import quantize_graph
+from smallgpt.inference import memory
 from smallgpt.inference.demand import Work, demand
 from smallgpt.inference.generate import generate
 from smallgpt.inference.onnx_engine import OnnxEngine, shares
@@ -207,6 +209,14 @@ def test_the_task_and_what_it_refuses(cli, monkeypatch):
     assert "generation.num_beams=2" in cli.refused(*words, "generation.num_beams=2")
     assert "quantize=int4: an ONNX folder is quantized by" in cli.refused(*words, "quantize=int4")
     assert "smallgpt-parallel" in cli.refused(*words, "model=gpt")
+    asked = cli.refused(*words, "model=parallelgpt", "model.active_paths=[0]")
+    assert asked == "model.active_paths=[0]: an ONNX folder runs as it was exported; leave it out"
+    with monkeypatch.context() as small:
+        small.setattr(memory, "SYSTEM", cli.folder / "system")
+        (cli.folder / "system" / "proc").mkdir(parents=True)
+        (cli.folder / "system" / "proc" / "meminfo").write_text("MemAvailable: 40 kB\n")
+        too_many = cli.refused(*words, f"prompt={['ab'] * 9}")
+        assert re.fullmatch(r"prompt: a batch of 9 needs .* at most 7 can fit", too_many)
     assert "an ONNX folder" in cli.refused("task=export", "checkpoint=out")
     (cli.folder / "out" / "onnx" / "model.onnx").write_bytes(b"no graph")
     assert "missing or damaged" in cli.refused(*words)

@@ -14,6 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from smallgpt.errors import UserError
 from smallgpt.inference import machine
+from smallgpt.inference.batched_paths import BatchedPaths
 from smallgpt.inference.benchmark import fitted, in_turn, measure
 from smallgpt.inference.breakdown import PARTS
 from smallgpt.inference.demand import Work, demand, read_bytes
@@ -56,7 +57,10 @@ def test_a_token_reads_every_weight_that_runs_and_a_row_of_each_table(case: Case
     expected = 4 * sum(p.numel() for p in (*weights.values(), *rows.values()))
     assert read_bytes(model) == expected
     packed = for_inference(model)  # a head tied to the embedding has a matrix of its own now
-    assert read_bytes(packed) == expected + 4 * model.config.n_embd * model.config.tie_word_embeddings
+    expected += 4 * model.config.n_embd * model.config.tie_word_embeddings
+    together = isinstance(model.backbone, BatchedPaths)  # the share of the last path is stored, too
+    assert together == (str(case) == "parallelgpt-gpt2")
+    assert read_bytes(packed) == expected + 4 * together
 
 
 @pytest.mark.parametrize("quantize", ["none", "bf16", "int8_weight", "int8_dynamic"])

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import GenerationConfig
 
 from smallgpt.errors import UserError
+from smallgpt.inference.batched_paths import BatchedPaths
 from smallgpt.inference.decoding import decode
 from smallgpt.inference.packing import MAKE, check, for_inference, weight_bytes
 from smallgpt.inference.steps import CompiledSteps
@@ -21,18 +22,21 @@ NEW = 20
 
 
 needs_a_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
+TWO_OF_FOUR_PATHS = {"n_path": 4, "active_paths": [2, 0], "bias": True, "norm": "layernorm"}
 
 
-@pytest.fixture(params=CASES, ids=str)
+@pytest.fixture(params=[*CASES, Case("parallelgpt", "modern", TWO_OF_FOUR_PATHS)], ids=str)
 def model(request):
     return sharp(build_model(request.param))
 
 
 def sharp(model):
     """Sharper than at the start of training, so that the best token is no close call."""
-    for matrix in model.parameters():
-        if matrix.dim() > 1:
-            nn.init.normal_(matrix, std=0.2)
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            nn.init.normal_(weight, std=0.2)
+        else:  # no two gains, biases or shares of paths are the same
+            weight.data += 0.2 * torch.randn_like(weight)
     return model
 
 
@@ -102,6 +106,18 @@ def test_what_cannot_be_compiled_is_refused():
     for quantize in ("bf16", "int8_dynamic"):
         with pytest.raises(UserError, match=rf"^compile=true: decodes with quantize=int8_weight or none .* {quantize}"):
             check(quantize, cpu, compiled=True)
+
+
+def test_beams_find_the_same_packed(model):
+    given = {"attention_mask": MASK, "config": {"num_beams": 3}}
+    assert greedy(model, PROMPTS, **given) == greedy(for_inference(copy.deepcopy(model)), PROMPTS, **given)
+
+
+@pytest.mark.parametrize(("width", "paths", "together"), [(64, None, True), (768, None, False), (768, [1], False)])
+def test_narrow_paths_run_together_in_fp32(width, paths, together):
+    case = Case("parallelgpt", "gpt2", {"n_path": 4, "active_paths": paths})
+    assert isinstance(for_inference(build_model(case, n_embd=width)).backbone, BatchedPaths) == together
+    assert not isinstance(for_inference(build_model(case, n_embd=width), "bf16").backbone, BatchedPaths)
 
 
 def test_sampling_repeats_with_a_seed_and_is_the_librarys(model):

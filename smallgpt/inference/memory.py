@@ -1,0 +1,79 @@
+"""Whether a batch fits in memory, found out before it is made: where it does not, Linux may kill the process."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smallgpt.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+SYSTEM = Path("/")
+
+
+def refuse_too_large(what: str, batch: int, bytes_each: int | None, available: int | None) -> None:
+    """Raises UserError where a batch needs more than there is; does nothing where one of the two is not known.
+
+    Args:
+        what: the key and value, or the words, that the message begins with.
+        bytes_each: at least, for each of the batch.
+    """
+    if bytes_each is None or available is None or batch * bytes_each <= available:
+        return
+    most = available // bytes_each
+    raise UserError(
+        f"{what} needs at least {gigabytes(batch * bytes_each)} beside the weights, and {gigabytes(available)} of "
+        f"memory are free; {f'at most {most} can fit' if most else 'a smaller model or a shorter context needs less'}"
+    )
+
+
+def gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.3g} GB" if size < 1e12 else f"{size / 1e9:,.0f} GB"
+
+
+def free_bytes(device: "torch.device | None" = None) -> int | None:
+    """Of a GPU, or of this machine as far as this process may use it; None where the system does not say."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by PyTorch, for reuse
+        return torch.cuda.mem_get_info(device)[0] + kept
+    try:
+        lines = (SYSTEM / "proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    of_machine = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    return min([*of_machine, *left_to_groups()], default=None)
+
+
+def left_to_groups() -> list[int]:
+    """What the limits of the control groups leave, in which this process is: a container's, or a job's of Slurm."""
+    try:
+        lines = (SYSTEM / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:  # version 2
+            root, names = SYSTEM / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            root = SYSTEM / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        inner = root / path.lstrip("/")
+        for folder in [root, *(each for each in (inner, *inner.parents) if root in each.parents)]:
+            if (left := left_to_group(folder, *names)) is not None:
+                found.append(left)
+    return found
+
+
+def left_to_group(folder: Path, limit: str, used: str, cached: str) -> int | None:
+    """None where there is no limit."""
+    try:
+        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        taken = int((folder / used).read_text()) - int(statistics[cached])  # files in memory make room
+        return max(0, int((folder / limit).read_text()) - taken)
+    except (OSError, ValueError, KeyError):  # the limit may be the word `max`
+        return None
