@@ -64,10 +64,9 @@ def test_the_other_paths_run_and_the_run_keeps_its_own_figures(cli: CommandLine,
     assert json.loads((run / "result.json").read_text())["inference"] == one
     read = [found["weight_bytes_read_per_token"] for found in (outcome.result["inference"], one)]
     assert read[0] > 1.5 * read[1]
-    said = [
-        cli("task=generate", "checkpoint=run", "generation.temperature=0", *words).result["samples"]
-        for words in ([], both, ["model=parallelgpt", "model.active_paths=[0]"], ["model=parallelgpt"])
-    ]
+    asked = ([], both, ["model=parallelgpt", "model.active_paths=[0]"], ["model=parallelgpt"])
+    generate = ("task=generate", "checkpoint=run", "generation.temperature=0")
+    said = [cli(*generate, *words, f"hydra.run.dir=said{i}").result["samples"] for i, words in enumerate(asked)]
     assert said[0] == said[2] == said[3] != said[1]
 
 
