@@ -111,7 +111,7 @@ def read_config(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedConfig:
 def variant_of(checkpoint: str) -> str:
     """What a table calls the model: the variant that the run trained, else the type that its config says."""
     run = read_result(Path(checkpoint).expanduser()) or {}
-    if run.get("task") == "train":
+    if run.get("task") == "train" and "variant" in run:
         return run["variant"]
     folder = onnx_engine.find(checkpoint) or locate(checkpoint)
     return AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type

@@ -26,7 +26,7 @@ class Transposed(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x @ self.weight_KN
+        y = x.contiguous() @ self.weight_KN  # of a slice, a product would be made for each sequence
         return y if self.bias is None else y + self.bias
 
 

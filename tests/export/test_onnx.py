@@ -216,7 +216,7 @@ def test_the_task_and_what_it_refuses(cli, monkeypatch):
         (cli.folder / "system" / "proc").mkdir(parents=True)
         (cli.folder / "system" / "proc" / "meminfo").write_text("MemAvailable: 40 kB\n")
         too_many = cli.refused(*words, f"prompt={['ab'] * 9}")
-        assert re.fullmatch(r"prompt: a batch of 9 needs .* at most 7 can fit", too_many)
+        assert re.fullmatch(r"prompt: a batch of 9 needs .* at most 8 can fit", too_many)
     assert "an ONNX folder" in cli.refused("task=export", "checkpoint=out")
     (cli.folder / "out" / "onnx" / "model.onnx").write_bytes(b"no graph")
     assert "missing or damaged" in cli.refused(*words)

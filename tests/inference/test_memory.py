@@ -95,7 +95,7 @@ def test_a_batch_takes_no_less_than_is_said(case: Case) -> None:
     grown = growth(subject, work)
     said = 64 * (sequence_bytes(subject.model, 32, 160) or 0)
     assert said > 0
-    assert grown is None or 0.4 * grown < said < 1.1 * grown
+    assert grown is None or 0.4 * grown < said < 1.25 * grown  # what was freed before may be used again
 
 
 def test_batches_are_refused_before_the_first_is_measured(cli: CommandLine, system: System) -> None:
