@@ -36,7 +36,8 @@ def breakdown(
     def enter(part: str, *_: Any) -> None:
         if not running:
             steps.append(dict.fromkeys(PARTS, 0.0))
-        running.append([part, now(device), 0.0])
+        whole = running[-1][0] if running and running[-1][0] == "head" else part  # a head may be made of parts
+        running.append([whole, now(device), 0.0])
 
     def leave(*_: Any) -> None:
         part, begun, inside = running.pop()

@@ -24,11 +24,10 @@ class InPlace(DynamicLayer):
         if not self.is_initialized:
             DynamicLayer.lazy_initialization(self, *new)
             self._memory = tuple(some.new_empty(*some.shape[:2], self.capacity, some.shape[3]) for some in new)
-        used = self.get_seq_length()
-        need = used + key_states.shape[-2]
+        used, more = self.get_seq_length(), key_states.shape[-2]
         for place, some in zip(self._memory, new, strict=True):
-            place[:, :, used:need] = some
-        self.keys, self.values = (place[:, :, :need] for place in self._memory)
+            place.narrow(2, used, more).copy_(some)
+        self.keys, self.values = (place.narrow(2, 0, used + more) for place in self._memory)
         return self.keys, self.values
 
 

@@ -113,7 +113,7 @@ COMPILED = {"none", "int8_weight"}
 
 
 def for_inference(model: PreTrainedModel, quantize: str = "none") -> PreTrainedModel:
-    """The model itself, its linear maps replaced; it can be trained or saved no more.
+    """The model itself, with parts replaced; it can be trained or saved no more.
 
     Raises:
         UserError: a kind that PyTorch does not run here.
@@ -126,17 +126,19 @@ def for_inference(model: PreTrainedModel, quantize: str = "none") -> PreTrainedM
         return model
     if quantize == "none" and model.dtype == torch.float32:  # packed products in bf16 are faster one by one
         batch_paths(model)
-    replace_linear(model, MAKE[quantize])
+    replace_parts(model, MAKE[quantize])
     return model
 
 
-def replace_linear(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:
-    """One map at a time, and no list of them is kept: no more than one matrix is in memory twice."""
+def replace_parts(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:
+    """Linear maps, one at a time: no more than one matrix is in memory twice. Dropout takes time also where it is off."""
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             setattr(module, name, make(child))
+        elif isinstance(child, nn.Dropout):
+            setattr(module, name, nn.Identity())
         else:
-            replace_linear(child, make)
+            replace_parts(child, make)
 
 
 def check(quantize: str, device: torch.device, compiled: bool = False) -> None:

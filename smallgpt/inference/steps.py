@@ -5,7 +5,7 @@ Letters: B sequences, T tokens, S places in the cache, V vocabulary.
 
 import shutil
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -36,7 +36,8 @@ class Steps:
     def logits(self, ids_BT: Tensor, length: int) -> Tensor:
         """Of the token after the last, (B, V); with these, sequences have `length` tokens."""
         mask_BS = None if self.mask_BS is None else self.mask_BS[:, :length]
-        with without_onednn(self.model):
+        one_token = ids_BT.shape[1] == 1 and ids_BT.device.type == "cpu"
+        with without_onednn() if one_token else nullcontext():
             return self.read(ids_BT, mask_BS)
 
     def read(self, ids_BT: Tensor, mask: Tensor | None, position_BT: Tensor | None = None) -> Tensor:
@@ -52,12 +53,11 @@ class Steps:
 
 
 @contextmanager
-def without_onednn(model: PreTrainedModel) -> Generator[None]:
-    """In fp32 it does the GELUs alone, and to set one up takes longer than a token's GELU."""
+def without_onednn() -> Generator[None]:
+    """PyTorch gives it the GELUs, and to set one up takes longer than a token's GELU; blocked products stay with it."""
     flags = torch.backends.mkldnn
     before = flags.enabled
-    if model.device.type == "cpu" and model.dtype == torch.float32:
-        flags.enabled = False  # ty: ignore[invalid-assignment]
+    flags.enabled = False  # ty: ignore[invalid-assignment]
     try:
         yield
     finally:
