@@ -131,7 +131,7 @@ def for_inference(model: PreTrainedModel, quantize: str = "none") -> PreTrainedM
 
 
 def replace_parts(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:
-    """Linear maps one at a time, so that no more than one matrix is in memory twice; dropout takes time when off, too."""
+    """Linear maps one at a time: no more than one matrix is in memory twice. Dropout costs time even when it is off."""
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             setattr(module, name, make(child))
