@@ -71,10 +71,10 @@ def refuse_other_size(run_dir: Path, model: Any, key: str) -> None:
     """What match=latency measures again, elsewhere or after its cache was lost, may come to another size."""
     try:
         begun = json.loads((run_dir / "checkpoints" / "last" / "config.json").read_text())
-    except OSError:
+    except (OSError, ValueError):  # what is damaged is refused when it is loaded
         return
     for name in ("n_embd", "n_layer"):
-        if begun[name] != getattr(model, name):
+        if begun.get(name, getattr(model, name)) != getattr(model, name):
             raise UserError(
                 f"{key}={run_dir}: was begun with {name}={begun[name]}, and match now comes to "
                 f"{getattr(model, name)}; choose another directory"

@@ -37,7 +37,7 @@ def fitted(asked: Benchmark, context: int, chosen: Collection[str] = ()) -> tupl
 
     names_prompts, names_new = ("benchmark.prompts" in chosen, "benchmark.new_tokens" in chosen)
     if context < 3:
-        raise UserError(f"task=benchmark: a context of {context} tokens is too short")
+        raise UserError(f"model.block_size={context}: too short a context to decode in; use at least 3")
     new = asked.new_tokens
     new = fit("new_tokens", new, context - 1 if names_new else max(2, context // 2), names_new)
     prompts = [fit("prompts", prompt or context, context, names_prompts) for prompt in asked.prompts]
@@ -134,6 +134,7 @@ def describe(
         "new_tokens": decoding.new_tokens,
         **parts,
         "utilisation": used,
+        "kind": subject.kind,
         "quantize": subject.quantize,
         "engine": subject.engine,
         "compiled": subject.compiled,

@@ -17,8 +17,8 @@ def print_benchmark(sections: dict[str, dict[str, Any]]) -> None:
     threads = f", {first['threads']} threads" if first["device"] == "cpu" else ""
     print_table(
         f"inference on {first['device']}{threads}: memory",
-        ("model", "quantize", "weights MB", "a token reads MB", "cache B / token", "cache MB / sequence", "peak MB"),
-        [[name, section["quantize"], *memory(section)] for name, section in sections.items()],
+        ("model", "weights", "weights MB", "a token reads MB", "cache B / token", "cache MB / sequence", "peak MB"),
+        [[name, section["kind"], *memory(section)] for name, section in sections.items()],
     )
     print_table(
         f"prefill, one prompt, median of {first['rounds']} rounds in turn",
@@ -35,8 +35,8 @@ def print_benchmark(sections: dict[str, dict[str, Any]]) -> None:
         text = first["text"]
         print_table(
             f"bits per byte of {text['name']}: {text['bytes']:,} bytes, {text['n']} documents",
-            ("model", "quantize", "bits per byte [95 %]", "less the first [95 %]", "verdict"),
-            [[name, section["quantize"], *bits(section["text"])] for name, section in known.items()],
+            ("model", "weights", "bits per byte [95 %]", "less the first [95 %]", "verdict"),
+            [[name, section["kind"], *bits(section["text"])] for name, section in known.items()],
         )
     profiled = {name: section["breakdown"] for name, section in sections.items() if section["breakdown"]}
     if profiled:

@@ -58,6 +58,7 @@ class FixedHybrid(StaticLayer, LinearAttentionAndFullAttentionLayer):
         StaticLayer.__init__(self, max_cache_len)
 
     def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
+        # the library gives keys and values by place, the state of a convolution by name
         kind = LinearAttentionLayer if kwargs else StaticLayer
         kind.lazy_initialization(self, *args, **kwargs)
 

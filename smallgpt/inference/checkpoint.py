@@ -118,10 +118,20 @@ def variant_of(checkpoint: str) -> str:
 
 
 def run_of(checkpoint: str) -> str:
-    """The checkpoint from which a graph was exported; any other is its own."""
-    if (folder := onnx_engine.find(checkpoint)) is None:
-        return checkpoint
-    return (read_result(folder.parent) or {}).get("checkpoint", checkpoint)
+    """The run from which a graph was exported, if it runs as it was trained; any other is its own."""
+    folder = onnx_engine.find(checkpoint)
+    run = (read_result(folder.parent) or {}).get("checkpoint") if folder else None
+    if folder is None or run is None or not Path(run).is_dir():
+        return resolved(checkpoint)
+    graph, trained = AutoConfig.from_pretrained(folder, trust_remote_code=False), read_config(run)
+    names = getattr(trained, "free_at_inference", ())
+    return resolved(checkpoint if any(getattr(graph, name) != getattr(trained, name) for name in names) else run)
+
+
+def resolved(checkpoint: str) -> str:
+    """One name for a folder, however it is written; a hub name stays."""
+    path = Path(checkpoint).expanduser()
+    return str(path.resolve()) if path.exists() else checkpoint
 
 
 def _damaged(checkpoint: str, error: Exception) -> UserError:

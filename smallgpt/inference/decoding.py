@@ -55,6 +55,7 @@ def decode(
         if not unfinished.any():
             break
         now = token[:, None]
+    steps.end()
     if streamer is not None:
         streamer.end()
     return ids[:, : length + 1]

@@ -155,7 +155,7 @@ class Latencies:
 
     @contextmanager
     def as_in_a_run(self) -> Generator[None]:
-        """With the threads of a run, and the same weights each time; leaves both as they were."""
+        """With the threads of a run; leaves them and the random state as they were."""
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:

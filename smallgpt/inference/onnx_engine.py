@@ -49,6 +49,8 @@ class OnnxEngine:
             self.cache_inputs: list[dict[str, Any]] = self.config["cache"]
             self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             self.session = onnxruntime.InferenceSession(folder / GRAPH, options, providers=["CPUExecutionProvider"])
+            if "logits_to_keep" not in {each.name for each in self.session.get_inputs()}:
+                raise ValueError("exported by an older version; export it again")
         except Exception as error:  # of three libraries, each its own kind
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"checkpoint={folder}: cannot be loaded, missing or damaged ({reason})") from error

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from smallgpt.data.prepare import open_prepared
-from smallgpt.errors import UserError
+from smallgpt.errors import UserError, one_line
 from smallgpt.evaluation.corpora import read_corpora
 from smallgpt.evaluation.measures import compare_texts, text_score
 from smallgpt.evaluation.reader import Reader
@@ -71,7 +71,10 @@ def of_runs(runs: Sequence[str], cache_dir: Path, tokens: int | None) -> HeldOut
     folders = [index.parent for index in (cache_dir / "prepared").glob(f"*-{fingerprint}/index.json")]
     if not folders:
         return f"the prepared data of the runs is not in cache_dir={cache_dir}"
-    prepared = open_prepared(folders[0])
+    try:
+        prepared = open_prepared(folders[0])
+    except (OSError, ValueError, TypeError) as error:
+        return f"{folders[0]} is damaged ({one_line(error)})"
     tokenizer = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
     documents = []
     for ids, size in prepared.held_out_documents(tokens):

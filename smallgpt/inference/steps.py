@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from smallgpt.errors import UserError
 from smallgpt.inference.cache import fixed, preallocated
+from smallgpt.models.decoder import Decoder
 
 COMPILERS = ("c++", "g++", "clang++")
 LEAST_PLACES = 64
@@ -32,6 +33,10 @@ class Steps:
         if mask_BT is not None and not mask_BT.all():
             B, T = mask_BT.shape
             self.mask_BS = torch.cat((mask_BT, mask_BT.new_ones(B, longest - T)), dim=1)
+
+    def end(self) -> None:
+        """Lets go of the cache."""
+        del self.cache
 
     def logits(self, ids_BT: Tensor, length: int) -> Tensor:
         """Of the token after the last, (B, V); with these, sequences have `length` tokens."""
@@ -70,11 +75,13 @@ class CompiledSteps(Steps):
     The prompt is read as PyTorch runs it.
 
     Raises:
-        UserError: there is no compiler.
+        UserError: there is no compiler, or the model is none of ours.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
+        if not isinstance(model, Decoder):
+            raise UserError(f"compile=true: decodes smallgpt's models, not a {model.config.model_type}; leave it out")
         on_cpu = model.device.type == "cpu"
         if on_cpu and not any(map(shutil.which, COMPILERS)):
             raise UserError("compile=true: no C++ compiler on this machine; install g++, or leave compile out")

@@ -31,18 +31,29 @@ class Clock(StoppingCriteria):
 
 
 class Subject:
-    """A model that is measured: ours with its own decoding, compiled if wanted, others with the library's."""
+    """A model that is measured: ours with its own decoding, others with the library's.
+
+    Raises:
+        UserError: it cannot be quantized or compiled so.
+    """
 
     engine = "torch"
 
     def __init__(self, name: str, model: PreTrainedModel, quantize: str = "none", compiled: bool = False) -> None:
         self.name, self.quantize = name, quantize
         self.ours = isinstance(model, Decoder)
-        self.compiled = compiled and self.ours
+        self.compiled = compiled
         self.model = for_inference(model, quantize) if self.ours or quantize != "none" else model.eval()
         self.model.generation_config = GenerationConfig()  # its own may end a text early
         self.config, self.dtype, self.device = model.config, self.model.dtype, self.model.device
-        self.steps = CompiledSteps(self.model) if self.compiled else Steps(self.model)
+        self.steps = CompiledSteps(self.model) if compiled else Steps(self.model)
+
+    @property
+    def kind(self) -> str:
+        """How its weights are stored and run: none, or words such as `bf16`, `int8_weight compiled`, `onnx int4`."""
+        words = [self.engine] if self.engine != "torch" else []
+        words += [self.quantize] if self.quantize != "none" else []
+        return " ".join(words + ["compiled"] * self.compiled) or "none"
 
     @cached_property
     def weight_bytes(self) -> int:

@@ -57,7 +57,7 @@ class Measured:
     def difference(self, text: Text | None) -> Score | None:
         """Bits per byte more than the same weights have unquantized."""
         gaps = [section["text"]["difference"] for section in self.sections if text and text_of(section) == text]
-        return score([(gap["difference"], gap["interval"]) for gap in gaps if gap and gap["same_checkpoint"]])
+        return score([(gap["difference"], gap["interval"]) for gap in gaps if gap and gap["from_unquantized"]])
 
 
 def score(found: Sequence[tuple[float, list[float] | None]]) -> Score | None:
@@ -83,7 +83,7 @@ def measured(comparison: Comparison) -> list[Measured]:
     for arm in comparison.arms:
         kinds: dict[str, list[dict[str, Any]]] = {}
         for whole in arm.found("inference").values():
-            own = {whole.get("quantize", UNQUANTIZED): whole} if "seconds_per_token" in whole else {}
+            own = {whole.get("kind", UNQUANTIZED): whole} if "seconds_per_token" in whole else {}
             for kind, section in {**own, **whole.get("kinds", {})}.items():
                 kinds.setdefault(kind, []).append(section)
         order = sorted(kinds, key=lambda kind: (kind != UNQUANTIZED, kind))

@@ -114,17 +114,18 @@ def runs_of(sweeps: Sequence[Path], baseline: str | None) -> dict[str, str]:
 
 
 def what_they_know(loaded: list[Loaded], text: "HeldOut") -> list[dict[str, Any]]:
-    """The sections `text`; a difference says from whom, and whether that is the same checkpoint unquantized."""
+    """The sections `text`; a difference says from whom, and whether that is the same checkpoint, not quantized."""
     from smallgpt.inference.checkpoint import run_of
     from smallgpt.inference.quality import measure
 
     first = loaded[0]
+    unquantized = run_of(first.checkpoint) if first.subject.quantize == "none" else None
     found = measure([each.reader for each in loaded], text)
     for each, section in zip(loaded, found, strict=True):
         if section["difference"]:
             section["difference"] |= {
                 "over": first.subject.name,
-                "same_checkpoint": run_of(each.checkpoint) == run_of(first.checkpoint),
+                "from_unquantized": run_of(each.checkpoint) == unquantized,
             }
     return found
 
@@ -132,29 +133,28 @@ def what_they_know(loaded: list[Loaded], text: "HeldOut") -> list[dict[str, Any]
 def beside(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """The section of a run: as PyTorch runs what it trained; quantized, compiled or a graph under `kinds`."""
     kinds = before.get("kinds", {})
-    graph, compiled = ["onnx"] * (new["engine"] == "onnx"), ["compiled"] * new["compiled"]
-    if kind := " ".join([*graph, *[new["quantize"]] * (new["quantize"] != "none"), *compiled]):
-        return {**before, "kinds": {**kinds, kind: new}}
+    if new["kind"] != "none":
+        return {**before, "kinds": {**kinds, new["kind"]: new}}
     return {**new, "kinds": kinds} if kinds else new
 
 
 def check(settings: Settings) -> None:
     """Raises UserError where nothing can be measured."""
     from smallgpt.inference import onnx_engine, packing, quality
-    from smallgpt.inference.checkpoint import locate
+    from smallgpt.inference.checkpoint import locate, resolved, wanted
     from smallgpt.tasks.generate import refuse_for_graphs
     from smallgpt.training.hardware import device
 
     packing.check(settings.quantize, device(settings.trainer.accelerator), settings.compile)
     quality.check(settings)
-    if len(set(settings.checkpoint)) < len(settings.checkpoint):
+    if len(set(map(resolved, settings.checkpoint))) < len(settings.checkpoint):
         raise UserError(f"checkpoint={list(settings.checkpoint)}: one is there twice")
     graphs = [checkpoint for checkpoint in settings.checkpoint if onnx_engine.find(checkpoint)]
     for checkpoint in settings.checkpoint:
         if checkpoint not in graphs:
             locate(checkpoint)
     if graphs:
-        refuse_for_graphs(settings)
+        refuse_for_graphs(settings, wanted(settings))
     if settings.sweep and settings.checkpoint:
         raise UserError(f"sweep={settings.sweep[0]}: checkpoint= is given too; leave one of them out")
     if settings.sweep and settings.quantize != "none":
@@ -191,6 +191,7 @@ def of_checkpoints(settings: Settings, named: dict[str, str], asked: "Wanted") -
     for (name, checkpoint), kind in zip(pairs, kinds, strict=True):
         if folder := onnx_engine.find(checkpoint):
             graph = OnnxSubject(name, folder, settings.trainer.threads)
+            graph.runtime.check_type(asked.model_type)
             loaded.append(Loaded(checkpoint, graph, reader_of(graph.runtime, name)))
             continue
         model, tokenizer = load(checkpoint, asked)

@@ -98,7 +98,9 @@ def plan_of(settings: Settings) -> "Plan":
 
 def names_of(checkpoints: Sequence[str]) -> list[str]:
     """What tables call each: its path without what all of them begin with."""
-    paths = [Path(checkpoint) for checkpoint in checkpoints]
+    paths = [Path(checkpoint).expanduser() for checkpoint in checkpoints]
+    if any(path.is_absolute() for path in paths):
+        paths = [path.absolute() for path in paths]
     shared = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
     return [path.relative_to(shared).as_posix() for path in paths]
 

@@ -24,7 +24,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     check(settings)
     from smallgpt.export.folder import new_folder, size_of
     from smallgpt.export.model_card import read_run
-    from smallgpt.inference.checkpoint import load, wanted
+    from smallgpt.inference.checkpoint import load, resolved, wanted
     from smallgpt.models.decoder import Decoder
     from smallgpt.reporting.tables import print_pairs
 
@@ -47,7 +47,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         "export",
         {name.replace("_", " "): shown(value) if isinstance(value, bool) else value for name, value in section.items()},
     )
-    return {"checkpoint": checkpoint, "export": section}
+    return {"checkpoint": resolved(checkpoint), "export": section}
 
 
 def check(settings: Settings) -> None:

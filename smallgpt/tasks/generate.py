@@ -39,7 +39,6 @@ def from_weights(settings: Settings, checkpoint: str, prompts: Sequence[str], as
     from smallgpt.inference.generate import generate
     from smallgpt.inference.packing import check, for_inference
     from smallgpt.inference.steps import CompiledSteps
-    from smallgpt.models.decoder import Decoder
     from smallgpt.training.hardware import device
 
     where, beams = device(settings.trainer.accelerator), settings.generation.num_beams
@@ -47,8 +46,6 @@ def from_weights(settings: Settings, checkpoint: str, prompts: Sequence[str], as
     if settings.compile and beams > 1:
         raise UserError(f"compile=true: decodes without beams; leave it out, or generation.num_beams={beams}")
     model, tokenizer = load(checkpoint, asked)
-    if settings.compile and not isinstance(model, Decoder):
-        raise UserError(f"compile=true: decodes smallgpt's models, not a {model.config.model_type}; leave it out")
     model = for_inference(model.to(where), settings.quantize)
     steps = CompiledSteps(model) if settings.compile else None
     streamer = TextStreamer(tokenizer, skip_special_tokens=True) if live else None
@@ -58,9 +55,7 @@ def from_weights(settings: Settings, checkpoint: str, prompts: Sequence[str], as
 def from_graph(settings: Settings, folder: Path, prompts: Sequence[str], asked: "Wanted", live: bool) -> list[str]:
     from smallgpt.inference.onnx_engine import OnnxEngine, until_stop
 
-    refuse_for_graphs(settings)
-    for name, value in (asked.fields | asked.at_inference).items():
-        raise UserError(f"model.{name}={shown(value)}: an ONNX folder runs as it was exported; leave it out")
+    refuse_for_graphs(settings, asked)
     engine = OnnxEngine(folder, settings.trainer.threads)
     engine.check_type(asked.model_type)
     pieces = engine.generate(prompts, settings.generation, settings.seed)
@@ -78,11 +73,15 @@ def from_graph(settings: Settings, folder: Path, prompts: Sequence[str], asked: 
     return [prompt + until_stop(text, stops) for prompt, text in zip(begun, made, strict=True)]
 
 
-def refuse_for_graphs(settings: Settings) -> None:
+def refuse_for_graphs(settings: Settings, asked: "Wanted") -> None:
     """Raises UserError for what an ONNX folder cannot do."""
+    from smallgpt.training.hardware import device
+
+    for name, value in (asked.fields | asked.at_inference).items():
+        raise UserError(f"model.{name}={shown(value)}: an ONNX folder runs as it was exported; leave it out")
     if settings.quantize != "none":
         raise UserError(f"quantize={settings.quantize}: an ONNX folder is quantized by task=export; leave it out")
     if settings.compile:
         raise UserError("compile=true: an ONNX folder is compiled as it is; leave it out")
-    if settings.trainer.accelerator == "gpu":
-        raise UserError("trainer.accelerator=gpu: an ONNX folder runs on the CPU; use trainer=cpu")
+    if device(accelerator := settings.trainer.accelerator).type != "cpu":
+        raise UserError(f"trainer.accelerator={accelerator}: an ONNX folder runs on the CPU; use trainer=cpu")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import CASES, Case, build_model
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 from transformers import GenerationConfig
 
 from smallgpt.errors import UserError
@@ -19,6 +20,7 @@ from smallgpt.inference.steps import CompiledSteps
 PROMPTS = torch.tensor([[5, 9, 3, 7, 2], [0, 0, 4, 8, 1]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
 NEW = 20
+COMPILE = torch.compile
 
 
 needs_a_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
@@ -88,6 +90,20 @@ def test_one_is_compiled(quantize, equal):
     whole = greedy(model, PROMPTS[:1], custom_generate=decode)
     made = greedy(model, PROMPTS[:1], custom_generate=compiled(model))
     assert made[0][:equal] == whole[0][:equal]  # bf16 is rounded at other places
+
+
+def test_it_is_compiled_once_a_shape(monkeypatch):
+    counter = CompileCounter()
+    monkeypatch.setattr(torch, "compile", lambda step, options, **given: COMPILE(step, backend=counter, **given))
+    model = build_model(CASES[0])
+    decoded = compiled(model)
+    for ids in (PROMPTS[:1], PROMPTS[1:, 2:], PROMPTS[:1, :1]):
+        greedy(model, ids, custom_generate=decoded)
+    assert counter.frame_count == 1
+    for mask in (MASK, torch.ones_like(MASK)):
+        greedy(model, PROMPTS, attention_mask=mask, custom_generate=decoded)
+    assert counter.frame_count == 2
+    assert not hasattr(decoded.keywords["steps"], "cache")  # the next measurement of memory begins without it
 
 
 def compiled(model):

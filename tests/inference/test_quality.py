@@ -12,6 +12,7 @@ from small_checkpoints import save_checkpoint
 from transformers import AutoTokenizer
 
 from smallgpt.data.prepare import open_prepared
+from smallgpt.inference import checkpoint
 from smallgpt.inference.quality import HeldOut, of_runs
 
 QUICK = (
@@ -80,7 +81,7 @@ def test_a_run_is_measured_on_what_it_held_out(cli: CommandLine, kept: Path, cac
     gap = quantized["difference"]
     assert gap["difference"] == pytest.approx(quantized["bits_per_byte"] - own["bits_per_byte"])
     assert gap["difference"] != 0 and gap["interval"][0] < gap["interval"][1]
-    assert (gap["over"], gap["same_checkpoint"]) == ("run unquantized", True)
+    assert (gap["over"], gap["from_unquantized"]) == ("run unquantized", True)
     low, high = own["bits_per_byte_interval"]
     assert low < own["bits_per_byte"] < high
 
@@ -96,8 +97,27 @@ def test_a_graph_is_measured_beside_the_run_it_came_from(cli: CommandLine, kept:
     graph = kept_by_run["kinds"]["onnx int4"]
     assert kept_by_run["engine"] == "torch" and (graph["engine"], graph["quantize"]) == ("onnx", "int4")
     assert graph["text"]["n"] == kept_by_run["text"]["n"]
-    assert graph["text"]["difference"]["same_checkpoint"] and graph["breakdown"] is None
+    assert graph["text"]["difference"]["from_unquantized"] and graph["breakdown"] is None
     assert graph["weight_bytes"] < kept_by_run["weight_bytes"] and graph["speed_up"]["over"] == "run"
+
+    # however it is written; from a quantized graph it is no difference to the unquantized model
+    done = cli(*QUICK, f"checkpoint=[graph,{run.resolve()}/]", "validation.tokens=600", "hydra.run.dir=turned")
+    assert done.code == 0, done.err
+    kept_by_run = json.loads((run / "result.json").read_text())["inference"]
+    assert kept_by_run["text"]["difference"]["from_unquantized"] is False
+    assert cli.refused(*QUICK, f"checkpoint=[{run},{run}/]").endswith("one is there twice")
+    refused = cli.refused(*QUICK, "checkpoint=graph", "model=lineargpt", "model.n_layer=2")
+    assert refused == "model.n_layer=2: an ONNX folder runs as it was exported; leave it out"
+
+
+def test_a_graph_that_runs_otherwise_stands_for_itself(cli: CommandLine, kept: Path, cache: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    run = run_of(kept, cache, "run", Case("parallelgpt", "gpt2", {"n_layer": 2}))
+    words = ("task=export", f"checkpoint={run}", "format=onnx", "model=parallelgpt")
+    assert cli(*words, "model.active_paths=[1]", "hydra.run.dir=one_path").code == 0
+    assert cli(*words, "hydra.run.dir=all_paths").code == 0
+    names = [checkpoint.run_of(name) for name in ("one_path", "all_paths", "all_paths/onnx", str(run))]
+    assert names == [str(Path("one_path").resolve()), *[str(run.resolve())] * 3]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +149,7 @@ def test_a_text_of_ones_own_for_any_checkpoint(cli: CommandLine) -> None:
     assert (a["name"], a["n"], a["bytes"]) == ("books.jsonl", 7, sum(len(text.encode()) for text in TEXTS[:7]))
     gap = b["difference"]
     assert gap["difference"] == pytest.approx(b["bits_per_byte"] - a["bits_per_byte"])
-    assert (gap["over"], gap["same_checkpoint"], gap["n"]) == ("a", False, 7)
+    assert (gap["over"], gap["from_unquantized"], gap["n"]) == ("a", False, 7)
 
 
 @pytest.mark.parametrize(

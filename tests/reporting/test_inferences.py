@@ -17,12 +17,12 @@ from smallgpt.reporting.sweep import report
 
 def section(kind: str, bits: float, more: float | None = None, text: str = "books", **numbers: Any) -> dict[str, Any]:
     """Of a benchmark; `more`: bits per byte than the same checkpoint unquantized."""
-    gap = {"difference": more, "interval": [0.0, 0.5], "verdict": "worse", "over": "x", "same_checkpoint": True}
+    gap = {"difference": more, "interval": [0.0, 0.5], "verdict": "worse", "over": "x", "from_unquantized": True}
     known = {"name": text, "bits_per_byte": bits, "bits_per_byte_interval": [bits - 0.1, bits + 0.1], "n": 7}
     known |= {"bytes": 900, "tokens": 300, "difference": None if more is None else gap}
     size = {"none": 4e6, "bf16": 2e6, "int8_dynamic": 1e6}[kind]
     costs = {"seconds_per_token": size / 1e9, "tokens_per_second": 1e9 / size, "weight_bytes": size}
-    return {"quantize": kind, **costs, "peak_memory_bytes": None, "prefill": {"4": {}}, "text": known, **numbers}
+    return {"kind": kind, **costs, "peak_memory_bytes": None, "prefill": {"4": {}}, "text": known, **numbers}
 
 
 def fill(sweep: Path, seeds: int = 2) -> None:
@@ -69,7 +69,7 @@ def test_other_texts_and_other_checkpoints_are_left_out(tmp_path: Path):
     other = section("int8_dynamic", 9.0, 0.5, text="verse")
     job(tmp_path, "parallelgpt", 0, 4.0, inference={**section("none", 8.0, text="verse"), "kinds": {"x": other}})
     foreign = section("bf16", 1.5, 0.5)
-    foreign["text"]["difference"]["same_checkpoint"] = False
+    foreign["text"]["difference"]["from_unquantized"] = False
     job(tmp_path, "gpt", 0, 4.0, "model.n_layer=9", inference={"kinds": {"bf16": foreign}})
     job(tmp_path, "gpt", 0, 4.0, "model.n_layer=8")
     rows = table(tmp_path)
