@@ -92,10 +92,10 @@ def test_one_is_compiled(quantize, equal):
     assert made[0][:equal] == whole[0][:equal]  # bf16 is rounded at other places
 
 
-def test_it_is_compiled_once_a_shape(monkeypatch):
+def test_it_is_compiled_once_a_shape(model, monkeypatch):
     counter = CompileCounter()
     monkeypatch.setattr(torch, "compile", lambda step, options, **given: COMPILE(step, backend=counter, **given))
-    model = build_model(CASES[0])
+    model = for_inference(model)
     decoded = compiled(model)
     for ids in (PROMPTS[:1], PROMPTS[1:, 2:], PROMPTS[:1, :1]):
         greedy(model, ids, custom_generate=decoded)
