@@ -37,13 +37,12 @@ class BatchedLinear(nn.Module):
         B, T, _ = x.shape
         P, K, M = self.weight_PKM.shape
         x_PRK = x.reshape(B * T, self.inputs, K).transpose(0, 1).expand(P, -1, -1)  # R = B T rows
-        # written in place: copies would cost a long prompt a tenth of its time; the compiler knows no such thing
-        out = None if torch.compiler.is_compiling() else x.new_empty(B * T, P, M).transpose(0, 1)
+        y_RPM = x.new_empty(B * T, P, M)
+        y_PRM = y_RPM.transpose(0, 1)  # written in place: copies would cost a long prompt a tenth of its time
         if self.bias_P1M is None:
-            y_PRM = torch.bmm(x_PRK, self.weight_PKM, out=out)
+            torch.bmm(x_PRK, self.weight_PKM, out=y_PRM)
         else:
-            y_PRM = torch.baddbmm(self.bias_P1M, x_PRK, self.weight_PKM, out=out)
-        y_RPM = y_PRM.transpose(0, 1)
+            torch.baddbmm(self.bias_P1M, x_PRK, self.weight_PKM, out=y_PRM)
         if self.parts > 1:
             y_RPM = y_RPM.view(B * T, P, self.parts, -1).transpose(1, 2)
         return y_RPM.reshape(B, T, P * M)

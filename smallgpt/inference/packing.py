@@ -112,19 +112,23 @@ COMPILED = {"none", "int8_weight"}
 """What the compiler sees through; the others hand their weights to libraries in layouts of their own."""
 
 
-def for_inference(model: PreTrainedModel, quantize: str = "none") -> PreTrainedModel:
+def for_inference(model: PreTrainedModel, quantize: str = "none", compiled: bool = False) -> PreTrainedModel:
     """The model itself, with parts replaced; it can be trained or saved no more.
+
+    Args:
+        compiled: whether the compiler gets it, which makes one operation of many itself.
 
     Raises:
         UserError: a kind that PyTorch does not run here.
     """
-    check(quantize, model.device)
+    check(quantize, model.device, compiled)
     model = model.eval()
     if quantize in BF16:
         model = model.to(torch.bfloat16)
     if model.device.type != "cpu":
         return model
-    if quantize == "none" and model.dtype == torch.float32:  # packed products in bf16 are faster one by one
+    # packed products in bf16 are faster one by one
+    if quantize == "none" and model.dtype == torch.float32 and not compiled:
         batch_paths(model)
     replace_parts(model, MAKE[quantize])
     return model

@@ -43,7 +43,7 @@ class Subject:
         self.name, self.quantize = name, quantize
         self.ours = isinstance(model, Decoder)
         self.compiled = compiled
-        self.model = for_inference(model, quantize) if self.ours or quantize != "none" else model.eval()
+        self.model = for_inference(model, quantize, compiled) if self.ours or quantize != "none" else model.eval()
         self.model.generation_config = GenerationConfig()  # its own may end a text early
         self.config, self.dtype, self.device = model.config, self.model.dtype, self.model.device
         self.steps = CompiledSteps(self.model) if compiled else Steps(self.model)

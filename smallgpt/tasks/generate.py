@@ -46,7 +46,7 @@ def from_weights(settings: Settings, checkpoint: str, prompts: Sequence[str], as
     if settings.compile and beams > 1:
         raise UserError(f"compile=true: decodes without beams; leave it out, or generation.num_beams={beams}")
     model, tokenizer = load(checkpoint, asked)
-    model = for_inference(model.to(where), settings.quantize)
+    model = for_inference(model.to(where), settings.quantize, settings.compile)
     steps = CompiledSteps(model) if settings.compile else None
     streamer = TextStreamer(tokenizer, skip_special_tokens=True) if live else None
     return generate(model, tokenizer, prompts, settings.generation, settings.seed, streamer, steps)

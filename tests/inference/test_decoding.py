@@ -79,7 +79,7 @@ def test_greedy_ids_are_the_same_in_steps_of_one_shape(model):
 @needs_a_compiler
 def test_greedy_ids_are_the_same_compiled(model):
     whole = greedy(model, PROMPTS, attention_mask=MASK)
-    packed = for_inference(model)
+    packed = for_inference(model, compiled=True)
     assert greedy(packed, PROMPTS, attention_mask=MASK, custom_generate=compiled(packed)) == whole
 
 
@@ -95,7 +95,7 @@ def test_one_is_compiled(quantize, equal):
 def test_it_is_compiled_once_a_shape(model, monkeypatch):
     counter = CompileCounter()
     monkeypatch.setattr(torch, "compile", lambda step, options, **given: COMPILE(step, backend=counter, **given))
-    model = for_inference(model)
+    model = for_inference(model, compiled=True)
     decoded = compiled(model)
     for ids in (PROMPTS[:1], PROMPTS[1:, 2:], PROMPTS[:1, :1]):
         greedy(model, ids, custom_generate=decoded)
