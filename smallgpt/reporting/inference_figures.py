@@ -7,6 +7,9 @@ from smallgpt.reporting.charts import Figure, axis, colour, figure, legend, tool
 from smallgpt.reporting.inferences import INFERENCE_AXES, common_text, measured
 from smallgpt.reporting.statistics import undominated
 
+TRIANGLES = [f"triangle-{way}" for way in ("up", "down", "left", "right")]
+SHAPES = ["circle", "square", "diamond", "cross", *TRIANGLES, "wedge", "stroke", "arrow"]  # one a kind of weights
+
 
 def inference_figures(comparison: Comparison) -> list[Figure]:
     """Only what was measured on one text stands in a figure."""
@@ -29,7 +32,7 @@ def inference_figures(comparison: Comparison) -> list[Figure]:
         y = alt.Y("bits per byte:Q", title=f"bits per byte of {text.name}", scale=alt.Scale(zero=False))
         front = alt.Chart(values(undominated(rows, "bits per byte"))).encode(x=x, y=y)
         base = alt.Chart(values(rows)).encode(x=x, color=colour(labels))
-        shape = alt.Shape("weights:N", scale=alt.Scale(domain=kinds), legend=legend(kinds))
+        shape = alt.Shape("weights:N", scale=alt.Scale(domain=kinds, range=SHAPES), legend=legend(kinds))
         tips = tooltip("arm", "weights", "cost", "bits per byte", "low", "high", "seeds")
         layers = [
             front.mark_line(interpolate="step-after", color="#888", strokeDash=[4, 3], strokeWidth=1.5),
