@@ -8,7 +8,8 @@ from smallgpt.reporting.inferences import INFERENCE_AXES, common_text, measured
 from smallgpt.reporting.statistics import undominated
 
 TRIANGLES = [f"triangle-{way}" for way in ("up", "down", "left", "right")]
-SHAPES = ["circle", "square", "diamond", "cross", *TRIANGLES, "wedge", "stroke", "arrow"]  # one a kind of weights
+BAR = "M-1,-.4H1V.4H-1Z"
+SHAPES = ["circle", "square", "diamond", "cross", *TRIANGLES, BAR, "wedge", "arrow"]  # one a kind of weights
 
 
 def inference_figures(comparison: Comparison) -> list[Figure]:
