@@ -94,8 +94,8 @@ def test_a_folder_can_be_measured_beside_its_model(exported):
     onnx_graph.describe_weights(folder, "none")
     graph, packed = OnnxSubject("graph", folder, 1), Subject("model", copy.deepcopy(model))
     assert graph.quantize == "none" and type(graph.config) is type(model.config)
-    numbers = 1000  # bytes of what else the graph holds
-    assert packed.read_bytes <= graph.read_bytes < packed.read_bytes + numbers
+    numbers = 1000  # bytes of what else the graph holds, or holds but once
+    assert abs(graph.read_bytes - packed.read_bytes) < numbers
     assert graph.read_bytes <= graph.weight_bytes <= packed.weight_bytes + numbers
     work = Work("decode", 4, 6, 2)
     graph_needs, model_needs = (demand(each, work, 0) for each in (graph, packed))
