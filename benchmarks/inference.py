@@ -8,9 +8,11 @@ changes no time. Limit: the bytes of weights and cache that a token reads, over 
 """
 
 import argparse
+import math
 import statistics
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import torch
 from omegaconf import OmegaConf
@@ -21,6 +23,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from smallgpt.export import onnx_graph
 from smallgpt.export.quantize import quantize_graph
+from smallgpt.inference import batched_paths
 from smallgpt.inference.benchmark import in_turn
 from smallgpt.inference.demand import Work, demand
 from smallgpt.inference.machine import copy_bandwidth
@@ -86,6 +89,10 @@ def subjects(size: str, folder: Path) -> list[Subject]:
         torch.manual_seed(0)
         return ParallelGPT(ParallelGPTConfig(**values, active_paths=paths))
 
+    def in_parallel(name: str, narrow: float) -> Subject:
+        with patch.object(batched_paths, "NARROW", narrow):  # all widths under it are narrow
+            return Subject(name, parallel(None))
+
     def linear() -> PreTrainedModel:
         return LinearGPT(LinearGPTConfig(**values, allow_narrow=True))
 
@@ -99,7 +106,8 @@ def subjects(size: str, folder: Path) -> list[Subject]:
         Subject("GPT int8_dynamic", gpt(), "int8_dynamic"),
         Subject("LinearGPT fp32", linear()),
         Subject("LinearGPT fp32 compiled", linear(), compiled=True),
-        Subject("ParallelGPT fp32", parallel(None)),
+        in_parallel("ParallelGPT fp32", 0),
+        in_parallel("ParallelGPT paths as a batch", math.inf),
         Subject("ParallelGPT one path fp32", parallel([0])),
         in_onnx_runtime("GPT fp32, ONNX Runtime", gpt(), folder / "gpt"),
         in_onnx_runtime("GPT int8_dynamic, ONNX Runtime", gpt(), folder / "int8", "int8_dynamic"),

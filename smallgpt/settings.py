@@ -255,6 +255,7 @@ class Common(Group):
     log_every: int = Field(10, gt=0)
     """Optimizer steps between rows of metrics.csv."""
     compile: bool = False
+    """Training, and the step that makes a token in task=generate and task=benchmark."""
     format: Literal["hf", "onnx"] = "hf"
     """What task=export makes: a folder for transformers, or a graph for ONNX Runtime."""
     quantize: Literal["none", "bf16", "int8_weight", "int8_dynamic", "int4"] = "none"

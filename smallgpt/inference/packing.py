@@ -3,6 +3,7 @@
 K inputs, N outputs of a linear map.
 """
 
+import shutil
 import warnings
 from collections.abc import Callable
 
@@ -108,6 +109,7 @@ MAKE: dict[str, Callable[[nn.Linear], nn.Module]] = {
 }
 """What becomes of each linear map, by `quantize`."""
 BF16 = {"bf16", "int8_weight"}
+COMPILERS = ("c++", "g++", "clang++")
 COMPILED = {"none", "int8_weight"}
 """What the compiler sees through; the others hand their weights to libraries in layouts of their own."""
 
@@ -153,6 +155,8 @@ def check(quantize: str, device: torch.device, compiled: bool = False) -> None:
         raise UserError(f"quantize={quantize}: runs on a CPU; use trainer.accelerator=cpu, or quantize=bf16")
     if compiled and device.type == "cpu" and quantize not in COMPILED:
         raise UserError(f"compile=true: decodes with quantize={' or '.join(sorted(COMPILED))} on a CPU, not {quantize}")
+    if compiled and device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
+        raise UserError("compile=true: no C++ compiler on this machine; install g++, or leave compile out")
 
 
 def weight_bytes(model: nn.Module) -> int:

@@ -3,7 +3,6 @@
 Letters: B sequences, T tokens, S places in the cache, V vocabulary.
 """
 
-import shutil
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 
@@ -15,9 +14,8 @@ from smallgpt.errors import UserError
 from smallgpt.inference.cache import fixed, preallocated
 from smallgpt.models.decoder import Decoder
 
-COMPILERS = ("c++", "g++", "clang++")
-LEAST_PLACES = 64
-MOST_SHAPES = 64
+LEAST_PLACES = 64  # in a cache; from there on it doubles, so that few are compiled
+MOST_SHAPES = 64  # for one model, which PyTorch's own limit of 8 would refuse
 
 
 class Steps:
@@ -75,18 +73,15 @@ class CompiledSteps(Steps):
     The prompt is read as PyTorch runs it.
 
     Raises:
-        UserError: there is no compiler, or the model is none of ours.
+        UserError: the model is none of ours.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
         if not isinstance(model, Decoder):
             raise UserError(f"compile=true: decodes smallgpt's models, not a {model.config.model_type}; leave it out")
-        on_cpu = model.device.type == "cpu"
-        if on_cpu and not any(map(shutil.which, COMPILERS)):
-            raise UserError("compile=true: no C++ compiler on this machine; install g++, or leave compile out")
         # without it Python takes as long to begin an operation as the operation itself
-        options = {"cpp_wrapper": True} if on_cpu else {}
+        options = {"cpp_wrapper": True} if model.device.type == "cpu" else {}
         self.compiled = torch.compile(
             self.read,
             dynamic=False,
