@@ -24,15 +24,15 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from smallgpt.export import onnx_graph
 from smallgpt.export.quantize import quantize_graph
 from smallgpt.inference import batched_paths
-from smallgpt.inference.benchmark import in_turn
-from smallgpt.inference.demand import Work, demand
-from smallgpt.inference.machine import copy_bandwidth
 from smallgpt.inference.onnx_engine import GRAPH
-from smallgpt.inference.subjects import Clock, OnnxSubject, Subject
+from smallgpt.machine.rates import copy_bandwidth
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.models.gpt import GPT, GPTConfig
 from smallgpt.models.lineargpt import LinearGPT, LinearGPTConfig
 from smallgpt.models.parallelgpt import ParallelGPT, ParallelGPTConfig
+from smallgpt.speed.benchmark import in_turn
+from smallgpt.speed.measured_models import Clock, OnnxSubject, Subject
+from smallgpt.speed.roofline import Work, demand
 
 CONF = Path(__file__).parents[1] / "conf"
 VOCABULARY = 50304

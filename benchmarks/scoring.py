@@ -20,9 +20,9 @@ import torch
 from transformers import PreTrainedModel
 
 from smallgpt.evaluation.scorer import Request, Scorer
+from smallgpt.machine.allocator import keep_freed_memory
 from smallgpt.models.gpt import GPT, GPTConfig
 from smallgpt.models.lineargpt import LinearGPT, LinearGPTConfig
-from smallgpt.training.memory import keep_freed_memory
 
 SIZES = {
     "paper": {"n_layer": 8, "n_head": 8, "n_embd": 512, "block_size": 1024, "vocab_size": 50304},

@@ -22,14 +22,14 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from smallgpt.models.gpt import GPT, GPTConfig
 from smallgpt.training.checkpoints import Checkpoints
-from smallgpt.training.horizon import Horizon
 from smallgpt.training.metrics import MetricsFile, Recorder
 from smallgpt.training.module import LanguageModel
 from smallgpt.training.optimizers import AdamW
 from smallgpt.training.progress import ProgressLine
-from smallgpt.training.rhythm import Rhythm
+from smallgpt.training.run_length import Horizon
 from smallgpt.training.schedules import Cosine
 from smallgpt.training.trainer import build_trainer
+from smallgpt.training.validation_schedule import Rhythm
 
 ROUNDS, WARM_UP, STEPS = 7, 20, 200
 ROWS, TIME, VOCABULARY = 4, 16, 64

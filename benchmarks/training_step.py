@@ -24,9 +24,9 @@ def side(connection, ours: bool, variant: str, batch: int, bf16: bool) -> None:
     import torch
     import torch.nn.functional as F
 
+    from smallgpt.machine.allocator import keep_freed_memory
     from smallgpt.models.gpt import GPT, GPTConfig
     from smallgpt.models.lineargpt import LinearGPT, LinearGPTConfig
-    from smallgpt.training.memory import keep_freed_memory
     from smallgpt.training.optimizers import AdamW
 
     if ours:

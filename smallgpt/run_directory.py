@@ -2,21 +2,15 @@
 
 import hashlib
 import json
-import math
-import os
-import platform
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from omegaconf import OmegaConf
 
 from smallgpt.errors import UserError
+from smallgpt.files import write_text
+from smallgpt.results import read_result
 from smallgpt.settings import Settings
 
 # where a run writes, what is asked of it and how it is shown is not what it is
@@ -24,7 +18,6 @@ LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", 
 HARDWARE_KEYS = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers")}
 MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run that was cut off
 STATE = Path("checkpoints", "last.ckpt")
-LIBRARIES = ("torch", "lightning", "transformers")
 
 
 def claim(run_dir: Path, key: str = "hydra.run.dir") -> list[Path]:
@@ -101,58 +94,6 @@ def write_config(run_dir: Path, plain: dict[str, Any]) -> None:
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
 
 
-def write_result(run_dir: Path, result: dict[str, Any]) -> None:
-    write_text(run_dir / "result.json", json.dumps(plain_json(result), indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Under a temporary name first, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def read_result(run_dir: Path) -> dict[str, Any] | None:
-    try:
-        result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return result if isinstance(result, dict) else None
-
-
-def plain_json(value: Any) -> Any:
-    """As JSON has it: no NaN, no infinity, no paths."""
-    if isinstance(value, dict):
-        return {str(key): plain_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_json(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
-
-
-def add_section(run_dir: Path, name: str, found: dict[str, Any], merge: Callable[..., dict[str, Any]]) -> None:
-    """Adds what was found out later to the result of a run that trained a model; does nothing elsewhere.
-
-    Args:
-        merge: of the section as it was, empty where there was none, and of what was found.
-    """
-    if not (run_dir / "result.json").exists():
-        return
-    with FileLock(run_dir / ".result.lock"):
-        result = read_result(run_dir)
-        if result is not None and result.get("task") == "train":
-            write_result(run_dir, {**result, name: merge(result.get(name) or {}, found)})
-
-
 def header(settings: Settings, variant: str) -> dict[str, Any]:
     """The sections that every result begins with."""
     return {
@@ -169,41 +110,3 @@ def config_hash(plain: dict[str, Any]) -> str:
     """The same for runs that differ only in where they write."""
     what = {key: value for key, value in plain.items() if key not in LOCATION_KEYS}
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def environment() -> dict[str, Any]:
-    """What a run ran on. Asks only for what is loaded, so that it costs nothing."""
-    torch = sys.modules.get("torch")
-    gpu = torch is not None and torch.cuda.is_available()
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
-        "platform": platform.platform(),
-        "cpu": cpu_name(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads() if torch else None,
-        "gpu": torch.cuda.get_device_name() if gpu else None,
-        "commit": commit(),
-    }
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def commit() -> str | None:
-    """The commit of the code, with `+` where files differ from it; None outside of a repository."""
-    root = Path(__file__).parent.parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        words = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

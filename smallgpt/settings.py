@@ -2,7 +2,7 @@
 
 Every group of the config is a `Group`. Groups that a user chooses from (data, tokenizer, optimizer, schedule, logger)
 name their own class with `_target_`; the model names a model class, whose config class says what can be set.
-`smallgpt.loading` turns a composed config into `Settings`.
+`smallgpt.launch.loading` turns a composed config into `Settings`.
 """
 
 import re

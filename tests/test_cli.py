@@ -12,8 +12,9 @@ from command_line import RUN, CommandLine
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from smallgpt.loading import load
-from smallgpt.run_directory import config_hash, plain_json
+from smallgpt.launch.loading import load
+from smallgpt.results import plain_json
+from smallgpt.run_directory import config_hash
 
 CONF = RUN.parent / "conf"
 CHOICES = sorted(

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from smallgpt.data.content_hash import hash_of
-from smallgpt.data.parts import Part, Split, SplitRule, WholeFiles, hash_share
+from smallgpt.data.corpus_parts import Part, Split, SplitRule, WholeFiles, hash_share
 from smallgpt.errors import UserError
 from smallgpt.settings import Group
 

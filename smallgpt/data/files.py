@@ -9,7 +9,7 @@ from typing import Any
 from smallgpt.data import formats
 from smallgpt.data.content_hash import content_hash
 from smallgpt.data.corpora import Corpus, group_files, part_size
-from smallgpt.data.parts import LineRange, Part, Split, SplitRule, batched_texts
+from smallgpt.data.corpus_parts import LineRange, Part, Split, SplitRule, batched_texts
 from smallgpt.errors import UserError, nearest
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from smallgpt.data.parts import blocks, decode, field_of, not_text, rows, unknown_field
+from smallgpt.data.corpus_parts import blocks, decode, field_of, not_text, rows, unknown_field
 from smallgpt.errors import UserError, one_line
 
 COMPRESSED = {".gz", ".zst", ".zstd"}

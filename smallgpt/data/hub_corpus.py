@@ -10,7 +10,7 @@ from pydantic import Field
 
 from smallgpt.data import hub
 from smallgpt.data.corpora import Corpus
-from smallgpt.data.parts import Document, Part, Split, SplitRule, batched_texts, unknown_field
+from smallgpt.data.corpus_parts import Document, Part, Split, SplitRule, batched_texts, unknown_field
 from smallgpt.errors import UserError
 
 

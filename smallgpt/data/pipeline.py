@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from smallgpt.data.corpus_parts import Part
 from smallgpt.data.encoding import Encoder
-from smallgpt.data.parts import Part
 
 
 @dataclass
@@ -77,12 +77,6 @@ def encode_parts(parts: Iterable[Part], encode: PartEncoder, workers: int) -> It
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 _encode: PartEncoder

@@ -27,10 +27,11 @@ from filelock import FileLock, Timeout
 
 from smallgpt.data.corpora import Corpus
 from smallgpt.data.encoding import build_encoder
-from smallgpt.data.pipeline import PartEncoder, available_cores, encode_parts
+from smallgpt.data.pipeline import PartEncoder, encode_parts
 from smallgpt.data.progress import Progress
 from smallgpt.data.tokenizers import Pretrained, TrainedBPE
 from smallgpt.errors import UserError, one_line
+from smallgpt.machine.cores import available_cores
 
 FORMAT = 1
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from smallgpt.errors import UserError, nearest, one_line, shown
+from smallgpt.errors import UserError, one_line, shown
 from smallgpt.evaluation.measures import rate
+from smallgpt.files import nearest_beside
 from smallgpt.inference.generate import arguments
 from smallgpt.settings import Generation
 
@@ -22,8 +23,7 @@ def read_lines(path: Path, key: str) -> list[str]:
         UserError: names `key` where the file is missing, empty or not text.
     """
     if not path.exists():
-        names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"{key}={path}: no such file{nearest(path.name, names)}")
+        raise UserError(f"{key}={path}: no such file{nearest_beside(path)}")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from smallgpt.data import formats
 from smallgpt.data.files import folder_files, official_split
 from smallgpt.errors import UserError, nearest, one_line
+from smallgpt.files import nearest_beside
 from smallgpt.settings import Evaluation
 
 
@@ -51,8 +52,7 @@ def find(name: str, data_dir: Path | None) -> Path:
     if path.exists():
         return path
     if data_dir is None:
-        beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"eval.corpora={name}: no such file or folder{nearest(path.name, beside)}")
+        raise UserError(f"eval.corpora={name}: no such file or folder{nearest_beside(path)}")
     under = sorted(data_dir.expanduser().rglob("*"), key=lambda found: (len(found.parts), found))
     names = {found.name: found for found in reversed(under)} | {found.stem: found for found in reversed(under)}
     if name not in names:

@@ -19,10 +19,10 @@ from smallgpt.evaluation.harness import (
     sampled,
 )
 from smallgpt.evaluation.harness_model import HarnessModel
-from smallgpt.evaluation.items import Item, Text
 from smallgpt.evaluation.own import read
+from smallgpt.evaluation.records import Item, Text
 from smallgpt.inference.checkpoint import ANY, Wanted, load
-from smallgpt.inference.packing import for_inference
+from smallgpt.inference.weight_formats import for_inference
 from smallgpt.reporting.statistics import holm
 from smallgpt.settings import Evaluation, Generation
 

@@ -19,9 +19,9 @@ from tqdm import tqdm
 from smallgpt.data import hub
 from smallgpt.errors import UserError, nearest
 from smallgpt.evaluation.harness_model import HarnessModel
-from smallgpt.evaluation.items import Item, Text
 from smallgpt.evaluation.local_data import LocalData
 from smallgpt.evaluation.own import Own, harness_config
+from smallgpt.evaluation.records import Item, Text
 
 SEED = 1234  # of the items that eval.limit takes and of the examples: the same for every model
 BY = {"crows_pairs_english": "bias_type"}  # tasks whose items are counted by a column too

@@ -9,8 +9,8 @@ from lm_eval.api.model import TemplateLM
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from smallgpt.errors import UserError
-from smallgpt.evaluation.reader import Reader
 from smallgpt.evaluation.scorer import Request, Score, pieces, total
+from smallgpt.evaluation.text_likelihood import Reader
 
 
 class HarnessModel(TemplateLM):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from smallgpt.evaluation.items import Item, Text
+from smallgpt.evaluation.records import Item, Text
 
 LEVEL, Z = 0.95, 1.96
 Z_POWER = 0.8416  # normal quantile of 80 % power

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from smallgpt.data.formats import decompressed, is_compressed
 from smallgpt.errors import UserError, nearest, one_line, shown
+from smallgpt.files import nearest_beside
 
 Kind = Literal["choice", "completion", "text", "label"]
 KEYS: dict[Kind, tuple[str, ...]] = {  # a row is of the first kind whose keys it has
@@ -73,8 +74,7 @@ def read(path: Path) -> Own:
 def _content(path: Path) -> bytes:
     try:
         if not path.exists():
-            names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise UserError(f"eval.path={path}: no such file{nearest(path.name, names)}")
+            raise UserError(f"eval.path={path}: no such file{nearest_beside(path)}")
         if path.is_dir():
             raise UserError(f"eval.path={path}: is a folder; give a file of JSON lines")
         with path.open("rb") as raw:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from smallgpt.models.cost import cost
 from smallgpt.models.decoder import Decoder
-from smallgpt.run_directory import read_result
+from smallgpt.results import read_result
 
 HOW = {
     "hf": """

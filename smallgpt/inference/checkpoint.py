@@ -22,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 import smallgpt.models  # noqa: F401  registers the variants
 from smallgpt.errors import UserError, one_line, shown
 from smallgpt.inference import onnx_engine
-from smallgpt.run_directory import read_result
+from smallgpt.results import read_result
 from smallgpt.settings import Settings
 
 

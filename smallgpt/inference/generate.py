@@ -19,10 +19,10 @@ from transformers.generation.streamers import BaseStreamer
 
 from smallgpt.errors import UserError
 from smallgpt.inference.decoding import decode
-from smallgpt.inference.demand import sequence_bytes
-from smallgpt.inference.memory import free_bytes, refuse_too_large
 from smallgpt.inference.onnx_engine import until_stop
 from smallgpt.inference.steps import Steps
+from smallgpt.machine.memory import free_bytes, refuse_too_large
+from smallgpt.models.cost import sequence_bytes
 from smallgpt.models.decoder import Decoder
 from smallgpt.settings import Generation
 
@@ -52,7 +52,7 @@ def generate(
     length = max(map(len, ids))
     limit = getattr(model.config, "max_position_embeddings", None)
     new_tokens = settings.max_new_tokens if limit is None else min(settings.max_new_tokens, limit - length)
-    each = sequence_bytes(model, length, length + new_tokens)
+    each = sequence_bytes(model.config, length, length + new_tokens, model.dtype.itemsize)
     each = None if each is None else each * settings.num_beams
     refuse_too_large(f"prompt: a batch of {len(ids)}", len(ids), each, free_bytes(model.device))
     pad = tokenizer.eos_token_id

@@ -10,7 +10,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from smallgpt.errors import UserError
-from smallgpt.inference.memory import free_bytes, refuse_too_large
+from smallgpt.machine.memory import free_bytes, refuse_too_large
+from smallgpt.packages import require
 from smallgpt.settings import Generation
 
 GRAPH = "model.onnx"
@@ -35,10 +36,8 @@ class OnnxEngine:
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise UserError("onnxruntime is not installed; `pip install 'smallgpt[export]'`") from None
+        require(f"checkpoint={folder}", "onnxruntime", install="'smallgpt[export]'")
+        import onnxruntime
         from tokenizers import Tokenizer
 
         options = onnxruntime.SessionOptions()

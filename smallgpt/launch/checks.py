@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from smallgpt.errors import Impossible, UserError
 from smallgpt.launch.command_line import given, refuse
-from smallgpt.launch.ranks import is_first_process, started_by
+from smallgpt.launch.loading import load
 from smallgpt.launch.rephrase import rephrase
 from smallgpt.launch.this_machine import ThisMachine
-from smallgpt.loading import load
+from smallgpt.ranks import is_first_process, started_by
 from smallgpt.run_directory import claim, refuse_other_config, refuse_taken, release
 from smallgpt.settings import Settings
 from smallgpt.tasks import benchmark, evaluate

@@ -58,7 +58,7 @@ def refuse(message: str) -> None:
 
 def announce(result: dict[str, Any]) -> None:
     """The result as the last line on standard output."""
-    from smallgpt.run_directory import plain_json
+    from smallgpt.results import plain_json
 
     print(json.dumps(plain_json(result), allow_nan=False), flush=True)
 

@@ -11,11 +11,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from smallgpt.environment import environment
 from smallgpt.errors import UserError
 from smallgpt.launch.command_line import announce, complain, given, own_tracebacks, unexpected
-from smallgpt.launch.ranks import is_first_process
-from smallgpt.loading import imported, load
-from smallgpt.run_directory import environment, header, read_result, write_config, write_result
+from smallgpt.launch.loading import load
+from smallgpt.ranks import is_first_process
+from smallgpt.results import read_result, write_result
+from smallgpt.run_directory import header, write_config
+from smallgpt.targets import imported
 
 INTERRUPTED = 130
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # Ctrl-C is Python's own; the last two are how Slurm warns

@@ -6,7 +6,6 @@ lock on it, so that a job is never run twice at once, whoever starts it.
 
 import ctypes
 import json
-import os
 import signal
 import sys
 from contextlib import nullcontext
@@ -17,8 +16,8 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from smallgpt.launch.job import execute
-from smallgpt.launch.ranks import is_first_process
-from smallgpt.run_directory import read_result
+from smallgpt.ranks import is_first_process
+from smallgpt.results import read_result
 
 BUSY = 75  # sysexits.h: try again later
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -51,15 +50,6 @@ def end_with_the_starter(number: int) -> None:
     """Asks Linux to send this process a signal when the one that started it is gone, even by kill -9."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
-
-
-def job_command(run_dir: Path) -> list[str]:
-    return [sys.executable, "-m", "smallgpt.launch.process", str(run_dir.absolute())]
-
-
-def python_path() -> str:
-    """For a process that is to import smallgpt, and what the user's own process can import."""
-    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from smallgpt.errors import UserError
-from smallgpt.launch.process import job_command, python_path
 from smallgpt.launch.sweep import Job, refuse_several_machines
+from smallgpt.packages import require
+from smallgpt.ranks import job_command, python_path
 from smallgpt.settings import Trainer
 
 POLL_SECONDS = 0.2
@@ -28,8 +28,7 @@ class RayCluster:
     queues = True
 
     def __init__(self, address: str | None, cpus: int | None) -> None:
-        if find_spec("ray") is None:
-            raise UserError("hydra/launcher=ray: ray is not installed; `pip install ray`")
+        require("hydra/launcher=ray", "ray")
         self.n_jobs = 1_000_000  # as many as it has room for
         self.address, self.cpus = address, cpus
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from smallgpt.errors import UserError, nearest, nearest_key, one_line
-from smallgpt.loading import of_omegaconf, schema_of
+from smallgpt.launch.loading import of_omegaconf, schema_of
 
 CONF = Path(__file__).parents[2] / "conf"
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(?P<word>.*?)'(?=\s)", re.S)

@@ -33,9 +33,9 @@ from pydantic import Field
 from smallgpt.errors import UserError, nearest_key, one_line
 from smallgpt.launch.checks import check_job
 from smallgpt.launch.command_line import given
+from smallgpt.launch.loading import build
 from smallgpt.launch.sweep import OVER, Job, say
-from smallgpt.loading import build
-from smallgpt.reporting.arms import validations
+from smallgpt.results import validations
 from smallgpt.settings import Group
 
 STUDY = "study.log"

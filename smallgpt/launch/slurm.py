@@ -7,15 +7,15 @@ between two steps (`smallgpt.training.interruption`), and submitit's handler put
 import os
 import shlex
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from smallgpt.errors import UserError, nearest_key
-from smallgpt.launch.process import main, python_path
-from smallgpt.launch.ranks import is_first_process
+from smallgpt.files import write_text
+from smallgpt.launch.process import main
 from smallgpt.launch.sweep import Job
-from smallgpt.run_directory import write_text
+from smallgpt.packages import require
+from smallgpt.ranks import is_first_process, python_path
 from smallgpt.settings import Trainer
 
 NEEDED_PROGRAMS = ("sbatch", "srun", "sacct")
@@ -33,8 +33,7 @@ class Slurm:
     queues = True
 
     def __init__(self, n_jobs: int, max_num_timeout: int, **parameters: Any) -> None:
-        if find_spec("submitit") is None:
-            raise UserError("hydra/launcher=slurm: submitit is not installed; `pip install submitit`")
+        require("hydra/launcher=slurm", "submitit")
         for program in NEEDED_PROGRAMS:
             if shutil.which(program) is None:
                 raise UserError(f"hydra/launcher=slurm: no {program} here; start the sweep on a login node")

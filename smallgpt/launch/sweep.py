@@ -22,10 +22,12 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from smallgpt.errors import UserError
+from smallgpt.files import write_text
 from smallgpt.launch.command_line import given
+from smallgpt.launch.loading import resolved
 from smallgpt.launch.process import BUSY
-from smallgpt.loading import resolved
-from smallgpt.run_directory import read_result, write_config, write_text
+from smallgpt.results import read_result
+from smallgpt.run_directory import write_config
 from smallgpt.settings import Trainer
 
 POLL_SECONDS = 0.2

@@ -5,8 +5,9 @@ import signal
 import subprocess
 import time
 
-from smallgpt.launch.process import job_command, python_path
 from smallgpt.launch.sweep import Job, refuse_several_machines, say
+from smallgpt.machine.cores import available_cores
+from smallgpt.ranks import job_command, python_path
 from smallgpt.settings import Trainer
 
 STOP_SECONDS = 60.0
@@ -46,7 +47,7 @@ class ThisMachine:
             gpus = visible.split(",") if visible else [str(i) for i in range(self.n_jobs * devices)]
             env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[slot * devices : (slot + 1) * devices])
         else:
-            env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // (self.n_jobs * devices))))
+            env.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // (self.n_jobs * devices))))
         return env
 
     def stop(self, jobs: list[Job]) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from transformers import PreTrainedConfig
+
 from .configuration import DecoderConfig
 from .loss import CHUNKED_FROM, rows_per_chunk
 
@@ -84,3 +86,18 @@ def training_memory(config: DecoderConfig, micro_batch: int, activation_bytes: i
     rows = tokens if whole else rows_per_chunk(head.in_width)
     logits = 3 * 4 * rows * config.vocab_size
     return state + activations + logits
+
+
+def sequence_bytes(config: PreTrainedConfig, prompt: int, longest: int, itemsize: int) -> int | None:
+    """Memory that each sequence of a batch takes at the least, beside the weights; None: there is no closed form.
+
+    The cache of all its tokens, the logits of the last one, and what the widest block holds while it reads the prompt:
+    the stream, its norm, and the MLP before and behind its activation.
+    """
+    if not isinstance(config, DecoderConfig):
+        return None
+    price = cost(config, longest, itemsize)
+    hidden = 3 if config.activation == "swiglu" else 2
+    widest = max(2 * shape.width + hidden * shape.mlp_width for shape in config.block_shapes())
+    cache = price.cache_bytes_per_token * longest + price.state_bytes
+    return cache + 4 * config.vocab_size + itemsize * prompt * widest

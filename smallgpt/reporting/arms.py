@@ -3,7 +3,6 @@
 An arm is what a study varies: all jobs that differ in nothing but the seed. Arms of different data are kept apart.
 """
 
-import csv
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,20 +13,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from smallgpt.errors import UserError, nearest
-from smallgpt.run_directory import LOCATION_KEYS, read_result
+from smallgpt.files import nearest_beside
+from smallgpt.results import read_result, validations
+from smallgpt.run_directory import LOCATION_KEYS
 
 NOT_COMPARED = LOCATION_KEYS | {"seed", "model", "log_every"}  # the variant stands for model=
 BASELINE_VARIANT = "gpt"
-
-
-def validations(run_dir: Path) -> list[dict[str, float]]:
-    """Rows of metrics.csv that have a validation loss; empty where nothing was validated."""
-    path = run_dir / "metrics.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("val/loss")]
-    return [{key: float(value) for key, value in row.items() if value} for row in rows]
 
 
 @dataclass(frozen=True)
@@ -170,7 +161,7 @@ def read_study(sweeps: Sequence[Path], baseline: str | None = None) -> Study:
         names = [str(sweep_dir) for sweep_dir in sweeps]
     for sweep_dir, name in zip(sweeps, names, strict=True):
         if not sweep_dir.is_dir():
-            raise UserError(f"sweep={sweep_dir}: no such directory{nearest_directory(sweep_dir)}")
+            raise UserError(f"sweep={sweep_dir}: no such directory{nearest_beside(sweep_dir)}")
         found = [job for job in read_jobs(sweep_dir, f"{name}/" if len(sweeps) > 1 else "") if not job.is_report]
         if all(job.status == "unfinished" for job in found):
             alone = (sweep_dir / "result.json").exists()
@@ -187,12 +178,6 @@ def read_study(sweeps: Sequence[Path], baseline: str | None = None) -> Study:
         close = nearest(baseline, labels) or f"; there are {', '.join(labels) or 'none, for no job is completed'}"
         raise UserError(f"baseline={baseline}: no arm of that name{close}")
     return Study(list(sweeps), jobs, comparisons, repeated)
-
-
-def nearest_directory(path: Path) -> str:
-    """`; did you mean 'x'?` for what lies beside a directory that is not there."""
-    beside = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
-    return nearest(path.name, beside)
 
 
 def group(jobs: Sequence[Job]) -> tuple[list[Arm], list[Job]]:

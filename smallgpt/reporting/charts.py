@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smallgpt.run_directory import write_bytes
+from smallgpt.files import write_bytes
 
 if TYPE_CHECKING:
     import altair as alt

@@ -1,7 +1,7 @@
 """What the models of a study know, read from the section `evaluation` of their results."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from smallgpt.reporting.arms import Arm, Comparison
 from smallgpt.reporting.statistics import mean
@@ -49,18 +49,6 @@ class Answer:
         half = (self.high - self.low) / 2
         spread = f" ± {half:.3f}" if self.high > self.low or self.seeds > 1 else ""
         return f"{self.value:.3f}{spread}{f', {self.says}' if self.says else ''}"
-
-
-def numbers(evaluation: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Every number of an evaluation by label and measure; a corpus that is called as a task is `label (text)`."""
-    tasks, corpora = evaluation.get("tasks", {}), evaluation.get("corpora", {})
-    entries = {**tasks, **{f"{label} (text)" if label in tasks else label: entry for label, entry in corpora.items()}}
-    if found := evaluation.get("continuations"):
-        entries["continuations"] = found
-    return {
-        label: {key: +value for key, value in entry.items() if isinstance(value, int | float)}  # +: true is 1
-        for label, entry in entries.items()
-    }
 
 
 def questions(comparison: Comparison) -> list[Question]:

@@ -150,24 +150,3 @@ def notes(everything: Sequence[Measured], text: Text | None) -> list[str]:
     if others:
         found.append(f"Not measured on this text: {', '.join(others)}.")
     return found
-
-
-def numbers(inference: dict[str, Any]) -> dict[str, Any]:
-    """A section `inference` on one line: its own numbers, those of its text, and those of each kind as `KIND/name`."""
-    found = {key: value for key, value in inference.items() if not isinstance(value, dict | list)}
-    if text := inference.get("text"):
-        found |= {
-            "text": text["name"],
-            "documents": text["n"],
-            **three(text, "bits_per_byte", "bits_per_byte_interval"),
-        }
-        if gap := text["difference"]:
-            found |= {**three(gap, "difference", "interval"), "difference_over": gap["over"]}
-    for kind, section in inference.get("kinds", {}).items():
-        found |= {f"{kind}/{key}": value for key, value in numbers(section).items()}
-    return found
-
-
-def three(found: dict[str, Any], key: str, interval: str) -> dict[str, float | None]:
-    low, high = found[interval] or (None, None)
-    return {key: found[key], f"{key}_low": low, f"{key}_high": high}

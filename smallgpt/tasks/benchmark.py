@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import Impossible, UserError, one_line
-from smallgpt.loading import baseline_model
 from smallgpt.settings import Settings
+from smallgpt.targets import baseline_model
 
 if TYPE_CHECKING:
     import torch
 
-    from smallgpt.evaluation.reader import Reader
+    from smallgpt.evaluation.held_out import HeldOut
+    from smallgpt.evaluation.text_likelihood import Reader
     from smallgpt.inference.checkpoint import Wanted
-    from smallgpt.inference.demand import Work
-    from smallgpt.inference.quality import HeldOut
-    from smallgpt.inference.subjects import Subject
+    from smallgpt.speed.measured_models import Subject
+    from smallgpt.speed.roofline import Work
 
 LONGEST_CONTEXT = 1024  # of a model that sets no limit
 
@@ -41,16 +41,16 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """
     import torch
 
-    from smallgpt.inference.benchmark import fitted, measure
-    from smallgpt.inference.benchmark_table import print_benchmark
+    from smallgpt.evaluation.held_out import held_out
     from smallgpt.inference.checkpoint import run_of, variant_of, wanted
-    from smallgpt.inference.machine import measured
-    from smallgpt.inference.quality import held_out
+    from smallgpt.machine.device import device
+    from smallgpt.machine.rates import measured
     from smallgpt.models.cost import cost
     from smallgpt.reporting.arms import read_study
-    from smallgpt.reporting.sweep import report
-    from smallgpt.run_directory import add_section
-    from smallgpt.training.hardware import device
+    from smallgpt.reporting.report import report
+    from smallgpt.results import add_section
+    from smallgpt.speed.benchmark import fitted, measure
+    from smallgpt.speed.benchmark_table import print_benchmark
 
     check(settings)
     if settings.trainer.threads is not None:
@@ -115,8 +115,8 @@ def runs_of(sweeps: Sequence[Path], baseline: str | None) -> dict[str, str]:
 
 def what_they_know(loaded: list[Loaded], text: "HeldOut") -> list[dict[str, Any]]:
     """The sections `text`; a difference says from whom, and whether that is the same checkpoint, not quantized."""
+    from smallgpt.evaluation.held_out import measure
     from smallgpt.inference.checkpoint import run_of
-    from smallgpt.inference.quality import measure
 
     first = loaded[0]
     unquantized = run_of(first.checkpoint) if first.subject.quantize == "none" else None
@@ -140,10 +140,12 @@ def beside(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def check(settings: Settings) -> None:
     """Raises UserError where nothing can be measured."""
-    from smallgpt.inference import onnx_engine, packing, quality
+    from smallgpt.evaluation import held_out as quality
+    from smallgpt.inference import onnx_engine
+    from smallgpt.inference import weight_formats as packing
     from smallgpt.inference.checkpoint import locate, resolved, wanted
+    from smallgpt.machine.device import device
     from smallgpt.tasks.generate import refuse_for_graphs
-    from smallgpt.training.hardware import device
 
     packing.check(settings.quantize, device(settings.trainer.accelerator), settings.compile)
     quality.check(settings)
@@ -163,24 +165,24 @@ def check(settings: Settings) -> None:
 
 def check_memory(subjects: Sequence["Subject"], works: Sequence["Work"], where: "torch.device") -> None:
     """Raises UserError for a batch that does not fit beside the models, which are loaded."""
-    from smallgpt.inference.demand import sequence_bytes
-    from smallgpt.inference.memory import free_bytes, refuse_too_large
+    from smallgpt.machine.memory import free_bytes, refuse_too_large
+    from smallgpt.models.cost import sequence_bytes
 
     free = free_bytes(where)
     for subject, work in product(subjects, works):
-        each = sequence_bytes(subject, work.prompt, work.prompt + work.new_tokens)
+        each = sequence_bytes(subject.config, work.prompt, work.prompt + work.new_tokens, subject.dtype.itemsize)
         key = f"benchmark.batches={work.batch}" if work.kind == "decode" else f"benchmark.prompts={work.prompt}"
         refuse_too_large(f"{key}: {subject.name}", work.batch, each, free)
 
 
 def of_checkpoints(settings: Settings, named: dict[str, str], asked: "Wanted") -> list[Loaded]:
     """The first is the baseline, as it is stored; one alone that is quantized is compared with itself."""
-    from smallgpt.evaluation.graph import reader_of
-    from smallgpt.evaluation.reader import Reader
+    from smallgpt.evaluation.onnx_model import reader_of
+    from smallgpt.evaluation.text_likelihood import Reader
     from smallgpt.inference import onnx_engine
     from smallgpt.inference.checkpoint import load
-    from smallgpt.inference.subjects import OnnxSubject, Subject
-    from smallgpt.training.hardware import device
+    from smallgpt.machine.device import device
+    from smallgpt.speed.measured_models import OnnxSubject, Subject
 
     kinds = ["none"] + [settings.quantize] * (len(named) - 1)
     pairs = list(named.items())
@@ -207,8 +209,8 @@ def of_config(settings: Settings) -> list["Subject"]:
     """
     import torch
 
-    from smallgpt.inference.subjects import Subject
-    from smallgpt.training.hardware import device
+    from smallgpt.machine.device import device
+    from smallgpt.speed.measured_models import Subject
 
     where, model = device(settings.trainer.accelerator), settings.model
     size = {}

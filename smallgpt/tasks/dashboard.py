@@ -1,11 +1,11 @@
 """task=dashboard: a workspace and a report on W&B for a sweep that was logged there, made or updated."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from smallgpt.errors import UserError
+from smallgpt.packages import require
 from smallgpt.settings import Settings
 
 
@@ -14,9 +14,9 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
 
     The addresses are kept in the sweep's dashboard.json, so that the next call updates what this one made.
     """
+    from smallgpt.files import write_text
     from smallgpt.reporting.arms import read_study
     from smallgpt.reporting.dashboard import RECORD, publish, specification
-    from smallgpt.run_directory import write_text
     from smallgpt.training.weights_and_biases import WandB, imported_wandb
 
     logger = settings.logger
@@ -24,8 +24,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         raise UserError(f"sweep={list(settings.sweep) or 'null'}: task=dashboard takes the directory of one sweep")
     if not isinstance(logger, WandB):
         raise UserError("logger: task=dashboard needs logger=wandb, with the project and entity of the sweep")
-    if find_spec("wandb_workspaces") is None:
-        raise UserError("task=dashboard: wandb-workspaces is not installed; `pip install wandb-workspaces`")
+    require("task=dashboard", "wandb_workspaces")
     sweep = Path(settings.sweep[0]).expanduser()
     study = read_study([sweep], settings.baseline)
     group = logger.group or sweep.resolve().name

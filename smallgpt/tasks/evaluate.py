@@ -3,11 +3,11 @@
 import json
 import os
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import UserError
+from smallgpt.packages import require
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """
     from smallgpt.evaluation.table import print_evaluation
     from smallgpt.inference.checkpoint import read_config, variant_of, wanted
-    from smallgpt.run_directory import add_section
-    from smallgpt.training.memory import keep_freed_memory
+    from smallgpt.machine.allocator import keep_freed_memory
+    from smallgpt.results import add_section
 
     check(settings)
     if not settings.checkpoint:
@@ -74,11 +74,10 @@ def check(settings: Settings) -> None:
     """Raises UserError where an evaluation cannot begin."""
     if settings.eval is None:
         raise UserError("eval=null: give eval=quick, or paper, language, safety, own, tasks")
-    if find_spec("lm_eval") is None:
-        raise UserError("eval: lm-eval is not installed; `pip install lm-eval`")
+    require("eval", "lm_eval")
     if settings.quantize != "none":
-        from smallgpt.inference.packing import check
-        from smallgpt.training.hardware import device
+        from smallgpt.inference.weight_formats import check
+        from smallgpt.machine.device import device
 
         check(settings.quantize, device(settings.trainer.accelerator))
         if settings.eval.precision != "fp32":
@@ -89,7 +88,7 @@ def check(settings: Settings) -> None:
 
 def plan_of(settings: Settings) -> "Plan":
     from smallgpt.evaluation.evaluate import make_plan
-    from smallgpt.training.hardware import device
+    from smallgpt.machine.device import device
 
     assert settings.eval is not None
     where = device(settings.trainer.accelerator)
@@ -107,7 +106,7 @@ def names_of(checkpoints: Sequence[str]) -> list[str]:
 
 def keep_items(plan: "Plan", answers: "Answers", folder: Path) -> None:
     """A file of JSON lines a task, one line an item, with the model's choice."""
-    from smallgpt.run_directory import write_text
+    from smallgpt.files import write_text
 
     folder.mkdir(parents=True, exist_ok=True)
     records: dict[str, list[Any]] = {

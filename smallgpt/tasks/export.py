@@ -1,11 +1,11 @@
 """task=export: a checkpoint as a folder for transformers, or as a graph for ONNX Runtime."""
 
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import UserError, shown
+from smallgpt.packages import require
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Writes `hf/` or `onnx/` into the run directory, compares it with the checkpoint, returns the section `export`."""
     check(settings)
-    from smallgpt.export.folder import new_folder, size_of
     from smallgpt.export.model_card import read_run
+    from smallgpt.files import new_folder, size_of
     from smallgpt.inference.checkpoint import load, resolved, wanted
     from smallgpt.models.decoder import Decoder
     from smallgpt.reporting.tables import print_pairs
@@ -59,11 +59,7 @@ def check(settings: Settings) -> None:
     if quantize not in TAKES[form]:
         raise UserError(f"quantize={quantize}: format={form} takes {', '.join(TAKES[form])}")
     if form == "onnx":
-        for name in ONNX_PACKAGES:
-            try:
-                import_module(name)
-            except ImportError:
-                raise UserError(f"format=onnx: {name} is not installed; `pip install 'smallgpt[export]'`") from None
+        require("format=onnx", *ONNX_PACKAGES, install="'smallgpt[export]'")
 
 
 def write_hf(

@@ -37,9 +37,9 @@ def from_weights(settings: Settings, checkpoint: str, prompts: Sequence[str], as
 
     from smallgpt.inference.checkpoint import load
     from smallgpt.inference.generate import generate
-    from smallgpt.inference.packing import check, for_inference
     from smallgpt.inference.steps import CompiledSteps
-    from smallgpt.training.hardware import device
+    from smallgpt.inference.weight_formats import check, for_inference
+    from smallgpt.machine.device import device
 
     where, beams = device(settings.trainer.accelerator), settings.generation.num_beams
     check(settings.quantize, where, settings.compile)
@@ -75,7 +75,7 @@ def from_graph(settings: Settings, folder: Path, prompts: Sequence[str], asked: 
 
 def refuse_for_graphs(settings: Settings, asked: "Wanted") -> None:
     """Raises UserError for what an ONNX folder cannot do."""
-    from smallgpt.training.hardware import device
+    from smallgpt.machine.device import device
 
     for name, value in (asked.fields | asked.at_inference).items():
         raise UserError(f"model.{name}={shown(value)}: an ONNX folder runs as it was exported; leave it out")

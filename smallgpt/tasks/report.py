@@ -12,7 +12,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if not settings.sweep:
         raise UserError("sweep=null: task=report needs the directory of a sweep, such as multirun_outputs/STUDY")
     from smallgpt.reporting.arms import read_study
-    from smallgpt.reporting.sweep import report
+    from smallgpt.reporting.report import report
 
     sweeps = [Path(sweep).expanduser() for sweep in dict.fromkeys(settings.sweep)]
     study = read_study(sweeps, settings.baseline)

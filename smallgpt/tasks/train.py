@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     from smallgpt.data.datamodule import TokenDataModule
     from smallgpt.data.prepare import PreparedData
-    from smallgpt.training.hardware import Precision
-    from smallgpt.training.horizon import Horizon
+    from smallgpt.machine.device import Precision
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.module import LanguageModel
+    from smallgpt.training.run_length import Horizon
 
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
@@ -22,13 +22,13 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from lightning import seed_everything
 
     from smallgpt.data.prepare import prepare
-    from smallgpt.launch.ranks import is_first_process
+    from smallgpt.machine.allocator import keep_freed_memory
+    from smallgpt.machine.device import device
     from smallgpt.models.cost import cost
+    from smallgpt.ranks import is_first_process
     from smallgpt.tasks.evaluate import of_run
     from smallgpt.tasks.inspect import match
-    from smallgpt.training.hardware import device
     from smallgpt.training.loggers import until_the_end
-    from smallgpt.training.memory import keep_freed_memory
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.module import LanguageModel
     from smallgpt.training.processes import check_processes, share_cores
@@ -104,7 +104,7 @@ def data_module(settings: Settings, prepared: "PreparedData") -> "TokenDataModul
 
 def horizon(settings: Settings, training_flops_per_token: float, epoch_tokens: int) -> "Horizon":
     """The budget in optimizer steps, or in seconds."""
-    from smallgpt.training.horizon import Horizon
+    from smallgpt.training.run_length import Horizon
 
     budget = settings.budget
     if budget.seconds is not None:
@@ -116,30 +116,31 @@ def horizon(settings: Settings, training_flops_per_token: float, epoch_tokens: i
 
 def peak(settings: Settings) -> float | None:
     """FLOPs a second that the devices of the run, or the processes' shares of a CPU, reach together at their best."""
-    from smallgpt.training.hardware import device, peak_flops
+    from smallgpt.machine.device import device
+    from smallgpt.machine.rates import peak_flops
 
     one = peak_flops(device(settings.trainer.accelerator), precision(settings))
     return None if one is None else one * settings.trainer.processes
 
 
 def precision(settings: Settings) -> "Precision":
-    from smallgpt.training.hardware import device, native_precision
+    from smallgpt.machine.device import device, native_precision
 
     wanted = settings.trainer.precision
     return native_precision(device(settings.trainer.accelerator)) if wanted == "auto" else wanted
 
 
 def trainer_for(settings: Settings, run_dir: Path, prepared: "PreparedData", recorder: "Recorder") -> "Trainer":
-    from smallgpt.launch.ranks import is_first_process
+    from smallgpt.machine.device import device
+    from smallgpt.ranks import is_first_process
     from smallgpt.training.checkpoints import Checkpoints
-    from smallgpt.training.hardware import device
     from smallgpt.training.interruption import Interruption
     from smallgpt.training.metrics import MetricsFile
     from smallgpt.training.processes import strategy
     from smallgpt.training.profiling import Profile
     from smallgpt.training.progress import ProgressLine
-    from smallgpt.training.rhythm import Rhythm
     from smallgpt.training.trainer import build_trainer
+    from smallgpt.training.validation_schedule import Rhythm
 
     first = is_first_process()
     metrics = MetricsFile(run_dir / "metrics.csv" if first else Path(os.devnull))

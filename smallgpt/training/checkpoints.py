@@ -10,7 +10,6 @@ Whatever happens while one of them is written, its predecessor stays whole.
 import os
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ import lightning as L
 import numpy as np
 import torch
 
-from smallgpt.training.horizon import Clock
+from smallgpt.files import flush, replace_folder
 from smallgpt.training.metrics import MetricsFile
 from smallgpt.training.module import LanguageModel
 from smallgpt.training.processes import seed_of_rank, settle
+from smallgpt.training.run_length import Clock
 
 
 class Checkpoints(L.Callback):
@@ -109,37 +109,6 @@ class Checkpoints(L.Callback):
             weights = {name.removeprefix("model."): value for name, value in weights.items()}
         module.model.save_pretrained(folder, state_dict=weights)
         shutil.copytree(self.tokenizer_dir, folder, dirs_exist_ok=True)
-
-
-def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Has `write` fill a new folder, and puts its files in the place of `folder`'s one by one.
-
-    Of a model folder only the weights differ between two saves of a run, so replacing that one file
-    makes the whole folder new, and a reader finds a complete model at any moment.
-    """
-    unfinished = folder.with_name(f".{folder.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        write(unfinished)
-        readable = unfinished.stat().st_mode & 0o666
-        for path in unfinished.iterdir():
-            path.chmod(readable)  # safetensors writes for the owner alone
-            flush(path)
-    except Exception:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    if folder.exists():
-        for path in unfinished.iterdir():
-            os.replace(path, folder / path.name)
-        unfinished.rmdir()
-    else:
-        os.rename(unfinished, folder)
-
-
-def flush(path: Path) -> None:
-    """Waits until a file's content is on the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def random_state() -> dict[str, Any]:

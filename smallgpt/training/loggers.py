@@ -2,11 +2,10 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from smallgpt.errors import UserError
+from smallgpt.packages import require
 from smallgpt.settings import Group, Settings
 
 if TYPE_CHECKING:
@@ -24,10 +23,7 @@ class TensorBoard(Group):
     """Event files in the run's `tensorboard/`, for `tensorboard --logdir`."""
 
     def model_post_init(self, _: Any) -> None:
-        if find_spec("tensorboard") is None:
-            raise UserError(
-                "logger=tensorboard: tensorboard is not installed; `pip install tensorboard`, or logger=csv"
-            )
+        require("logger=tensorboard", "tensorboard", instead="logger=csv")
 
     def build(self, settings: Settings, run_dir: Path) -> list["Logger"]:
         from lightning.pytorch.loggers import TensorBoardLogger

@@ -11,8 +11,8 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from smallgpt.models.loss import IGNORED
-from smallgpt.training.horizon import Clock, Horizon
 from smallgpt.training.optimizers import AdamW, Muon
+from smallgpt.training.run_length import Clock, Horizon
 from smallgpt.training.schedules import Schedule
 from smallgpt.training.sharding import shard
 

@@ -5,37 +5,22 @@ Slurm start all of them. What the others print is kept, and shown only when one 
 """
 
 import os
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-import torch.distributed as dist
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from smallgpt.errors import UserError
-from smallgpt.launch.process import job_command, python_path
-from smallgpt.launch.ranks import started_by
+from smallgpt.machine.cores import available_cores
+from smallgpt.ranks import started_by
 from smallgpt.settings import Settings, Trainer
-from smallgpt.training.hardware import cores
+from smallgpt.training.launcher import Launcher
 from smallgpt.training.optimizers import Muon
-
-READY = "SMALLGPT_READY"  # names the file descriptor on which a process says that it is about to join
-POLL_SECONDS = 0.2
-NOTICE_SECONDS = 3.0  # from an error of this process to the end of the one that caused it
-GRACE_SECONDS = 10.0
-GROUP_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def check_processes(settings: Settings) -> None:
@@ -58,10 +43,11 @@ def check_processes(settings: Settings) -> None:
 
 
 def share_cores(trainer: Trainer) -> None:
-    """Sets the CPU threads of this process: its share, where nobody has said how many."""
+    """Sets the CPU threads of this process: its share of the cores, where nobody has said how many."""
     threads = trainer.threads
-    if threads is None and trainer.devices > 1 and "OMP_NUM_THREADS" not in os.environ:
-        threads = max(1, cores() // trainer.devices)
+    if threads is None and "OMP_NUM_THREADS" not in os.environ:
+        # PyTorch knows a CPU's real cores, but not the limit of a container
+        threads = min(torch.get_num_threads(), max(1, available_cores() // trainer.devices))
     if threads is not None:
         torch.set_num_threads(threads)
 
@@ -111,137 +97,3 @@ class DDP(DDPStrategy):
     def _configure_launcher(self) -> None:
         assert self.cluster_environment is not None
         self._launcher = Launcher(self.run_dir, self.cluster_environment, self.num_processes, self.num_nodes)
-
-
-class Launcher(_SubprocessScriptLauncher):
-    """Starts the other processes of this machine, if it is to, and sees to it that all end together."""
-
-    def __init__(self, run_dir: Path, environment: ClusterEnvironment, processes: int, nodes: int) -> None:
-        super().__init__(environment, processes, nodes)
-        self.run_dir = run_dir
-        self.outputs: list[IO[bytes]] = []
-        self.left = threading.Event()
-        """Training is over in this process, well or not."""
-
-    def launch(self, function: Callable, *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
-        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
-        starts = not self.cluster_environment.creates_processes_externally
-        if ready := os.environ.pop(READY, None):
-            os.write(int(ready), b"1")
-            os.close(int(ready))
-        finished = False
-        try:
-            if starts:
-                self._start()
-            result = function(*args, **kwargs)
-            finished = True
-        except UserError:
-            raise  # the same in every process
-        except Exception as error:
-            if lost := self._lost(NOTICE_SECONDS):
-                raise UserError(lost) from error
-            raise
-        except SystemExit:
-            finished = True  # by a signal, in every process
-            raise
-        finally:
-            leave_group(finished)
-            self.left.set()
-            if starts:
-                self._stop(GRACE_SECONDS if finished else 0)
-                for name in GROUP_VARIABLES:
-                    os.environ.pop(name, None)
-        return result
-
-    def _start(self) -> None:
-        os.environ["MASTER_ADDR"] = self.cluster_environment.main_address
-        os.environ["MASTER_PORT"] = str(self.cluster_environment.main_port)
-        os.environ["NODE_RANK"] = os.environ["LOCAL_RANK"] = "0"
-        os.environ["WORLD_SIZE"] = str(self.num_processes)
-        waiting = []
-        for rank in range(1, self.num_processes):
-            ready, say_ready = os.pipe()
-            output = tempfile.TemporaryFile()  # noqa: SIM115  closed in _stop
-            env = {**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": python_path(), READY: str(say_ready)}
-            command = job_command(self.run_dir)
-            process = subprocess.Popen(
-                command, env=env, pass_fds=[say_ready], stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
-            self.procs.append(process)
-            self.outputs.append(output)
-            os.close(say_ready)
-            waiting.append(ready)
-        joins = [os.read(ready, 1) for ready in waiting]  # nothing from a process that has ended
-        for ready in waiting:
-            os.close(ready)
-        if not all(joins):
-            raise UserError(self._lost(NOTICE_SECONDS) or "a process ended before the training began")
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def _watch(self) -> None:
-        """Ends this process if it hangs in a collective that another one no longer takes part in."""
-        while not self._lost(0):
-            if self.left.wait(POLL_SECONDS):
-                return
-        if self.left.wait(GRACE_SECONDS):  # gloo notices by itself
-            return
-        abort_group()
-        if not self.left.wait(GRACE_SECONDS):
-            print(f"error: {self._lost(0)}", file=sys.stderr, flush=True)
-            self._stop(0)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def _lost(self, seconds: float) -> str | None:
-        """What to say of a process that failed, or fails within so many seconds."""
-        deadline = time.monotonic() + seconds
-        while self.procs:
-            for rank, (process, output) in enumerate(zip(self.procs, self.outputs, strict=True), start=1):
-                code = process.poll()
-                if code is not None and (code < 0 or 0 < code < 128):  # over 128: told to stop, as all are
-                    return f"process {rank} (0 to {len(self.procs)}) {reason(code, output)}"
-            if time.monotonic() >= deadline:
-                break
-            time.sleep(POLL_SECONDS)
-        return None
-
-    def _stop(self, seconds: float) -> None:
-        """Waits so long for the others to end, then ends them."""
-        deadline = time.monotonic() + seconds
-        for process in self.procs:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        for output in self.outputs:
-            output.close()
-        self.procs, self.outputs = [], []
-
-
-def reason(code: int, output: IO[bytes]) -> str:
-    """Why a process ended, from its code and its last words."""
-    output.seek(0)
-    words = output.read().decode(errors="replace")
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        print(words, file=sys.stderr, flush=True)
-    if code < 0:
-        return f"was ended by {signal.Signals(-code).name}; resume=auto goes on from the last checkpoint"
-    lines = [line for line in words.splitlines() if line.strip()]
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")] or lines or ["no word"]
-    return f"failed: {said[-1]}"
-
-
-def leave_group(finished: bool) -> None:
-    """Without it libraries complain at exit. After an error the others may be gone."""
-    if not dist.is_initialized():
-        return
-    if finished or dist.get_backend() != "nccl":
-        dist.destroy_process_group()
-    else:
-        abort_group()
-
-
-def abort_group() -> None:
-    """Ends what waits on the GPU for a process that is gone."""
-    if dist.is_initialized() and dist.get_backend() == "nccl":
-        dist.distributed_c10d._abort_process_group()

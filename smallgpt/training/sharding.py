@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from smallgpt.models.layers import Block
-from smallgpt.training.processes import Launcher
+from smallgpt.training.launcher import Launcher
 
 
 def shard(model: nn.Module, mesh: Any) -> None:

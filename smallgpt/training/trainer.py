@@ -9,7 +9,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.strategies import Strategy
 from transformers.utils.logging import disable_progress_bar
 
-from smallgpt.training.hardware import Precision
+from smallgpt.machine.device import Precision
 
 LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 

@@ -6,14 +6,15 @@ import secrets
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 
 from smallgpt.errors import UserError
-from smallgpt.run_directory import LOCATION_KEYS, write_text
+from smallgpt.files import write_text
+from smallgpt.packages import require
+from smallgpt.run_directory import LOCATION_KEYS
 from smallgpt.settings import Group, Settings
 
 X_AXIS = "tokens"
@@ -34,8 +35,7 @@ class WandB(Group):
     tags: tuple[str, ...] = ()
 
     def model_post_init(self, _: Any) -> None:
-        if find_spec("wandb") is None:
-            raise UserError("logger=wandb: wandb is not installed; `pip install wandb`, or logger=csv")
+        require("logger=wandb", "wandb", instead="logger=csv")
         if self.mode == "online" and not imported_wandb().login(prompt=False, verify=False):
             raise UserError("logger.mode=online: not logged in to W&B; `wandb login`, or logger.mode=offline")
 
@@ -131,10 +131,10 @@ class WholeRun(Logger):
 
     def log_evaluation(self, section: dict[str, Any], items: dict[str, list[dict[str, Any]]]) -> None:
         """Numbers as summary values, the items of each task as a table with the model's choice."""
-        from smallgpt.reporting.evaluations import numbers
+        from smallgpt.results import evaluation_numbers
 
         with self._surviving():
-            for label, scores in numbers(section).items():
+            for label, scores in evaluation_numbers(section).items():
                 for measure, value in scores.items():
                     self.experiment.summary[f"evaluation/{in_key(label)}/{measure}"] = value
             tables = {f"evaluation/{in_key(label)}": item_table(rows) for label, rows in items.items() if rows}

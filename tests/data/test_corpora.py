@@ -12,9 +12,9 @@ import zstandard
 
 from smallgpt.data import corpora
 from smallgpt.data.corpora import StandardLibrary
+from smallgpt.data.corpus_parts import LONGEST_BLOCK_BYTES, blocks
 from smallgpt.data.files import Files, official_split
 from smallgpt.data.formats import PEEK_BYTES
-from smallgpt.data.parts import LONGEST_BLOCK_BYTES, blocks
 
 
 def split_of(corpus: corpora.Corpus) -> tuple[list[str], list[str]]:

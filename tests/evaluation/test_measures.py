@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from smallgpt.evaluation import measures
-from smallgpt.evaluation.items import Item, Text
+from smallgpt.evaluation.records import Item, Text
 
 
 def item(number: int = 0, lls: tuple[float, ...] = (-1.0, -2.0), gold: int = 0, **changes: Any) -> Item:

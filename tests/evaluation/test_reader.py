@@ -7,8 +7,8 @@ import torch
 from helpers import Case, build_model
 from small_checkpoints import CONTEXT, model_of, tokenizer
 
-from smallgpt.evaluation.reader import Reader, windows
-from smallgpt.inference.packing import for_inference
+from smallgpt.evaluation.text_likelihood import Reader, windows
+from smallgpt.inference.weight_formats import for_inference
 
 TEXTS = ["Once upon a time, ", "naïve café", "x" * (2 * CONTEXT + 7), "y", "One fine day. " * 14]
 

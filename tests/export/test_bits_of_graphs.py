@@ -7,9 +7,9 @@ from helpers import Case
 from small_checkpoints import CONTEXT, model_of, tokenizer
 
 pytest.importorskip("onnxruntime")
-from smallgpt.evaluation.graph import reader_of
 from smallgpt.evaluation.measures import text_score
-from smallgpt.evaluation.reader import Reader
+from smallgpt.evaluation.onnx_model import reader_of
+from smallgpt.evaluation.text_likelihood import Reader
 from smallgpt.export import onnx_graph
 from smallgpt.export.quantize import quantize_graph
 from smallgpt.inference.onnx_engine import GRAPH, OnnxEngine

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from smallgpt.errors import UserError
 from smallgpt.export import hf, verify_hf
-from smallgpt.export.folder import new_folder
+from smallgpt.files import new_folder
 
 ALL_AT_ONCE = """
 import sys

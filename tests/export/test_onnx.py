@@ -19,12 +19,12 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 from smallgpt.errors import UserError
 from smallgpt.export import onnx_graph, verify_onnx
 from smallgpt.export.quantize import quantize_graph
-from smallgpt.inference import memory
-from smallgpt.inference.demand import Work, demand
 from smallgpt.inference.generate import generate
 from smallgpt.inference.onnx_engine import OnnxEngine, shares
-from smallgpt.inference.subjects import OnnxSubject, Subject
+from smallgpt.machine import control_groups
 from smallgpt.settings import Generation
+from smallgpt.speed.measured_models import OnnxSubject, Subject
+from smallgpt.speed.roofline import Work, demand
 
 TWO_BLOCKS = {"n_layer": 2, "downsample_position": 1, "downsample_frequency": 1}
 FAST = [
@@ -212,7 +212,7 @@ def test_the_task_and_what_it_refuses(cli, monkeypatch):
     asked = cli.refused(*words, "model=parallelgpt", "model.active_paths=[0]")
     assert asked == "model.active_paths=[0]: an ONNX folder runs as it was exported; leave it out"
     with monkeypatch.context() as small:
-        small.setattr(memory, "SYSTEM", cli.folder / "system")
+        small.setattr(control_groups, "SYSTEM", cli.folder / "system")
         (cli.folder / "system" / "proc").mkdir(parents=True)
         (cli.folder / "system" / "proc" / "meminfo").write_text("MemAvailable: 40 kB\n")
         too_many = cli.refused(*words, f"prompt={['ab'] * 9}")

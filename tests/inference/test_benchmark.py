@@ -13,17 +13,18 @@ from tokenizers.models import WordLevel
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from smallgpt.errors import UserError
-from smallgpt.inference import machine
 from smallgpt.inference.batched_paths import BatchedPaths
-from smallgpt.inference.benchmark import fitted, in_turn, measure
-from smallgpt.inference.breakdown import PARTS
-from smallgpt.inference.demand import Work, demand, read_bytes
-from smallgpt.inference.machine import Machine, copy_bandwidth, peak_growth
-from smallgpt.inference.packing import for_inference, weight_bytes
-from smallgpt.inference.subjects import Subject
-from smallgpt.loading import load
+from smallgpt.inference.weight_formats import for_inference, weight_bytes
+from smallgpt.launch.loading import load
+from smallgpt.machine import rates as machine
+from smallgpt.machine.memory import peak_growth
+from smallgpt.machine.rates import Machine, copy_bandwidth
 from smallgpt.models.cost import cost
 from smallgpt.settings import Benchmark
+from smallgpt.speed.benchmark import fitted, in_turn, measure
+from smallgpt.speed.measured_models import Subject
+from smallgpt.speed.roofline import Work, demand, read_bytes
+from smallgpt.speed.time_breakdown import PARTS
 from smallgpt.tasks.benchmark import beside, of_config
 
 CPU = torch.device("cpu")

@@ -14,8 +14,8 @@ from transformers import GenerationConfig
 from smallgpt.errors import UserError
 from smallgpt.inference.batched_paths import BatchedPaths
 from smallgpt.inference.decoding import decode
-from smallgpt.inference.packing import COMPILERS, MAKE, check, for_inference, weight_bytes
 from smallgpt.inference.steps import CompiledSteps
+from smallgpt.inference.weight_formats import COMPILERS, MAKE, check, for_inference, weight_bytes
 
 PROMPTS = torch.tensor([[5, 9, 3, 7, 2], [0, 0, 4, 8, 1]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])

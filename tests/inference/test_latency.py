@@ -16,12 +16,12 @@ from filelock import FileLock
 from helpers import SMALL
 
 from smallgpt.errors import UserError
-from smallgpt.inference import latency
-from smallgpt.inference.latency import Latencies
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.models.gpt import GPT, GPTConfig
 from smallgpt.models.lineargpt import LinearGPT, LinearGPTConfig
 from smallgpt.settings import Trainer
+from smallgpt.speed import latency
+from smallgpt.speed.latency import Latencies
 
 ONE_THREAD = Trainer(threads=1)
 WORDS = ("match=latency", "size=debug", "tokenizer.vocab_size=300", "trainer.threads=1")
@@ -150,7 +150,7 @@ def test_it_is_measured_with_the_threads_of_a_run_and_leaves_no_trace(
 def test_without_a_number_of_threads_it_does_not_hang_on_the_share_of_a_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latency, "cores", lambda: 6)
+    monkeypatch.setattr(latency, "available_cores", lambda: 6)
     before = latencies(tmp_path, Trainer())
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
@@ -163,7 +163,7 @@ def test_without_a_number_of_threads_it_does_not_hang_on_the_share_of_a_job(
 # -- where it is measured --------------------------------------------------------------------------------------------
 
 WORK = """
-from smallgpt.inference import latency
+from smallgpt.speed import latency
 
 def note(settings, run_dir):
     latency.noted.append(f"job {run_dir.name}")

@@ -10,10 +10,11 @@ from helpers import Case, build_model
 from small_checkpoints import save_checkpoint
 
 from smallgpt.errors import UserError
-from smallgpt.inference import memory
-from smallgpt.inference.benchmark import Subject, growth
-from smallgpt.inference.demand import Work, sequence_bytes
-from smallgpt.inference.memory import free_bytes, refuse_too_large
+from smallgpt.machine import control_groups
+from smallgpt.machine.memory import free_bytes, refuse_too_large
+from smallgpt.models.cost import sequence_bytes
+from smallgpt.speed.benchmark import Subject, growth
+from smallgpt.speed.roofline import Work
 
 BENCHMARK = (
     *("task=benchmark", "size=debug", "tokenizer.vocab_size=300", "trainer.threads=1", "benchmark.rounds=1"),
@@ -47,7 +48,7 @@ V2 = ("memory.max", "memory.current", "inactive_file")
 @pytest.fixture
 def system(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> System:
     found = System(tmp_path_factory.mktemp("system"))
-    monkeypatch.setattr(memory, "SYSTEM", found.root)
+    monkeypatch.setattr(control_groups, "SYSTEM", found.root)
     return found
 
 
@@ -93,7 +94,7 @@ def test_a_batch_takes_no_less_than_is_said(case: Case) -> None:
     work = Work("decode", 32, 128, 64)
     subject.token_times(Work("decode", 32, 2, 64))
     grown = growth(subject, work)
-    said = 64 * (sequence_bytes(subject.model, 32, 160) or 0)
+    said = 64 * (sequence_bytes(subject.config, 32, 160, subject.dtype.itemsize) or 0)
     assert said > 0
     assert grown is None or 0.4 * grown < said < 1.25 * grown  # what was freed before may be used again
 

@@ -12,8 +12,8 @@ from small_checkpoints import save_checkpoint
 from transformers import AutoTokenizer
 
 from smallgpt.data.prepare import open_prepared
+from smallgpt.evaluation.held_out import HeldOut, of_runs
 from smallgpt.inference import checkpoint
-from smallgpt.inference.quality import HeldOut, of_runs
 
 QUICK = (
     *("task=benchmark", "trainer.threads=1", "benchmark.rounds=1", "benchmark.prompts=[4]", "benchmark.batches=[1]"),

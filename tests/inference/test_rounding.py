@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from smallgpt.inference.packing import BF16, MAKE
+from smallgpt.inference.weight_formats import BF16, MAKE
 
 
 @pytest.mark.parametrize("kind", MAKE)

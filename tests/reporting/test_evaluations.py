@@ -12,9 +12,9 @@ from test_report import CHROMIUM, EVIL, browse
 from smallgpt.reporting.arms import read_study
 from smallgpt.reporting.evaluation_figures import evaluation_figures
 from smallgpt.reporting.evaluation_tables import Table, what_they_know
-from smallgpt.reporting.evaluations import numbers
+from smallgpt.reporting.report import report
 from smallgpt.reporting.statistics import difference, holm, mean
-from smallgpt.reporting.sweep import report
+from smallgpt.results import evaluation_numbers
 
 
 def task(accuracy: float, half: float = 0.02, **more: Any) -> dict[str, Any]:
@@ -176,7 +176,9 @@ def test_nothing_is_shown_where_nobody_was_asked(tmp_path: Path):
 
 def test_numbers_alone_are_columns():
     tasks = {"easy (5-shot)": task(0.4, by={"age": {}}), "books": corpus(3.0)}
-    found = numbers({"tasks": tasks, "corpora": {"books": corpus(2.0)}, "continuations": {"hit_rate": 0.5, "x": {}}})
+    found = evaluation_numbers(
+        {"tasks": tasks, "corpora": {"books": corpus(2.0)}, "continuations": {"hit_rate": 0.5, "x": {}}}
+    )
     keys = {"accuracy", "n", "margin", "chance", "shortest", "at_chance"}
     assert found["easy (5-shot)"].keys() == keys and found["easy (5-shot)"]["at_chance"] == 0
     assert [found[label]["bits_per_byte"] for label in ("books", "books (text)")] == [3.0, 2.0]

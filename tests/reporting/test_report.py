@@ -101,7 +101,7 @@ def test_a_sweep_whose_page_cannot_be_drawn_is_still_completed(cli: CommandLine,
     def broken(*_):
         raise RuntimeError("no more\nink")
 
-    monkeypatch.setattr("smallgpt.reporting.sweep.draw_page", broken)
+    monkeypatch.setattr("smallgpt.reporting.report.draw_page", broken)
     words = ("task=inspect", "model=gpt,lineargpt", "size=debug", "hydra.sweep.dir=sweep", "hydra/launcher=basic")
     done = cli("-m", *words)
     assert done.code == 0 and done.result["status"] == "completed"

@@ -10,16 +10,16 @@ from hydra import compose, initialize_config_dir
 from small_words import CONF, SMALL
 from tiny_run import BLOCK, FLOPS_PER_TOKEN, RandomTokens, Run, tiny_model
 
-from smallgpt.loading import load
+from smallgpt.launch.loading import load
 from smallgpt.training.checkpoints import Checkpoints
-from smallgpt.training.horizon import Horizon
 from smallgpt.training.metrics import MetricsFile, Recorder
 from smallgpt.training.module import LanguageModel
 from smallgpt.training.optimizers import AdamW
 from smallgpt.training.progress import ProgressLine
-from smallgpt.training.rhythm import Rhythm
+from smallgpt.training.run_length import Horizon
 from smallgpt.training.schedules import Constant
 from smallgpt.training.trainer import build_trainer
+from smallgpt.training.validation_schedule import Rhythm
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from smallgpt.training.checkpoints import replace_folder
+from smallgpt.files import replace_folder
 
 
 def loss_of(folder: Path, run) -> float:

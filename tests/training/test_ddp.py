@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 from small_words import CONF, SMALL
 
 from smallgpt.errors import UserError
-from smallgpt.launch.ranks import is_first_process, started_by
-from smallgpt.loading import load
-from smallgpt.run_directory import read_result, write_config
+from smallgpt.launch.loading import load
+from smallgpt.ranks import is_first_process, started_by
+from smallgpt.results import read_result
+from smallgpt.run_directory import write_config
 from smallgpt.tasks import train
 
 pytestmark = [

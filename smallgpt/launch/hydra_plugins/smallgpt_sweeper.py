@@ -1,7 +1,6 @@
 """Hydra's door to grids and searches; Hydra takes sweepers from the namespace package `hydra_plugins` alone."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -38,10 +37,9 @@ class OptunaSweeper(Sweeper):
         )
 
     def search(self, config: DictConfig) -> Any:
-        from smallgpt.errors import UserError
+        from smallgpt.packages import require
 
-        if find_spec("optuna") is None:
-            raise UserError("hydra/sweeper=optuna: optuna is not installed; `pip install optuna`")
+        require("hydra/sweeper=optuna", "optuna")
         from smallgpt.launch.search import Search
 
         return Search(config, self.options)

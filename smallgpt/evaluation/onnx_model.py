@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, PreTrainedConfig
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from smallgpt.evaluation.reader import Reader
+from smallgpt.evaluation.text_likelihood import Reader
 from smallgpt.inference.onnx_engine import OnnxEngine
 
 

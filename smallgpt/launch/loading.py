@@ -1,8 +1,6 @@
 """From a composed config to checked `Settings`, or a UserError for the first thing that is wrong."""
 
-from collections.abc import Iterable, Sequence
-from importlib import import_module
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,7 +8,9 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError, create_model
 
 from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_line, shown
+from smallgpt.launch.size_matching import matched
 from smallgpt.settings import Common, Evaluation, Group, Match, Settings
+from smallgpt.targets import imported, target
 
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
 GROUPS = ("budget", "trainer", "batch", "validation", "generation", "benchmark")
@@ -63,21 +63,6 @@ def of_omegaconf(error: OmegaConfBaseException) -> str:
     return message if of_resolver else f"{error.full_key}: {text}"
 
 
-def target(name: str, values: Any) -> tuple[str, dict[str, Any]]:
-    """The `_target_` of a chosen group and its other values."""
-    if not isinstance(values, dict) or "_target_" not in values:
-        raise UserError(f"{name}={shown(values)}: not one of the choices; see `python run.py --help`")
-    return str(values["_target_"]), {key: value for key, value in values.items() if key != "_target_"}
-
-
-def imported(name: str, path: str) -> Any:
-    module, _, attribute = path.rpartition(".")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{name}._target_={path}: cannot be imported ({one_line(error)})") from error
-
-
 def schema_of(name: str, values: Any) -> type[Group]:
     """What can be set in a group of the config."""
     field = Settings.model_fields[name].annotation
@@ -115,43 +100,6 @@ def build_model(plain: dict[str, Any], tokenizer: Any) -> tuple[Any, Any]:
         return (model_class := imported("model", path)), model_class.config_class(**fields)
     except ValueError as error:
         raise Impossible(f"model.{one_line(error)}") from error
-
-
-def matched(fields: dict[str, Any], variant: str, values: dict[str, Any], cache_dir: Path) -> Any:
-    """The model at the size where it costs what the baseline does at this one."""
-    from smallgpt.models.matching import closed_form, solve
-
-    match, config = fields["match"], fields["model"]
-    try:
-        baseline_class, baseline = baseline_model("match.baseline", match.baseline, config, values)
-        if match.quantity == "latency":
-            from smallgpt.inference.latency import Latencies
-
-            both = fields["model_class"], config, baseline_class, baseline
-            quantity = Latencies(*both, fields["trainer"], cache_dir).quantity
-        else:
-            quantity = closed_form(baseline, match.quantity, match.exclude_embeddings)
-        return solve(config, quantity, match.depth, match.tolerance)
-    except ValueError as error:
-        raise Impossible(f"match.to={match.to}: {variant or config.model_type}: {one_line(error)}") from error
-
-
-def baseline_model(name: str, own: dict[str, Any], config: Any, given: Iterable[str], **others: Any) -> tuple[Any, Any]:
-    """The class of a variant and its config, at the size and block of another model.
-
-    Args:
-        name: key of the config that holds `own`.
-        own: the values of the variant's YAML, which win.
-        config: of the other model; keys that are `given` and known to the variant are taken from it.
-        others: what is taken instead.
-
-    Raises ValueError where they make no model.
-    """
-    path, own = target(name, own)
-    model_class = imported(name, path)
-    known = model_class.config_class.settable()
-    shared = {key: getattr(config, key) for key in given if key in known}
-    return model_class, model_class.config_class(**{**shared, **others, **own})
 
 
 def build(schema: type[GroupType], name: str, values: Any) -> GroupType:

@@ -1,22 +1,15 @@
 """What this machine offers and takes: how fast memory is copied, how fast matrices are multiplied, how much memory."""
 
-import ctypes
-import gc
-import platform
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
 
-from smallgpt.training.hardware import Precision, peak_flops
+from smallgpt.machine.device import Precision
 
-PROCESS = Path("/proc/self")
 COPIED_BYTES = 256 * 2**20  # more than a processor's caches hold
 COPIES = 7
-RESET_PEAK = "5"  # what /proc/PID/clear_refs takes for VmHWM
 
 
 @dataclass(frozen=True)
@@ -57,35 +50,21 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def peak_growth(work: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes by which memory grew at most while `work` ran; None where the system does not say.
+PEAK_SIZE = 1024  # a square product this large reaches a CPU's peak and takes milliseconds
+PEAK_SECONDS = 0.5  # long enough that one product in it is not disturbed by what else the machine does
 
-    On a CPU it is the resident memory of this process: what was freed before goes back to the system first, and the
-    system's own high-water mark is reset, which Linux allows through /proc.
-    """
+
+def peak_flops(device: torch.device, precision: Precision) -> float | None:
+    """FLOPs a second: measured on a CPU, the maker's figure for one GPU; None if unknown."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        work()
-        return torch.cuda.max_memory_allocated(device) - before
-    gc.collect()
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
-    try:
-        (PROCESS / "clear_refs").write_text(RESET_PEAK)
-    except OSError:
-        work()
-        return None
-    before = resident("VmRSS")
-    work()
-    after = resident("VmHWM")
-    return None if before is None or after is None else max(0, after - before)
+        from lightning.fabric.utilities.throughput import get_available_flops
 
-
-def resident(field: str) -> int | None:
-    """Bytes, from this process's status: VmRSS now, VmHWM at most."""
-    try:
-        lines = (PROCESS / "status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:")), None)
+        return get_available_flops(device, dtype)
+    a, b = torch.ones(2, PEAK_SIZE, PEAK_SIZE, dtype=dtype)
+    best = float("inf")
+    begin = time.perf_counter()
+    while (start := time.perf_counter()) < begin + PEAK_SECONDS:
+        torch.mm(a, b)
+        best = min(best, time.perf_counter() - start)
+    return 2 * PEAK_SIZE**3 / best

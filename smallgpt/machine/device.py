@@ -1,7 +1,5 @@
-"""What the machine offers: the precision that it is made for, and its peak speed."""
+"""The device a run uses, and the precision its processor is made for."""
 
-import os
-import time
 from pathlib import Path
 from typing import Literal
 
@@ -10,9 +8,6 @@ import torch
 from smallgpt.errors import UserError
 
 Precision = Literal["fp32", "bf16"]
-
-PEAK_SIZE = 1024  # a square product this large reaches a CPU's peak and takes milliseconds
-PEAK_SECONDS = 0.5  # long enough that one product in it is not disturbed by what else the machine does
 
 
 def device(accelerator: str, devices: int = 1) -> torch.device:
@@ -26,6 +21,11 @@ def device(accelerator: str, devices: int = 1) -> torch.device:
     return torch.device("cuda")
 
 
+def resolved_precision(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
+    """The precision that `trainer.precision` stands for on a device."""
+    return native_precision(device) if precision == "auto" else precision
+
+
 def native_precision(device: torch.device) -> Precision:
     """bf16 where the processor computes in it natively, fp32 elsewhere."""
     if device.type == "cuda":
@@ -33,11 +33,6 @@ def native_precision(device: torch.device) -> Precision:
     else:
         native = bool({"amx_bf16", "avx512_bf16", "bf16"} & processor_flags())
     return "bf16" if native else "fp32"
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor_flags() -> set[str]:
@@ -52,19 +47,3 @@ def processor_flags() -> set[str]:
         if line.split(":")[0].strip() in {"flags", "Features"}
         for flag in line.partition(":")[2].split()
     }
-
-
-def peak_flops(device: torch.device, precision: Precision) -> float | None:
-    """FLOPs a second: measured on a CPU, the maker's figure for one GPU; None if unknown."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    if device.type == "cuda":
-        from lightning.fabric.utilities.throughput import get_available_flops
-
-        return get_available_flops(device, dtype)
-    a, b = torch.ones(2, PEAK_SIZE, PEAK_SIZE, dtype=dtype)
-    best = float("inf")
-    begin = time.perf_counter()
-    while (start := time.perf_counter()) < begin + PEAK_SECONDS:
-        torch.mm(a, b)
-        best = min(best, time.perf_counter() - start)
-    return 2 * PEAK_SIZE**3 / best

@@ -22,14 +22,16 @@ import transformers
 from filelock import FileLock, Timeout
 from pydantic import Field
 
+from smallgpt.environment import cpu_name
 from smallgpt.errors import UserError, one_line
-from smallgpt.inference.benchmark import fitted, in_turn
-from smallgpt.inference.subjects import Subject
+from smallgpt.files import write_text
+from smallgpt.machine.cores import available_cores
+from smallgpt.machine.device import device
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.models.matching import LATENCY, Quantity, amount
-from smallgpt.run_directory import cpu_name, write_text
 from smallgpt.settings import Benchmark, Group, Trainer
-from smallgpt.training.hardware import cores, device
+from smallgpt.speed.benchmark import fitted, in_turn
+from smallgpt.speed.measured_models import Subject
 
 # short rounds, so that the two models of a round meet the same disturbances
 WORK = Benchmark(prompts=(64,), batches=(1,), new_tokens=16)
@@ -71,7 +73,7 @@ class Latencies:
         self.model_class, self.baseline_class, self.baseline = model_class, baseline_class, baseline
         self.device = device(trainer.accelerator)
         # not PyTorch's choice, which is another one in each job of a sweep that shares the machine
-        self.threads = trainer.threads or cores()
+        self.threads = trainer.threads or available_cores()
         self.work = fitted(WORK, config.block_size)[0][-1]
         size = {"n_layer", "n_embd"}
         self.conditions = {

@@ -5,12 +5,13 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from smallgpt.errors import UserError
-from smallgpt.inference.demand import Work, demand
-from smallgpt.inference.machine import Machine, matrix_rate, peak_growth
-from smallgpt.inference.subjects import Subject
+from smallgpt.machine.memory import peak_growth
+from smallgpt.machine.rates import Machine, matrix_rate
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.models.cost import cost
 from smallgpt.settings import Benchmark
+from smallgpt.speed.measured_models import Subject
+from smallgpt.speed.roofline import Work, demand
 
 WARM_UP_TOKENS = 4
 

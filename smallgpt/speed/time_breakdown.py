@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from smallgpt.inference.batched_paths import BatchedLinear
-from smallgpt.inference.machine import now
-from smallgpt.inference.packing import Blocked, Int8Weight, Transposed, is_packed
+from smallgpt.inference.weight_formats import Blocked, Int8Weight, Transposed, is_packed
+from smallgpt.machine.rates import now
 
 PARTS = ("products", "attention", "head", "sampling", "overhead")
 """Matrix products of the body; attention between them, with its cache; the output head; choosing a token and all else

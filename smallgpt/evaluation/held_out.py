@@ -11,8 +11,8 @@ from smallgpt.data.prepare import open_prepared
 from smallgpt.errors import UserError, one_line
 from smallgpt.evaluation.corpora import read_corpora
 from smallgpt.evaluation.measures import compare_texts, text_score
-from smallgpt.evaluation.reader import Reader
-from smallgpt.run_directory import read_result
+from smallgpt.evaluation.text_likelihood import Reader
+from smallgpt.results import read_result
 from smallgpt.settings import Settings
 
 

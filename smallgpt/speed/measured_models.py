@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
-from smallgpt.inference.breakdown import breakdown
 from smallgpt.inference.decoding import decode
-from smallgpt.inference.demand import Work, read_bytes
-from smallgpt.inference.machine import now
 from smallgpt.inference.onnx_engine import OnnxEngine
-from smallgpt.inference.packing import for_inference, weight_bytes
 from smallgpt.inference.steps import CompiledSteps, Steps
+from smallgpt.inference.weight_formats import for_inference, weight_bytes
+from smallgpt.machine.rates import now
 from smallgpt.models.decoder import Decoder
+from smallgpt.speed.roofline import Work, read_bytes
+from smallgpt.speed.time_breakdown import breakdown
 
 
 class Clock(StoppingCriteria):

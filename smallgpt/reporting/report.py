@@ -6,49 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
-
-from smallgpt.launch.command_line import announce, complain, unexpected
+from smallgpt.files import write_bytes, write_text
 from smallgpt.reporting.arm_table import arm_table, notes
-from smallgpt.reporting.arms import Job, Study, differences, read_jobs, read_study
-from smallgpt.reporting.evaluations import numbers
+from smallgpt.reporting.arms import Job, Study, differences
 from smallgpt.reporting.inferences import inference_tables
-from smallgpt.reporting.inferences import numbers as inference_numbers
 from smallgpt.reporting.markdown import markdown
 from smallgpt.reporting.statistics import winner
 from smallgpt.reporting.tables import print_table
-from smallgpt.run_directory import write_bytes, write_text
+from smallgpt.results import evaluation_numbers, inference_numbers
 
 SECTIONS = ("cost", "match", "train", "val", "data")
 PAGE_ONLY = {"bits per byte", "tokens / parameter", "cache B / token"}  # a terminal has no room for them
-
-
-class SweepReport(Callback):
-    """Reports a sweep and ends the process with 1 unless every job is completed, or pruned by a search."""
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        sweep_dir = Path(config.hydra.sweep.dir)
-        jobs = read_jobs(sweep_dir)
-        completed = sum(job.completed for job in jobs)
-        pruned = sum(job.status == "pruned" for job in jobs)
-        done = bool(jobs) and completed + pruned == len(jobs)
-        result: dict[str, Any] = {
-            "status": "completed" if done else "failed",
-            "jobs": len(jobs),
-            "completed": completed,
-        }
-        if pruned:
-            result["pruned"] = pruned
-        try:
-            if any(job.status != "unfinished" and not job.is_report for job in jobs):
-                result |= report(read_study([sweep_dir]), sweep_dir)
-        except Exception as error:  # what was trained is no worse for it
-            complain(f"the report of {sweep_dir} is not whole ({unexpected(error)}); task=report makes it again")
-            result["report_error"] = unexpected(error)
-        announce({**result, "results": sweep_dir / "results.csv"})
-        if not done:
-            raise SystemExit(1)
 
 
 def report(study: Study, folder: Path) -> dict[str, Any]:
@@ -152,7 +120,7 @@ def flat(result: dict[str, Any]) -> dict[str, Any]:
             if not isinstance(value, dict | list):
                 row[f"{section}/{key}"] = value
     row |= {f"inference/{key}": value for key, value in inference_numbers(result.get("inference") or {}).items()}
-    for label, measures in numbers(result.get("evaluation") or {}).items():
+    for label, measures in evaluation_numbers(result.get("evaluation") or {}).items():
         row |= {f"evaluation/{label}/{key}": value for key, value in measures.items()}
     return row
 

@@ -1,14 +1,22 @@
 """Whether a batch fits in memory, found out before it is made: where it does not, Linux may kill the process."""
 
+import ctypes
+import gc
+import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smallgpt.errors import UserError
+from smallgpt.machine import control_groups as groups
 
 if TYPE_CHECKING:
     import torch
 
-SYSTEM = Path("/")
+GROUP_FILES = {  # limit, use and cached files of a control group, by version
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
 
 
 def refuse_too_large(what: str, batch: int, bytes_each: int | None, available: int | None) -> None:
@@ -39,7 +47,7 @@ def free_bytes(device: "torch.device | None" = None) -> int | None:
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by PyTorch, for reuse
         return torch.cuda.mem_get_info(device)[0] + kept
     try:
-        lines = (SYSTEM / "proc/meminfo").read_text().splitlines()
+        lines = (groups.SYSTEM / "proc/meminfo").read_text().splitlines()
     except OSError:
         return None
     of_machine = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
@@ -48,25 +56,8 @@ def free_bytes(device: "torch.device | None" = None) -> int | None:
 
 def left_to_groups() -> list[int]:
     """What the limits of the control groups leave, in which this process is: a container's, or a job's of Slurm."""
-    try:
-        lines = (SYSTEM / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:  # version 2
-            root, names = SYSTEM / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            root = SYSTEM / "sys/fs/cgroup/memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        inner = root / path.lstrip("/")
-        for folder in [root, *(each for each in (inner, *inner.parents) if root in each.parents)]:
-            if (left := left_to_group(folder, *names)) is not None:
-                found.append(left)
-    return found
+    left = [left_to_group(folder, *GROUP_FILES[version]) for version, folder in groups.control_groups("memory")]
+    return [size for size in left if size is not None]
 
 
 def left_to_group(folder: Path, limit: str, used: str, cached: str) -> int | None:
@@ -77,3 +68,41 @@ def left_to_group(folder: Path, limit: str, used: str, cached: str) -> int | Non
         return max(0, int((folder / limit).read_text()) - taken)
     except (OSError, ValueError, KeyError):  # the limit may be the word `max`
         return None
+
+
+PROCESS = Path("/proc/self")
+RESET_PEAK = "5"  # what /proc/PID/clear_refs takes for VmHWM
+
+
+def peak_growth(work: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes by which memory grew at most while `work` ran; None where the system does not say.
+
+    On a CPU it is the resident memory of this process: what was freed before goes back to the system first, and the
+    system's own high-water mark is reset, which Linux allows through /proc.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+    try:
+        (PROCESS / "clear_refs").write_text(RESET_PEAK)
+    except OSError:
+        work()
+        return None
+    before = resident("VmRSS")
+    work()
+    after = resident("VmHWM")
+    return None if before is None or after is None else max(0, after - before)
+
+
+def resident(field: str) -> int | None:
+    """Bytes, from this process's status: VmRSS now, VmHWM at most."""
+    try:
+        lines = (PROCESS / "status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:")), None)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from smallgpt.inference.breakdown import PARTS
 from smallgpt.reporting.tables import print_table
+from smallgpt.speed.time_breakdown import PARTS
 
 TIMED = {"prefill": ("time_to_first_token", "matrix_rate"), "decode": ("seconds_per_token", "bandwidth")}
 """What is timed, and which limit of the machine it is held against."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from smallgpt.inference.packing import own_bytes
+from smallgpt.inference.weight_formats import own_bytes
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.models.cost import cost
 
@@ -80,23 +80,6 @@ def demand(model: Generating, work: Work, weights: int) -> Demand:
         seen = work.prompt + work.new_tokens / 2
         kept = work.batch * (price.cache_bytes_per_token * seen + price.state_bytes)
     return Demand(flops, weights, kept)
-
-
-def sequence_bytes(model: Generating, prompt: int, longest: int) -> int | None:
-    """Memory that each sequence of a batch takes at the least, beside the weights; None: there is no closed form.
-
-    The cache of all its tokens, the logits of the last one, and what the widest block holds while it reads the prompt:
-    the stream, its norm, and the MLP before and behind its activation.
-    """
-    config = model.config
-    if not isinstance(config, DecoderConfig):
-        return None
-    size = model.dtype.itemsize
-    price = cost(config, longest, size)
-    hidden = 3 if config.activation == "swiglu" else 2
-    widest = max(2 * shape.width + hidden * shape.mlp_width for shape in config.block_shapes())
-    cache = price.cache_bytes_per_token * longest + price.state_bytes
-    return cache + 4 * config.vocab_size + size * prompt * widest
 
 
 @torch.inference_mode()

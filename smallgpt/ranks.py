@@ -1,6 +1,11 @@
-"""Which of the processes of a distributed run this one is, as its environment says."""
+"""Which process of a distributed run this one is, and how another one is started."""
 
 import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+"""The folder that holds the package: a checkout, or site-packages."""
 
 
 def started_by() -> tuple[str, int, int] | None:
@@ -18,3 +23,12 @@ def is_first_process() -> bool:
     if starter := started_by():
         return starter[1] == 0
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def job_command(run_dir: Path) -> list[str]:
+    return [sys.executable, "-m", "smallgpt.launch.process", str(run_dir.absolute())]
+
+
+def python_path() -> str:
+    """For a process that is to import smallgpt, and what the user's own process can import."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from smallgpt.data.progress import Progress
-from smallgpt.evaluation.items import Text
+from smallgpt.evaluation.records import Text
 from smallgpt.evaluation.scorer import Model, Request, Score, Scorer
 
 DEFAULT_CONTEXT = 2048  # tokens, where neither the model nor its tokenizer says

@@ -1,0 +1,92 @@
+"""The record of a run, result.json and metrics.csv: how it is written, read, and added to."""
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from smallgpt.files import write_text
+
+
+def write_result(run_dir: Path, result: dict[str, Any]) -> None:
+    write_text(run_dir / "result.json", json.dumps(plain_json(result), indent=2) + "\n")
+
+
+def read_result(run_dir: Path) -> dict[str, Any] | None:
+    try:
+        result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return result if isinstance(result, dict) else None
+
+
+def plain_json(value: Any) -> Any:
+    """As JSON has it: no NaN, no infinity, no paths."""
+    if isinstance(value, dict):
+        return {str(key): plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def add_section(run_dir: Path, name: str, found: dict[str, Any], merge: Callable[..., dict[str, Any]]) -> None:
+    """Adds what was found out later to the result of a run that trained a model; does nothing elsewhere.
+
+    Args:
+        merge: of the section as it was, empty where there was none, and of what was found.
+    """
+    if not (run_dir / "result.json").exists():
+        return
+    with FileLock(run_dir / ".result.lock"):
+        result = read_result(run_dir)
+        if result is not None and result.get("task") == "train":
+            write_result(run_dir, {**result, name: merge(result.get(name) or {}, found)})
+
+
+def validations(run_dir: Path) -> list[dict[str, float]]:
+    """Rows of metrics.csv that have a validation loss; empty where nothing was validated."""
+    path = run_dir / "metrics.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("val/loss")]
+    return [{key: float(value) for key, value in row.items() if value} for row in rows]
+
+
+def evaluation_numbers(evaluation: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Every number of an evaluation by label and measure; a corpus that is called as a task is `label (text)`."""
+    tasks, corpora = evaluation.get("tasks", {}), evaluation.get("corpora", {})
+    entries = {**tasks, **{f"{label} (text)" if label in tasks else label: entry for label, entry in corpora.items()}}
+    if found := evaluation.get("continuations"):
+        entries["continuations"] = found
+    return {
+        label: {key: +value for key, value in entry.items() if isinstance(value, int | float)}  # +: true is 1
+        for label, entry in entries.items()
+    }
+
+
+def inference_numbers(inference: dict[str, Any]) -> dict[str, Any]:
+    """A section `inference` on one line: its own numbers, those of its text, and those of each kind as `KIND/name`."""
+    found = {key: value for key, value in inference.items() if not isinstance(value, dict | list)}
+    if text := inference.get("text"):
+        found |= {
+            "text": text["name"],
+            "documents": text["n"],
+            **three(text, "bits_per_byte", "bits_per_byte_interval"),
+        }
+        if gap := text["difference"]:
+            found |= {**three(gap, "difference", "interval"), "difference_over": gap["over"]}
+    for kind, section in inference.get("kinds", {}).items():
+        found |= {f"{kind}/{key}": value for key, value in inference_numbers(section).items()}
+    return found
+
+
+def three(found: dict[str, Any], key: str, interval: str) -> dict[str, float | None]:
+    low, high = found[interval] or (None, None)
+    return {key: found[key], f"{key}_low": low, f"{key}_high": high}
