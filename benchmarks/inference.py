@@ -31,7 +31,7 @@ from smallgpt.models.gpt import GPT, GPTConfig
 from smallgpt.models.lineargpt import LinearGPT, LinearGPTConfig
 from smallgpt.models.parallelgpt import ParallelGPT, ParallelGPTConfig
 from smallgpt.speed.benchmark import in_turn
-from smallgpt.speed.measured_models import Clock, OnnxSubject, Subject
+from smallgpt.speed.measured_models import MeasuredGraph, MeasuredModel, TokenClock
 from smallgpt.speed.roofline import Work, demand
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -67,17 +67,19 @@ def of_the_library(ours: PreTrainedModel) -> PreTrainedModel:
     return theirs.eval()
 
 
-def in_onnx_runtime(name: str, model: PreTrainedModel, folder: Path, quantize: str = "none") -> Subject:
+def in_onnx_runtime(name: str, model: PreTrainedModel, folder: Path, quantize: str = "none") -> MeasuredModel:
     words = WordLevel({str(token): token for token in range(VOCABULARY)}, unk_token="0")
     folder.mkdir()
-    onnx_graph.write(model, PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), eos_token="0"), folder)
+    onnx_graph.write_onnx_folder(
+        model, PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), eos_token="0"), folder
+    )
     if quantize != "none":
         quantize_graph(folder / GRAPH, quantize, onnx_graph.is_large(model))
     onnx_graph.describe_weights(folder, quantize)
-    return OnnxSubject(name, folder)
+    return MeasuredGraph(name, folder)
 
 
-def subjects(size: str, folder: Path) -> list[Subject]:
+def subjects(size: str, folder: Path) -> list[MeasuredModel]:
     """The library's model comes first; graphs are kept in the folder."""
     values = shape(size)
 
@@ -89,26 +91,26 @@ def subjects(size: str, folder: Path) -> list[Subject]:
         torch.manual_seed(0)
         return ParallelGPT(ParallelGPTConfig(**values, active_paths=paths))
 
-    def in_parallel(name: str, narrow: float) -> Subject:
+    def in_parallel(name: str, narrow: float) -> MeasuredModel:
         with patch.object(batched_paths, "NARROW", narrow):  # all widths under it are narrow
-            return Subject(name, parallel(None))
+            return MeasuredModel(name, parallel(None))
 
     def linear() -> PreTrainedModel:
         return LinearGPT(LinearGPTConfig(**values, allow_narrow=True))
 
     return [
-        Subject("transformers' GPT-2 fp32", of_the_library(gpt())),
-        Subject("GPT fp32", gpt()),
-        Subject("GPT fp32 compiled", gpt(), compiled=True),
-        Subject("GPT bf16", gpt(), "bf16"),
-        Subject("GPT int8_weight", gpt(), "int8_weight"),
-        Subject("GPT int8_weight compiled", gpt(), "int8_weight", compiled=True),
-        Subject("GPT int8_dynamic", gpt(), "int8_dynamic"),
-        Subject("LinearGPT fp32", linear()),
-        Subject("LinearGPT fp32 compiled", linear(), compiled=True),
+        MeasuredModel("transformers' GPT-2 fp32", of_the_library(gpt())),
+        MeasuredModel("GPT fp32", gpt()),
+        MeasuredModel("GPT fp32 compiled", gpt(), compiled=True),
+        MeasuredModel("GPT bf16", gpt(), "bf16"),
+        MeasuredModel("GPT int8_weight", gpt(), "int8_weight"),
+        MeasuredModel("GPT int8_weight compiled", gpt(), "int8_weight", compiled=True),
+        MeasuredModel("GPT int8_dynamic", gpt(), "int8_dynamic"),
+        MeasuredModel("LinearGPT fp32", linear()),
+        MeasuredModel("LinearGPT fp32 compiled", linear(), compiled=True),
         in_parallel("ParallelGPT fp32", 0),
         in_parallel("ParallelGPT paths as a batch", math.inf),
-        Subject("ParallelGPT one path fp32", parallel([0])),
+        MeasuredModel("ParallelGPT one path fp32", parallel([0])),
         in_onnx_runtime("GPT fp32, ONNX Runtime", gpt(), folder / "gpt"),
         in_onnx_runtime("GPT int8_dynamic, ONNX Runtime", gpt(), folder / "int8", "int8_dynamic"),
         in_onnx_runtime("GPT int4, ONNX Runtime", gpt(), folder / "int4", "int4"),
@@ -116,7 +118,9 @@ def subjects(size: str, folder: Path) -> list[Subject]:
     ]
 
 
-def line(subject: Subject, seconds: list[float], library: list[float], work: Work, bandwidth: float, read: int) -> str:
+def line(
+    subject: MeasuredModel, seconds: list[float], library: list[float], work: Work, bandwidth: float, read: int
+) -> str:
     """One row of the table; `read` stands for what has no closed form."""
     ratios = [theirs / own for theirs, own in zip(library, seconds, strict=True)]
     middle = statistics.median(seconds)
@@ -141,7 +145,7 @@ def main() -> None:
     library, *ours = models[:3]
     bandwidth = copy_bandwidth(torch.device("cpu"))
     work = Work("decode", PROMPT, arguments.new_tokens)
-    ids = [subject.generate(subject.prompt(work), work.new_tokens, Clock()) for subject in models[:3]]
+    ids = [subject.generate(subject.prompt(work), work.new_tokens, TokenClock()) for subject in models[:3]]
     for subject in models:
         subject.token_times(work)
     times = [each[work] for each in in_turn(models, [work], arguments.rounds)]

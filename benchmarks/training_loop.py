@@ -26,10 +26,10 @@ from smallgpt.training.metrics import MetricsFile, Recorder
 from smallgpt.training.module import LanguageModel
 from smallgpt.training.optimizers import AdamW
 from smallgpt.training.progress import ProgressLine
-from smallgpt.training.run_length import Horizon
+from smallgpt.training.run_length import RunLength
 from smallgpt.training.schedules import Cosine
 from smallgpt.training.trainer import build_trainer
-from smallgpt.training.validation_schedule import Rhythm
+from smallgpt.training.validation_schedule import ValidationSchedule
 
 ROUNDS, WARM_UP, STEPS = 7, 20, 200
 ROWS, TIME, VOCABULARY = 4, 16, 64
@@ -87,13 +87,13 @@ def bare() -> list[float]:
 
 def ours(directory: Path) -> list[float]:
     """The same of our Trainer."""
-    horizon = Horizon(steps=WARM_UP + STEPS)
-    module = LanguageModel(model(), AdamW(), Cosine(), horizon, validation_bytes=64)
+    run_length = RunLength(steps=WARM_UP + STEPS)
+    module = LanguageModel(model(), AdamW(), Cosine(), run_length, validation_bytes=64)
     recorder = Recorder(ROWS * TIME, flops_per_token=1.0, peak_flops=1.0)
     stopwatch = Stopwatch()
     metrics = MetricsFile(directory / "metrics.csv")
     checkpoints = Checkpoints(directory / "checkpoints", directory / "tokenizer", metrics)
-    callbacks = [Rhythm(), recorder, ProgressLine(recorder), checkpoints, stopwatch]
+    callbacks = [ValidationSchedule(), recorder, ProgressLine(recorder), checkpoints, stopwatch]
     trainer = build_trainer(directory, callbacks, [metrics])
     trainer.fit(module, datamodule=Data())
     return stopwatch.moments

@@ -94,7 +94,7 @@ def write_config(run_dir: Path, plain: dict[str, Any]) -> None:
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
 
 
-def header(settings: Settings, variant: str) -> dict[str, Any]:
+def result_header(settings: Settings, variant: str) -> dict[str, Any]:
     """The sections that every result begins with."""
     return {
         "task": settings.task_name,

@@ -12,7 +12,7 @@ from command_line import RUN, CommandLine
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from smallgpt.launch.loading import load
+from smallgpt.launch.loading import load_settings
 from smallgpt.results import plain_json
 from smallgpt.run_directory import config_hash
 
@@ -73,7 +73,7 @@ NEEDS = {
 def test_every_choice_passes_the_checks(cli: CommandLine, choice: str):
     words = [choice, *NEEDS.get(choice, [])]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        settings = load(compose("config", words), words)
+        settings = load_settings(compose("config", words), words)
     assert choice.partition("=")[0] in settings.chosen
     sequences = settings.accumulation * settings.micro_batch_size * settings.trainer.processes
     assert sequences * settings.model.block_size == settings.batch.tokens
@@ -96,7 +96,7 @@ def test_a_run_can_be_repeated_from_its_config(cli: CommandLine):
     first = cli("task=inspect", "model=convgpt", "model.kernel_size=3", "seed=7", "hydra.run.dir=first")
     config = OmegaConf.load("first/config.yaml")
     assert first.result["config_hash"] == config_hash(OmegaConf.to_container(config))
-    assert load(config).model.kernel_size == 3
+    assert load_settings(config).model.kernel_size == 3
     other = cli("task=inspect", "model=convgpt", "model.kernel_size=3", "seed=7", "study=x", "cache_dir=y")
     assert other.result["config_hash"] == first.result["config_hash"]
     other = cli("task=inspect", "model=convgpt", "model.kernel_size=3", "seed=8", "hydra.run.dir=other")

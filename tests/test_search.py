@@ -161,7 +161,7 @@ def test_refusals_before_any_work(cli, work, monkeypatch):
     words = (DROPOUT, "hydra/launcher=processes", "hydra.sweeper.prune=true", "hydra.sweeper.metric=train.loss")
     assert "a validation does not measure train.loss" in refused(*words)
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["hydra_plugins.smallgpt_sweeper"], "find_spec", lambda name: None)
+        patch.setattr("smallgpt.packages.find_spec", lambda name: None)
         assert refused(DROPOUT) == "hydra/sweeper=optuna: optuna is not installed; `pip install optuna`"
 
 

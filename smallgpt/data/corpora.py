@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from smallgpt.data.content_hash import hash_of
-from smallgpt.data.corpus_parts import Part, Split, SplitRule, WholeFiles, hash_share
+from smallgpt.data.corpus_parts import CorpusPart, Split, SplitRule, WholeFiles, hash_share
 from smallgpt.errors import UserError
 from smallgpt.settings import Group
 
@@ -51,7 +51,7 @@ class Corpus(Group):
         """The sum of the parts' sizes, for progress; None where it is unknown."""
         return None
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[CorpusPart]:
         raise NotImplementedError
 
     def documents(self, split: Split) -> Iterator[str]:
@@ -101,7 +101,7 @@ class StandardLibrary(Corpus):
     def size(self) -> int:
         return sum(path.stat().st_size for path in library_files())
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[CorpusPart]:
         files = library_files()
         root = library_root()
         names = [path.relative_to(root).as_posix() for path in files]

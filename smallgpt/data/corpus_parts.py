@@ -23,7 +23,7 @@ BLOCK_BYTES = 4096
 LONGEST_BLOCK_BYTES = 4 * BLOCK_BYTES
 
 
-class Part(Protocol):
+class CorpusPart(Protocol):
     """`size` counts towards the corpus' size; only its share of the whole matters."""
 
     @property
@@ -84,7 +84,11 @@ class LineRange:
 
     def documents(self) -> Iterator[Document]:
         lines = self._lines()
-        texts = blocks(lines, self.path) if self.field is None else rows(lines, self.field, self.path)
+        texts = (
+            paragraph_documents(lines, self.path)
+            if self.field is None
+            else json_line_texts(lines, self.field, self.path)
+        )
         for text in texts:
             yield self.rule(text), text
 
@@ -124,7 +128,7 @@ def batched_texts(documents: Iterable[tuple[Document, int]]) -> Iterator[Texts]:
         yield Texts(tuple(batch), size)
 
 
-def blocks(lines: Iterable[bytes], path: Path) -> Iterator[str]:
+def paragraph_documents(lines: Iterable[bytes], path: Path) -> Iterator[str]:
     """Cuts running text into documents of whole paragraphs.
 
     A block ends at the first blank line after BLOCK_BYTES, at any line end or, in text without
@@ -135,10 +139,10 @@ def blocks(lines: Iterable[bytes], path: Path) -> Iterator[str]:
         for piece in _pieces(line):
             block += piece
             if len(block) >= (LONGEST_BLOCK_BYTES if piece.strip() else BLOCK_BYTES):
-                yield decode(block, path)
+                yield decode_utf8(block, path)
                 block = b""
     if block:
-        yield decode(block, path)
+        yield decode_utf8(block, path)
 
 
 def _pieces(line: bytes) -> Iterator[bytes]:
@@ -154,7 +158,7 @@ def _pieces(line: bytes) -> Iterator[bytes]:
     yield line[start:]
 
 
-def rows(lines: Iterable[bytes], field: str, path: Path) -> Iterator[str]:
+def json_line_texts(lines: Iterable[bytes], field: str, path: Path) -> Iterator[str]:
     """The text field of JSON lines; blank lines are passed over."""
     for line in lines:
         if not line.strip():
@@ -192,7 +196,7 @@ def not_text(path: Path) -> UserError:
     return UserError(f"data.path={path}: not UTF-8 text; give text, .jsonl or .parquet (also .gz or .zst)")
 
 
-def decode(data: bytes, path: Path) -> str:
+def decode_utf8(data: bytes, path: Path) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -9,7 +9,7 @@ from typing import Any
 from smallgpt.data import formats
 from smallgpt.data.content_hash import content_hash
 from smallgpt.data.corpora import Corpus, group_files, part_size
-from smallgpt.data.corpus_parts import LineRange, Part, Split, SplitRule, batched_texts
+from smallgpt.data.corpus_parts import CorpusPart, LineRange, Split, SplitRule, batched_texts
 from smallgpt.errors import UserError, nearest
 
 
@@ -45,7 +45,7 @@ class Files(Corpus):
     def size(self) -> int:
         return sum(path.stat().st_size for path, _ in self._files())
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[CorpusPart]:
         whole: list[tuple[Path, Split | None]] = []
         step = part_size(self.size())
         files = self._files()
@@ -54,7 +54,7 @@ class Files(Corpus):
             # One text alone has to be cut, or nothing of it could be held out.
             in_blocks = split is None and len(files) == 1
             if formats.is_compressed(path) or formats.inner_suffix(path) in formats.PARQUET:
-                documents = formats.read(path, self.field, in_blocks)
+                documents = formats.read_documents(path, self.field, in_blocks)
                 yield from batched_texts(((rule(text), text), share) for text, share in documents)
             elif formats.is_plain_text(path) and not in_blocks:
                 whole.append((path, split))

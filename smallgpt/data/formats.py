@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from smallgpt.data.corpus_parts import blocks, decode, field_of, not_text, rows, unknown_field
+from smallgpt.data.corpus_parts import (
+    decode_utf8,
+    field_of,
+    json_line_texts,
+    not_text,
+    paragraph_documents,
+    unknown_field,
+)
 from smallgpt.errors import UserError, one_line
 
 COMPRESSED = {".gz", ".zst", ".zstd"}
@@ -41,7 +48,7 @@ def decompressed(raw: BinaryIO, path: Path) -> BinaryIO | gzip.GzipFile:
     return raw
 
 
-def read(path: Path, field: str, in_blocks: bool) -> Iterator[tuple[str, int]]:
+def read_documents(path: Path, field: str, in_blocks: bool) -> Iterator[tuple[str, int]]:
     """(text, share of the file's size) of each document, read from the start.
 
     Plain text is one document, or with `in_blocks` many.
@@ -53,11 +60,11 @@ def read(path: Path, field: str, in_blocks: bool) -> Iterator[tuple[str, int]]:
     with path.open("rb") as raw:
         file = decompressed(raw, path)
         if not is_plain_text(path):
-            texts = rows(file, field, path)
+            texts = json_line_texts(file, field, path)
         elif in_blocks:
-            texts = blocks(file, path)
+            texts = paragraph_documents(file, path)
         else:
-            texts = iter([decode(file.read(), path)])
+            texts = iter([decode_utf8(file.read(), path)])
         position = 0
         for text in texts:
             yield text, raw.tell() - position
@@ -127,7 +134,7 @@ def _check_utf8(start: bytes, path: Path) -> None:
 def _check_json(start: bytes, file: BinaryIO | gzip.GzipFile, field: str, path: Path) -> None:
     _check_utf8(start, path)
     first = start if b"\n" in start.strip() else start + file.readline()
-    for _ in rows(first.lstrip().splitlines()[:1], field, path):
+    for _ in json_line_texts(first.lstrip().splitlines()[:1], field, path):
         pass
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from smallgpt.data import hub
 from smallgpt.data.corpora import Corpus
-from smallgpt.data.corpus_parts import Document, Part, Split, SplitRule, batched_texts, unknown_field
+from smallgpt.data.corpus_parts import CorpusPart, Document, Split, SplitRule, batched_texts, unknown_field
 from smallgpt.errors import UserError
 
 
@@ -54,7 +54,7 @@ class Hub(Corpus):
     def size(self) -> int | None:
         return self.limit_bytes
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[CorpusPart]:
         yield from batched_texts((document, len(document[1].encode())) for document in self._documents())
 
     def _documents(self) -> Iterator[Document]:

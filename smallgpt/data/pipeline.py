@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from smallgpt.data.corpus_parts import Part
+from smallgpt.data.corpus_parts import CorpusPart
 from smallgpt.data.encoding import Encoder
 
 
@@ -39,7 +39,7 @@ class PartEncoder:
     eos_id: int
     token_type: type[np.unsignedinteger]
 
-    def __call__(self, part: Part) -> Encoded:
+    def __call__(self, part: CorpusPart) -> Encoded:
         end = np.array([self.eos_id], dtype=np.uint32)
         train: list[np.ndarray] = []
         encoded = Encoded(part.size, end)
@@ -60,7 +60,7 @@ class PartEncoder:
         return encoded
 
 
-def encode_parts(parts: Iterable[Part], encode: PartEncoder, workers: int) -> Iterator[Encoded]:
+def encode_parts(parts: Iterable[CorpusPart], encode: PartEncoder, workers: int) -> Iterator[Encoded]:
     if workers == 1:
         yield from map(encode, parts)
         return
@@ -96,5 +96,5 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _work(part: Part) -> Encoded:
+def _work(part: CorpusPart) -> Encoded:
     return _encode(part)

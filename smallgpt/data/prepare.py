@@ -124,7 +124,7 @@ def prepare(
     return open_prepared(directory)
 
 
-def check(corpus: Corpus, tokenizer: TrainedBPE | Pretrained, cache_dir: str | Path) -> None:
+def check_data(corpus: Corpus, tokenizer: TrainedBPE | Pretrained, cache_dir: str | Path) -> None:
     """Raises UserError for what `prepare` would refuse, as far as it can be seen in seconds."""
     cache_dir = Path(cache_dir).expanduser()
     corpus.check()

@@ -66,7 +66,7 @@ class Pretrained(Group):
         if self.vocab_size:
             return padded(self.vocab_size)
         self.check()
-        return padded(len(load(self.name)))
+        return padded(len(load_tokenizer(self.name)))
 
     def check(self) -> None:
         """Raises UserError for a folder without a tokenizer in it, or a path that is not there."""
@@ -89,7 +89,7 @@ class Pretrained(Group):
 
     def build(self, corpus: Corpus) -> Any:
         self.check()
-        tokenizer = load(self.name)
+        tokenizer = load_tokenizer(self.name)
         if self.vocab_size and self.vocab_size != len(tokenizer):
             raise UserError(
                 f"tokenizer.vocab_size={self.vocab_size}: {self.name} has {len(tokenizer)} tokens; "
@@ -108,7 +108,7 @@ def padded(vocab_size: int) -> int:
 
 
 @lru_cache(maxsize=4)
-def load(name: str) -> Any:
+def load_tokenizer(name: str) -> Any:
     """The `transformers` tokenizer of a folder or hub name. Raises UserError if there is none."""
     folder = Path(name).expanduser()
     if (folder / "vocab.json").is_file() and not (folder / "tokenizer.json").is_file():

@@ -114,7 +114,7 @@ def _room(
     return ids, min(new_tokens, limit - len(ids))
 
 
-def score(continuations: Sequence[Sequence[str]], words: Sequence[str]) -> dict[str, Any]:
+def score_continuations(continuations: Sequence[Sequence[str]], words: Sequence[str]) -> dict[str, Any]:
     """Rates over the continuations of all prompts; `prompts_with_a_hit` is a share of the prompts."""
     found = [[hits(text, words) for text in texts] for texts in continuations]
     every = [text for texts in continuations for text in texts]

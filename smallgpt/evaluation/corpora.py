@@ -31,7 +31,7 @@ def read_corpus(name: str, data_dir: Path | None, split: str, field: str, docume
     Raises:
         UserError: it is missing, has no such split, or holds no text.
     """
-    root = find(name, data_dir)
+    root = find_corpus(name, data_dir)
     files = [root] if root.is_file() else folder_files(root)
     splits = {path: official_split(path if path == root else path.relative_to(root)) for path in files}
     named = {found for found in splits.values() if found}
@@ -41,13 +41,13 @@ def read_corpus(name: str, data_dir: Path | None, split: str, field: str, docume
     for path in files:
         if root.is_file() or not named or splits[path] == split:
             texts += rows_of(path, field)
-    documents = [text for text in joined(texts, document_start) if text.strip()]
+    documents = [text for text in joined_lines(texts, document_start) if text.strip()]
     if not documents:
         raise UserError(f"eval.corpora={name}: no text in {root}")
     return documents
 
 
-def find(name: str, data_dir: Path | None) -> Path:
+def find_corpus(name: str, data_dir: Path | None) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         return path
@@ -63,7 +63,7 @@ def find(name: str, data_dir: Path | None) -> Path:
 def rows_of(path: Path, field: str) -> list[str]:
     try:
         formats.check_file(path, field)
-        return [text for text, _ in formats.read(path, field, in_blocks=True)]
+        return [text for text, _ in formats.read_documents(path, field, in_blocks=True)]
     except UserError as error:
         raise UserError(
             str(error).replace("data.path=", "eval.corpora=").replace("data.field=", "eval.field=")
@@ -72,7 +72,7 @@ def rows_of(path: Path, field: str) -> list[str]:
         raise UserError(f"eval.corpora={path}: cannot be read ({one_line(error)})") from None
 
 
-def joined(rows: Sequence[str], document_start: str | None) -> Iterable[str]:
+def joined_lines(rows: Sequence[str], document_start: str | None) -> Iterable[str]:
     """Lines put together to documents, if any of them begins one."""
     start = re.compile(document_start) if document_start else None
     if start is None or not any(start.match(row) for row in rows):

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from smallgpt.errors import UserError
 from smallgpt.evaluation import measures
 from smallgpt.evaluation.continuations import continuations, read_lines
-from smallgpt.evaluation.continuations import score as score_continuations
+from smallgpt.evaluation.continuations import score_continuations as score_continuations
 from smallgpt.evaluation.corpora import read_corpora
 from smallgpt.evaluation.harness import (
     Outcome,
@@ -19,9 +19,9 @@ from smallgpt.evaluation.harness import (
     sampled,
 )
 from smallgpt.evaluation.harness_model import HarnessModel
-from smallgpt.evaluation.own import read
-from smallgpt.evaluation.records import Item, Text
-from smallgpt.inference.checkpoint import ANY, Wanted, load
+from smallgpt.evaluation.own import read_own_task
+from smallgpt.evaluation.records import ItemRecord, TextRecord
+from smallgpt.inference.checkpoint import ANY, Wanted, load_checkpoint
 from smallgpt.inference.weight_formats import for_inference
 from smallgpt.reporting.statistics import holm
 from smallgpt.settings import Evaluation, Generation
@@ -81,7 +81,7 @@ class Answers:
     precision: str
     """Of the products."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    corpora: dict[str, list[Text]] = field(default_factory=dict)
+    corpora: dict[str, list[TextRecord]] = field(default_factory=dict)
     continuations: list[list[str]] = field(default_factory=list)
     untrained: "Answers | None" = None
 
@@ -90,7 +90,7 @@ def make_plan(
     settings: Evaluation, generation: Generation, seed: int, device: torch.device, quantize: str = "none"
 ) -> Plan:
     """Raises UserError for the first thing that cannot be asked."""
-    own = [read(path.expanduser()) for path in settings.path]
+    own = [read_own_task(path.expanduser()) for path in settings.path]
     names = [each.name for each in own]
     if twice := [name for name in names if names.count(name) > 1 or name in settings.tasks]:
         raise UserError(f"eval.path: two tasks are called {twice[0]}; rename a file")
@@ -132,7 +132,7 @@ def ask(
     Raises:
         UserError: the checkpoint cannot be loaded, or cannot read an option.
     """
-    model, tokenizer = load(checkpoint, wanted)
+    model, tokenizer = load_checkpoint(checkpoint, wanted)
     answers = answers_of(plan, name, model, tokenizer, shown)
     if plan.settings.untrained:
         key = f"{model.config.to_json_string()} {sorted(tokenizer.get_vocab().items())}"
@@ -168,7 +168,7 @@ def answers_of(
     return answers
 
 
-def section(plan: Plan, answers: Answers) -> dict[str, Any]:
+def evaluation_section(plan: Plan, answers: Answers) -> dict[str, Any]:
     """The section `evaluation` of a result: tasks, corpora and continuations by name, with every measure."""
     untrained = answers.untrained
     how = {"precision": answers.precision, "quantize": plan.quantize}
@@ -177,12 +177,12 @@ def section(plan: Plan, answers: Answers) -> dict[str, Any]:
         entry = {
             "num_fewshot": plan.tasks[name].get_config("num_fewshot"),
             **how,
-            **measured(outcome),
+            **task_measures(outcome),
         }
         if untrained:
-            entry["untrained"] = short(measured(untrained.outcomes[name]))
+            entry["untrained"] = short(task_measures(untrained.outcomes[name]))
             if outcome.items:
-                entry["over_untrained"] = measures.compare(untrained.outcomes[name].items, outcome.items)
+                entry["over_untrained"] = measures.compare_items(untrained.outcomes[name].items, outcome.items)
         tasks[plan.label(name)] = entry
     corpora = {}
     for name, texts in answers.corpora.items():
@@ -198,15 +198,15 @@ def section(plan: Plan, answers: Answers) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def measured(outcome: Outcome) -> dict[str, Any]:
+def task_measures(outcome: Outcome) -> dict[str, Any]:
     """Every measure of one task, and the harness's own under `harness`."""
     scores: dict[str, Any] = {}
     if outcome.items:
-        scores |= measures.score(outcome.items)
+        scores |= measures.score_items(outcome.items)
     if outcome.texts:
         scores |= measures.text_score(outcome.texts)
     if outcome.kinds:
-        scores["by"] = {kind: short(measures.score(items)) for kind, items in sorted(outcome.kinds.items())}
+        scores["by"] = {kind: short(measures.score_items(items)) for kind, items in sorted(outcome.kinds.items())}
         scores["bits_per_byte"] = measures.text_score(sentences(outcome.items))["bits_per_byte"]
     return {**scores, "harness": outcome.metrics}
 
@@ -217,16 +217,16 @@ def short(scores: dict[str, Any]) -> dict[str, Any]:
     return {key: scores[key] for key in kept if key in scores}
 
 
-def sentences(items: Sequence[Item]) -> list[Text]:
+def sentences(items: Sequence[ItemRecord]) -> list[TextRecord]:
     """The options of items without a context as texts, so that bias is read beside how well they are known."""
     texts = []
     for item in items:
         for option, loglikelihood, tokens in zip(item.options, item.loglikelihoods, item.tokens, strict=True):
-            texts.append(Text(len(texts), loglikelihood, len(option.encode()), tokens))
+            texts.append(TextRecord(len(texts), loglikelihood, len(option.encode()), tokens))
     return texts
 
 
-def compare(plan: Plan, everyone: Sequence[Answers]) -> list[dict[str, Any]]:
+def compare_models(plan: Plan, everyone: Sequence[Answers]) -> list[dict[str, Any]]:
     """Each later model against the first on the same items; p is corrected by Holm's method for the number of tests."""
     first, *others = everyone
     found = []
@@ -234,7 +234,7 @@ def compare(plan: Plan, everyone: Sequence[Answers]) -> list[dict[str, Any]]:
         names = {"first": first.name, "second": other.name}
         for task, outcome in other.outcomes.items():
             if outcome.items:
-                gap = measures.compare(first.outcomes[task].items, outcome.items)
+                gap = measures.compare_items(first.outcomes[task].items, outcome.items)
                 found.append({**names, "task": plan.label(task), **gap})
         for corpus, texts in other.corpora.items():
             label = plan.corpus_label(corpus)

@@ -21,7 +21,7 @@ from smallgpt.errors import UserError, nearest
 from smallgpt.evaluation.harness_model import HarnessModel
 from smallgpt.evaluation.local_data import LocalData
 from smallgpt.evaluation.own import Own, harness_config
-from smallgpt.evaluation.records import Item, Text
+from smallgpt.evaluation.records import ItemRecord, TextRecord
 
 SEED = 1234  # of the items that eval.limit takes and of the examples: the same for every model
 BY = {"crows_pairs_english": "bias_type"}  # tasks whose items are counted by a column too
@@ -32,13 +32,13 @@ class Outcome:
     """What one model did on one task."""
 
     task: str
-    items: list[Item] = field(default_factory=list)
+    items: list[ItemRecord] = field(default_factory=list)
     """Of multiple choice with one right option."""
-    texts: list[Text] = field(default_factory=list)
+    texts: list[TextRecord] = field(default_factory=list)
     """Of likelihood."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The harness's own."""
-    kinds: dict[str, list[Item]] = field(default_factory=dict)
+    kinds: dict[str, list[ItemRecord]] = field(default_factory=dict)
     """The items by the column of `BY`."""
 
 
@@ -164,12 +164,12 @@ def outcome(lm: HarnessModel, name: str, task: Any, done: dict[str, Any]) -> Out
             rolling = task.OUTPUT_TYPE == "loglikelihood_rolling"
             text = task.doc_to_target(doc)
             result.texts.append(
-                Text(row, score.loglikelihood, len(text.encode()), tokens, None if rolling else score.greedy)
+                TextRecord(row, score.loglikelihood, len(text.encode()), tokens, None if rolling else score.greedy)
             )
     return result
 
 
-def item_of(lm: HarnessModel, name: str, task: Any, place: int, row: int, doc: dict[str, Any]) -> Item:
+def item_of(lm: HarnessModel, name: str, task: Any, place: int, row: int, doc: dict[str, Any]) -> ItemRecord:
     options = task.doc_to_choice(doc)
     fills = bool(task.multiple_input)  # the options stand in the context, and what follows them is scored
     gold = task.doc_to_text(doc) if fills else task.doc_to_target(doc)
@@ -178,7 +178,7 @@ def item_of(lm: HarnessModel, name: str, task: Any, place: int, row: int, doc: d
     if not (isinstance(gold, int) and 0 <= gold < len(options)):
         raise UserError(f"{lm.where(name, place)}: answer {gold}: out of range, there are {len(options)} options")
     records = [lm.records[name, place, i] for i in range(len(options))]
-    return Item(
+    return ItemRecord(
         id=row,
         options=tuple(options),
         gold=gold,

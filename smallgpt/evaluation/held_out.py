@@ -24,7 +24,7 @@ class HeldOut:
     documents: list[str]
 
 
-def check(settings: Settings) -> None:
+def check_held_out(settings: Settings) -> None:
     """Raises UserError where `eval` asks for what a benchmark does not measure."""
     asked = settings.eval
     if asked is None:
@@ -84,7 +84,7 @@ def of_runs(runs: Sequence[str], cache_dir: Path, tokens: int | None) -> HeldOut
     return HeldOut(f"{prepared.name}, held out", documents)
 
 
-def measure(readers: Sequence[Reader], text: HeldOut) -> list[dict[str, Any]]:
+def measure_held_out(readers: Sequence[Reader], text: HeldOut) -> list[dict[str, Any]]:
     """The section `text` of each model; the later ones are compared with the first, document by document."""
     first, *others = (reader.likelihood_of_texts(text.documents) for reader in readers)
     gaps = [None, *(compare_texts(first, each) for each in others)]

@@ -63,7 +63,7 @@ class LocalData:
         adapt = ADAPTED.get(config["dataset_path"], lambda row: row)
         local["dataset_kwargs"] = None
         local["metadata"] = {key: value for key, value in (config.get("metadata") or {}).items() if key == "version"}
-        local["custom_dataset"] = lambda **_: {name: read(paths, adapt) for name, paths in found.items()}
+        local["custom_dataset"] = lambda **_: {name: read_local_data(paths, adapt) for name, paths in found.items()}
         return local
 
     def _find(self, config: dict[str, Any], split: str) -> list[Path]:
@@ -84,7 +84,7 @@ class LocalData:
         return []
 
 
-def read(paths: list[Path], adapt: Callable[[dict[str, Any]], dict[str, Any]]) -> datasets.Dataset:
+def read_local_data(paths: list[Path], adapt: Callable[[dict[str, Any]], dict[str, Any]]) -> datasets.Dataset:
     """Raises UserError: not what its name says."""
     names = [str(path) for path in paths]
     make = datasets.Dataset.from_json

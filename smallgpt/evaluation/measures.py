@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from smallgpt.evaluation.records import Item, Text
+from smallgpt.evaluation.records import ItemRecord, TextRecord
 
 LEVEL, Z = 0.95, 1.96
 Z_POWER = 0.8416  # normal quantile of 80 % power
@@ -54,21 +54,21 @@ def rate(hits: Sequence[bool]) -> Rate:
     return Rate(share, float(interval.low), float(interval.high), math.sqrt(share * (1 - share) / n), n)
 
 
-def accuracy(items: Sequence[Item]) -> Rate:
+def accuracy(items: Sequence[ItemRecord]) -> Rate:
     return rate([item.choice == item.gold for item in items])
 
 
-def accuracy_by_characters(items: Sequence[Item]) -> Rate | None:
+def accuracy_by_characters(items: Sequence[ItemRecord]) -> Rate | None:
     """By log-likelihood a character, the harness's acc_norm; None where options fill a gap: all score the same text."""
     return _by_length(items, len)
 
 
-def accuracy_by_bytes(items: Sequence[Item]) -> Rate | None:
+def accuracy_by_bytes(items: Sequence[ItemRecord]) -> Rate | None:
     """By log-likelihood a byte, the harness's acc_bytes; None where options fill a gap."""
     return _by_length(items, _bytes)
 
 
-def _by_length(items: Sequence[Item], length: Callable[[str], int]) -> Rate | None:
+def _by_length(items: Sequence[ItemRecord], length: Callable[[str], int]) -> Rate | None:
     if any(item.scored != item.options for item in items):
         return None
     lengths = [[length(option) for option in item.options] for item in items]
@@ -80,7 +80,7 @@ def _bytes(text: str) -> int:
     return len(text.encode())
 
 
-def margin(items: Sequence[Item]) -> Average:
+def margin(items: Sequence[ItemRecord]) -> Average:
     """How much likelier the right option is than the likeliest wrong one, in nats a byte of what was scored."""
     margins = []
     for item in items:
@@ -98,23 +98,23 @@ def _average(values: Sequence[float]) -> Average:
     return Average(mean, error, [mean - Z * error, mean + Z * error])
 
 
-def chance(items: Sequence[Item]) -> float:
+def chance(items: Sequence[ItemRecord]) -> float:
     """Expected accuracy of guessing."""
     return float(np.mean([1 / len(item.options) for item in items]))
 
 
-def majority(items: Sequence[Item]) -> float:
+def majority(items: Sequence[ItemRecord]) -> float:
     """Accuracy of always choosing the position that is right most often."""
     return max(Counter(item.gold for item in items).values()) / len(items)
 
 
-def shortest(items: Sequence[Item]) -> float:
+def shortest(items: Sequence[ItemRecord]) -> float:
     """Expected accuracy of choosing the option with the fewest tokens, any of them where several have."""
     fewest = [_fewest_tokens(item) for item in items]
     return float(np.mean([(item.gold in some) / len(some) for item, some in zip(items, fewest, strict=True)]))
 
 
-def _fewest_tokens(item: Item) -> set[int]:
+def _fewest_tokens(item: ItemRecord) -> set[int]:
     return {i for i, tokens in enumerate(item.tokens) if tokens == min(item.tokens)}
 
 
@@ -123,7 +123,7 @@ def at_chance(rate: Rate, level: float) -> bool:
     return rate.low <= level <= rate.high
 
 
-def score(items: Sequence[Item]) -> dict[str, Any]:
+def score_items(items: Sequence[ItemRecord]) -> dict[str, Any]:
     """Every measure of a multiple-choice task; likelihoods in nats. Raises ValueError without items."""
     right = accuracy(items)
     by_characters, by_bytes = accuracy_by_characters(items), accuracy_by_bytes(items)
@@ -153,7 +153,7 @@ def score(items: Sequence[Item]) -> dict[str, Any]:
     return scores
 
 
-def compare(first: Sequence[Item], second: Sequence[Item]) -> dict[str, Any]:
+def compare_items(first: Sequence[ItemRecord], second: Sequence[ItemRecord]) -> dict[str, Any]:
     """The accuracy of a second model less that of a first on the same items, matched by id.
 
     `p` is McNemar's exact test and decides the verdict on the second model. `items_needed` would show this difference
@@ -187,7 +187,7 @@ def _matched(first: Sequence[Any], second: Sequence[Any]) -> list[tuple[Any, Any
     return [(record, others[record.id]) for record in first]
 
 
-def text_score(texts: Sequence[Text]) -> dict[str, Any]:
+def text_score(texts: Sequence[TextRecord]) -> dict[str, Any]:
     """Bits per byte, perplexity a token, and where there are prompts exact match. Raises ValueError without text."""
     losses, sizes, tokens = [-t.loglikelihood for t in texts], [t.bytes for t in texts], sum(t.tokens for t in texts)
     value, interval = _bits_per_byte(losses, sizes)
@@ -207,7 +207,7 @@ def text_score(texts: Sequence[Text]) -> dict[str, Any]:
     return scores
 
 
-def compare_texts(first: Sequence[Text], second: Sequence[Text]) -> dict[str, Any]:
+def compare_texts(first: Sequence[TextRecord], second: Sequence[TextRecord]) -> dict[str, Any]:
     """The bits per byte of a second model less those of a first on the same documents; less is better.
 
     Interval and verdict (on the second) are None for fewer than five documents. Raises ValueError where ids or bytes

@@ -42,7 +42,7 @@ class Own:
         return sorted({row["label"] for row in self.rows if "label" in row})
 
 
-def read(path: Path) -> Own:
+def read_own_task(path: Path) -> Own:
     """Every row of a file, also compressed; its first row says of which kind all are.
 
     Raises UserError with the line of the first fault.
@@ -133,7 +133,7 @@ def _choice(row: dict[str, Any]) -> dict[str, Any]:
         _text(f"choices[{number}]", choice)
     if len(choices) < 2:
         raise UserError(f"choices: {len(choices)}; give at least two")
-    scored = [joined(prompt, choice) for choice in choices]
+    scored = [joined_option(prompt, choice) for choice in choices]
     if twice := [text for text in scored if scored.count(text) > 1]:
         raise UserError(f"choices: '{shown(twice[0])}' is there twice; take one away")
     last = len(choices) - 1
@@ -193,7 +193,7 @@ def _text(key: str, value: object) -> str:
     return value
 
 
-def joined(context: str, option: str) -> str:
+def joined_option(context: str, option: str) -> str:
     """What follows the context for an option: one space apart, unless white space or nothing is there already."""
     apart = not context or context[-1].isspace() or option[0].isspace()
     return option if apart else f" {option}"
@@ -230,16 +230,20 @@ def harness_config(own: Own, label_prompt: str) -> dict[str, Any]:
 def _functions(own: Own, label_prompt: str) -> tuple[Function, Function, Function | None]:
     """Of a row: the context, the target (an index where there are options), and the options."""
     if own.kind == "choice":
-        return _key("prompt"), _key("answer"), lambda row: [joined(row["prompt"], choice) for choice in row["choices"]]
+        return (
+            _key("prompt"),
+            _key("answer"),
+            lambda row: [joined_option(row["prompt"], choice) for choice in row["choices"]],
+        )
     if own.kind == "completion":
-        return _key("prompt"), lambda row: joined(row["prompt"], row["completion"]), None
+        return _key("prompt"), lambda row: joined_option(row["prompt"], row["completion"]), None
     if own.kind == "text":
         return lambda row: "", _key("text"), None
     labels = own.labels
     return (
         lambda row: row["text"] + label_prompt,
         lambda row: labels.index(row["label"]),
-        lambda row: [joined(row["text"] + label_prompt, label) for label in labels],
+        lambda row: [joined_option(row["text"] + label_prompt, label) for label in labels],
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Item:
+class ItemRecord:
     """A question of multiple choice with the log-likelihood of each option."""
 
     id: int
@@ -32,7 +32,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Text:
+class TextRecord:
     """A text, or what completes a prompt, with its log-likelihood."""
 
     id: int

@@ -34,7 +34,7 @@ def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[
         title = "the faulty score of the paper's code (log p summed over the whole vocabulary), for study alone"
         print_table(title, (*first, "task", "accuracy", "faulty accuracy", "takes a shortest option"), paper)
     kinds = [
-        [*name, task, kind, entry["n"], rate(entry), "at 0.5" if entry["at_chance"] else ""]
+        [*name, task, kind, entry["n"], rate_with_interval(entry), "at 0.5" if entry["at_chance"] else ""]
         for name, section in named
         for task, whole in section.get("tasks", {}).items()
         for kind, entry in [*whole.get("by", {}).items(), *([("all", whole)] if "by" in whole else [])]
@@ -71,14 +71,14 @@ def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[
 def choice_row(entry: dict[str, Any]) -> list[Any]:
     untrained = entry.get("untrained")
     return [
-        rate(entry),
-        rate(entry, "accuracy_by_characters"),
-        rate(entry, "accuracy_by_bytes"),
+        rate_with_interval(entry),
+        rate_with_interval(entry, "accuracy_by_characters"),
+        rate_with_interval(entry, "accuracy_by_bytes"),
         f"{entry['margin']:+.3f}",
         f"{entry['chance']:.3f}",
         f"{entry['majority']:.3f}",
         f"{entry['shortest']:.3f}",
-        rate(untrained) if untrained else None,
+        rate_with_interval(untrained) if untrained else None,
         verdict(entry),
     ]
 
@@ -95,14 +95,14 @@ def verdict(entry: dict[str, Any]) -> str:
 def text_row(entry: dict[str, Any]) -> list[Any]:
     untrained, perplexity = entry.get("untrained"), entry.get("token_perplexity")
     return [
-        rate(entry, "bits_per_byte"),
+        rate_with_interval(entry, "bits_per_byte"),
         None if perplexity is None else f"{perplexity:.4g}",
-        rate(entry, "exact_match") if "exact_match" in entry else None,
+        rate_with_interval(entry, "exact_match") if "exact_match" in entry else None,
         f"{untrained['bits_per_byte']:.3f}" if untrained and "bits_per_byte" in untrained else None,
     ]
 
 
-def rate(entry: dict[str, Any], key: str = "accuracy") -> str | None:
+def rate_with_interval(entry: dict[str, Any], key: str = "accuracy") -> str | None:
     """`0.312 [0.29, 0.33]`: with its 95 % interval."""
     value = entry.get(key)
     if value is None:
@@ -116,7 +116,7 @@ def print_continuations(name: str, found: dict[str, Any]) -> None:
     for who, scores in (("model", found), ("untrained", found.get("untrained"))):
         if scores:
             distinct = [scores[f"distinct_{n}"] for n in (1, 2, 3)]
-            hits = rate(scores, "hit_rate")
+            hits = rate_with_interval(scores, "hit_rate")
             rows.append([who, scores["n"], hits, f"{scores['prompts_with_a_hit']:.3f}", *distinct])
     columns = ("", "continuations", "with a listed word", "prompts with one", "distinct 1", "distinct 2", "distinct 3")
     print_table(f"free continuations {name}".strip(), columns, rows)

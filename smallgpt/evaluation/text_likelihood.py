@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from smallgpt.data.progress import Progress
-from smallgpt.evaluation.records import Text
+from smallgpt.evaluation.records import TextRecord
 from smallgpt.evaluation.scorer import Model, Request, Score, Scorer
 
 DEFAULT_CONTEXT = 2048  # tokens, where neither the model nor its tokenizer says
@@ -47,14 +47,14 @@ class Reader:
         with Progress(self.title or "", len(requests), shown=self.title is not None) as progress:
             return self.scorer.score(requests, progress.advance)
 
-    def likelihood_of_texts(self, texts: Sequence[str]) -> list[Text]:
+    def likelihood_of_texts(self, texts: Sequence[str]) -> list[TextRecord]:
         """Of whole documents, each on its own, in windows of the model's context; every token is scored once."""
         split = [self.encode(text) for text in texts]
         requests = [list(windows(ids, self.start, self.max_length)) for ids in split]
         scores = iter(self.score([window for each in requests for window in each]))
         totals = [sum(next(scores).loglikelihood for _ in each) for each in requests]
         return [
-            Text(i, total, len(text.encode()), len(ids))
+            TextRecord(i, total, len(text.encode()), len(ids))
             for i, (text, total, ids) in enumerate(zip(texts, totals, split, strict=True))
         ]
 

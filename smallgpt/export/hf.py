@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from smallgpt.models.decoder import Decoder
 
 
-def write(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder: Path, bf16: bool) -> None:
+def write_hf_folder(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder: Path, bf16: bool) -> None:
     """Weights, config, tokenizer and the model's own code, which the library copies with what it imports."""
     if bf16:
         model = model.to(torch.bfloat16)

@@ -79,20 +79,22 @@ def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
     config = model.config
     name = f"{config.model_type} {config.schedule_string()}"
     parts = [
-        header(run, form),
+        card_header(run, form),
         f"# {plain(name)}",
         f"A decoder-only language model with {cost(config).parameters:,} parameters, trained with smallgpt"
         f"{'' if quantize == 'none' else f'; its weights are stored as {quantize}'}.",
         "## Use" + "\n" + HOW[form].rstrip(),
         "## What it costs",
-        table(("", ""), costs(model)),
+        card_table(("", ""), costs(model)),
         "## Data",
-        table(("", ""), data(run)) if run.result else "Not known: the checkpoint was no run directory of smallgpt.",
+        card_table(("", ""), data(run))
+        if run.result
+        else "Not known: the checkpoint was no run directory of smallgpt.",
     ]
     if scores := quality(run.result):
-        parts += ["## Measured quality", table(("", "value", "95 % interval", ""), scores)]
+        parts += ["## Measured quality", card_table(("", "value", "95 % interval", ""), scores)]
     if run.result:
-        parts += ["## Training", table(("", ""), training(run))]
+        parts += ["## Training", card_table(("", ""), training(run))]
     parts += [
         "## Limits",
         f"A small model: what it writes may be wrong, biased or offensive, and is not to be relied on. It reads at "
@@ -102,7 +104,7 @@ def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def header(run: Run, form: str) -> str:
+def card_header(run: Run, form: str) -> str:
     repository = run.config.get("data", {}).get("repository")
     library = {"hf": "transformers", "onnx": "onnx"}[form]
     lines = ["---", f"library_name: {library}", "pipeline_tag: text-generation", "tags: [smallgpt]"]
@@ -175,7 +177,7 @@ def settings_of(group: dict[str, Any] | None) -> str:
     return plain(", ".join([str(group.get("_target_", "")).rpartition(".")[2], *values]))
 
 
-def table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:
+def card_table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:
     columns = list(columns)
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

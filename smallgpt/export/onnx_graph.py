@@ -116,7 +116,7 @@ class Graph(nn.Module):
         return self.model.lm_head(x_BNW), *(cache.tensors[each.kind, each.layer] for each in self.inputs)
 
 
-def write(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def write_onnx_folder(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """The graph in fp32 with all that generates text from it; generate.py there does, and needs nothing of ours."""
     export_graph(model.float().eval(), folder / GRAPH)
     tokenizer.save_pretrained(folder)

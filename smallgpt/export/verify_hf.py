@@ -36,7 +36,7 @@ torch.save({"logits": logits, "text": text, "decoded": tokenizer.decode(text[0])
 """
 
 
-def verify(model: Decoder, tokenizer: Any, folder: Path, checkpoint: dict[str, Tensor]) -> dict[str, Any]:
+def verify_hf(model: Decoder, tokenizer: Any, folder: Path, checkpoint: dict[str, Tensor]) -> dict[str, Any]:
     """Compares logits and greedy text.
 
     Args:

@@ -16,7 +16,7 @@ TOLERANCE = 1e-4
 PROMPT, GREEDY = 12, 64  # tokens, as far as the context has room
 
 
-def verify(model: Decoder, folder: Path, exact: bool) -> dict[str, Any]:
+def verify_onnx(model: Decoder, folder: Path, exact: bool) -> dict[str, Any]:
     """Compares a prompt read at once, in two pieces and padded in a batch, then tokens one by one, and greedy text.
 
     Args:
@@ -32,7 +32,7 @@ def verify(model: Decoder, folder: Path, exact: bool) -> dict[str, Any]:
     expected_LV = logits_of_model(model, text)
     tolerance = TOLERANCE * float(np.abs(expected_LV).max())
 
-    whole_LV = read(engine, [text])[0]
+    whole_LV = padded_logits(engine, [text])[0]
     pieces_LV = in_pieces(engine, text, len(prompt))
     difference = float(max(np.abs(found - expected_LV).max() for found in (whole_LV, pieces_LV)))
     greedy = greedy_of_engine(engine, prompt, steps)
@@ -40,7 +40,7 @@ def verify(model: Decoder, folder: Path, exact: bool) -> dict[str, Any]:
     equal = pieces_LV[answers].argmax(-1) == expected_LV[answers].argmax(-1)
     if exact:
         short = prompt[len(prompt) // 2 :]
-        batch_BTV = read(engine, [short, prompt])
+        batch_BTV = padded_logits(engine, [short, prompt])
         alone = logits_of_model(model, short), expected_LV[: len(prompt)]
         padded = max(
             float(np.abs(found[len(found) - len(one) :] - one).max())
@@ -85,7 +85,7 @@ def greedy_of_engine(engine: OnnxEngine, ids: list[int], steps: int) -> list[int
     return text
 
 
-def read(engine: OnnxEngine, texts: list[list[int]]) -> Array:
+def padded_logits(engine: OnnxEngine, texts: list[list[int]]) -> Array:
     """Logits of texts side by side, the shorter ones padded on the left."""
     longest = max(len(text) for text in texts)
     ids = np.array([[0] * (longest - len(text)) + text for text in texts])

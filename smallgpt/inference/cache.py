@@ -63,7 +63,7 @@ class FixedHybrid(StaticLayer, LinearAttentionAndFullAttentionLayer):
         kind.lazy_initialization(self, *args, **kwargs)
 
 
-def fixed(config: PreTrainedConfig, places: int) -> Cache:
+def fixed_cache(config: PreTrainedConfig, places: int) -> Cache:
     """An empty cache whose keys and values always have the shape that they have when it is full."""
     kinds = {"hybrid": FixedHybrid}
     return Cache(layers=[kinds.get(kind, StaticLayer)(places) for kind in config.layer_types])

@@ -64,7 +64,7 @@ def locate(checkpoint: str) -> str:
             f"checkpoint={checkpoint}: a file; name the run directory or a model folder such as {path.parent / 'best'}"
         )
     if path.is_dir():
-        if onnx_engine.find(checkpoint):
+        if onnx_engine.find_onnx_folder(checkpoint):
             raise UserError(f"checkpoint={checkpoint}: an ONNX folder, which task=generate and task=benchmark read")
         for folder in (path, path / "checkpoints" / "best", path / "checkpoints" / "last", path / "hf"):
             if (folder / "config.json").is_file():
@@ -113,22 +113,24 @@ def variant_of(checkpoint: str) -> str:
     run = read_result(Path(checkpoint).expanduser()) or {}
     if run.get("task") == "train" and "variant" in run:
         return run["variant"]
-    folder = onnx_engine.find(checkpoint) or locate(checkpoint)
+    folder = onnx_engine.find_onnx_folder(checkpoint) or locate(checkpoint)
     return AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
 
 
 def run_of(checkpoint: str) -> str:
     """The run from which a graph was exported, if it runs as it was trained; any other is its own."""
-    folder = onnx_engine.find(checkpoint)
+    folder = onnx_engine.find_onnx_folder(checkpoint)
     run = (read_result(folder.parent) or {}).get("checkpoint") if folder else None
     if folder is None or run is None or not Path(run).is_dir():
-        return resolved(checkpoint)
+        return resolved_checkpoint(checkpoint)
     graph, trained = AutoConfig.from_pretrained(folder, trust_remote_code=False), read_config(run)
     names = getattr(trained, "free_at_inference", ())
-    return resolved(checkpoint if any(getattr(graph, name) != getattr(trained, name) for name in names) else run)
+    return resolved_checkpoint(
+        checkpoint if any(getattr(graph, name) != getattr(trained, name) for name in names) else run
+    )
 
 
-def resolved(checkpoint: str) -> str:
+def resolved_checkpoint(checkpoint: str) -> str:
     """One name for a folder, however it is written; a hub name stays."""
     path = Path(checkpoint).expanduser()
     return str(path.resolve()) if path.exists() else checkpoint
@@ -139,7 +141,7 @@ def _damaged(checkpoint: str, error: Exception) -> UserError:
     return UserError(f"checkpoint={checkpoint}: cannot be loaded, missing or damaged ({reason})")
 
 
-def load(checkpoint: str, wanted: Wanted = ANY) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_checkpoint(checkpoint: str, wanted: Wanted = ANY) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model, ready for inference, and its tokenizer.
 
     Args:

@@ -18,7 +18,7 @@ GRAPH = "model.onnx"
 HALF_A_CHARACTER = "\ufffd"  # what tokenizers decode it to
 
 
-def find(checkpoint: str) -> Path | None:
+def find_onnx_folder(checkpoint: str) -> Path | None:
     """The folder with a graph that a checkpoint's name stands for: itself, or `onnx` in an export's run directory."""
     path = Path(checkpoint).expanduser()
     return next((folder for folder in (path, path / "onnx") if (folder / GRAPH).is_file()), None)

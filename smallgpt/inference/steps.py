@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from smallgpt.errors import UserError
-from smallgpt.inference.cache import fixed, preallocated
+from smallgpt.inference.cache import fixed_cache, preallocated
 from smallgpt.models.decoder import Decoder
 
 LEAST_PLACES = 64  # in a cache; from there on it doubles, so that few are compiled
@@ -94,7 +94,7 @@ class CompiledSteps(Steps):
     def begin(self, mask_BT: Tensor | None, longest: int) -> None:
         self.mask_BT = mask_BT
         self.places = min(max(LEAST_PLACES, 1 << (longest - 1).bit_length()), self.model.config.block_size)
-        self.cache = fixed(self.model.config, self.places)
+        self.cache = fixed_cache(self.model.config, self.places)
 
     def logits(self, ids_BT: Tensor, length: int) -> Tensor:
         B, T = ids_BT.shape

@@ -123,7 +123,7 @@ def for_inference(model: PreTrainedModel, quantize: str = "none", compiled: bool
     Raises:
         UserError: a kind that PyTorch does not run here.
     """
-    check(quantize, model.device, compiled)
+    check_quantize(quantize, model.device, compiled)
     model = model.eval()
     if quantize in BF16:
         model = model.to(torch.bfloat16)
@@ -147,7 +147,7 @@ def replace_parts(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> 
             replace_parts(child, make)
 
 
-def check(quantize: str, device: torch.device, compiled: bool = False) -> None:
+def check_quantize(quantize: str, device: torch.device, compiled: bool = False) -> None:
     """Raises UserError for a kind that PyTorch does not run there, or not compiled."""
     if quantize not in MAKE:
         raise UserError(f"quantize={quantize}: task=export format=onnx makes it; here there is {', '.join(MAKE)}")

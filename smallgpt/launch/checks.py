@@ -16,13 +16,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from smallgpt.errors import Impossible, UserError
 from smallgpt.launch.command_line import given, refuse
-from smallgpt.launch.loading import load
+from smallgpt.launch.loading import load_settings
 from smallgpt.launch.rephrase import rephrase
 from smallgpt.launch.this_machine import ThisMachine
 from smallgpt.ranks import is_first_process, started_by
 from smallgpt.run_directory import claim, refuse_other_config, refuse_taken, release
 from smallgpt.settings import Settings
-from smallgpt.tasks import benchmark, evaluate
+from smallgpt.tasks.benchmark import check_benchmark
+from smallgpt.tasks.evaluate import check_evaluation
 
 TASKS_WITH_DATA = {"train", "prepare", "inspect"}
 
@@ -41,7 +42,7 @@ class Checks(Callback):
             several = started_by()
             if several and not any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra):
                 raise UserError(f"hydra.run.dir={run_dir}: {several[0]} starts several processes; give one for all")
-            settings = check(config)
+            settings = checked_settings(config)
             refuse_taken(run_dir, settings.resume)
             refuse_other_config(run_dir, settings)
             self.made = claim(run_dir)
@@ -69,18 +70,19 @@ def refusing() -> Generator[None]:
         raise SystemExit(1) from None
 
 
-def check(config: DictConfig) -> Settings:
+def checked_settings(config: DictConfig) -> Settings:
     """The settings of a job; raises UserError for the first thing that is wrong."""
     HydraConfig.instance().set_config(config)
     keys = [str(key) for key in config if key != "hydra"]
-    settings = load(OmegaConf.masked_copy(config, keys), given(config.hydra))
+    settings = load_settings(OmegaConf.masked_copy(config, keys), given(config.hydra))
     if settings.task_name in TASKS_WITH_DATA:
         settings.data.check()
         settings.tokenizer.check()
-    if settings.task_name == "benchmark":
-        benchmark.check(settings)
-    elif settings.eval is not None:
-        evaluate.check(settings)
+    if settings.task_name == "benchmark" or settings.eval is not None:
+        from smallgpt.machine.device import device  # imports PyTorch
+
+        check_task = check_benchmark if settings.task_name == "benchmark" else check_evaluation
+        check_task(settings, device(settings.trainer.accelerator))
     return settings
 
 
@@ -121,7 +123,7 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
                 f"match=latency: measured on this machine, and hydra/launcher={launcher} runs jobs on others; "
                 "use hydra/launcher=processes there"
             )
-    settings = check(job)
+    settings = checked_settings(job)
     if machines is not None:
         machines.check(settings.trainer)
         if settings.task_name == "benchmark" and isinstance(machines, ThisMachine) and machines.n_jobs > 1:

@@ -14,10 +14,10 @@ from omegaconf import DictConfig
 from smallgpt.environment import environment
 from smallgpt.errors import UserError
 from smallgpt.launch.command_line import announce, complain, given, own_tracebacks, unexpected
-from smallgpt.launch.loading import load
+from smallgpt.launch.loading import load_settings
 from smallgpt.ranks import is_first_process
 from smallgpt.results import read_result, write_result
-from smallgpt.run_directory import header, write_config
+from smallgpt.run_directory import result_header, write_config
 from smallgpt.targets import imported
 
 INTERRUPTED = 130
@@ -57,8 +57,8 @@ def execute(cfg: DictConfig, overrides: list[str], variant: str, run_dir: Path, 
     stop: SystemExit | None = None
     with own_tracebacks(), stopped_by_signals():
         try:
-            settings = load(cfg, overrides, variant)
-            result |= header(settings, variant)
+            settings = load_settings(cfg, overrides, variant)
+            result |= result_header(settings, variant)
             if is_first_process():
                 write_config(run_dir, settings.plain)
             result |= imported("task", settings.task)(settings, run_dir)

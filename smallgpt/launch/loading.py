@@ -8,7 +8,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError, create_model
 
 from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_line, shown
-from smallgpt.launch.size_matching import matched
+from smallgpt.launch.size_matching import matched_size
 from smallgpt.settings import Common, Evaluation, Group, Match, Settings
 from smallgpt.targets import imported, target
 
@@ -19,12 +19,12 @@ DERIVED = {"model_class", "matched", "chosen", "overrides", "variant", "plain"}
 GroupType = TypeVar("GroupType", bound=Group)
 
 
-def load(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "") -> Settings:
+def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "") -> Settings:
     """Checks a config, without Hydra's own node, that the words `overrides` of a command line have changed.
 
     Raises UserError for the first thing that is wrong.
     """
-    plain = resolved(cfg)
+    plain = resolved_config(cfg)
     names = set(Settings.model_fields) - DERIVED
     for key, value in plain.items():
         if key not in names:
@@ -35,7 +35,7 @@ def load(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "") -> S
     fields["model_class"], fields["model"] = build_model(plain, fields["tokenizer"])
     if plain.get("match") is not None:
         fields["match"] = build(Match, "match", plain["match"])
-        fields["matched"] = matched(fields, variant, plain["model"], common.cache_dir)
+        fields["matched"] = matched_size(fields, variant, plain["model"], common.cache_dir)
         fields["model"] = fields["matched"].config
     if plain.get("eval") is not None:
         fields["eval"] = build(Evaluation, "eval", plain["eval"])
@@ -45,7 +45,7 @@ def load(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "") -> S
     return build(Settings, "", {**plain, **fields, **given, "plain": plain})
 
 
-def resolved(cfg: DictConfig) -> dict[str, Any]:
+def resolved_config(cfg: DictConfig) -> dict[str, Any]:
     """The config as plain values."""
     try:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smallgpt.errors import UserError
-from smallgpt.launch.sweep import Job, refuse_several_machines
+from smallgpt.launch.sweep import SweepJob, refuse_several_machines
 from smallgpt.packages import require
 from smallgpt.ranks import job_command, python_path
 from smallgpt.settings import Trainer
@@ -37,7 +37,7 @@ class RayCluster:
         if trainer.accelerator == "auto":
             raise UserError("trainer.accelerator=auto: Ray has to be told; give trainer.accelerator=gpu or =cpu")
 
-    def start(self, jobs: list[Job]) -> None:
+    def start(self, jobs: list[SweepJob]) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
         import ray
 
@@ -55,7 +55,7 @@ class RayCluster:
             remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=-1)(run)
             job.process = RayProcess(remote.remote(str(job.run_dir), max(1, cpus // devices)))
 
-    def stop(self, jobs: list[Job]) -> str:
+    def stop(self, jobs: list[SweepJob]) -> str:
         import ray
 
         tasks = [job.process.task for job in jobs if isinstance(job.process, RayProcess)]

@@ -34,7 +34,8 @@ from smallgpt.errors import UserError, nearest_key, one_line
 from smallgpt.launch.checks import check_job
 from smallgpt.launch.command_line import given
 from smallgpt.launch.loading import build
-from smallgpt.launch.sweep import OVER, Job, say
+from smallgpt.launch.sweep import OVER, SweepJob
+from smallgpt.notices import say
 from smallgpt.results import validations
 from smallgpt.settings import Group
 
@@ -126,7 +127,7 @@ class Search:
 
     def refuse_other_study(self, study: optuna.Study) -> None:
         before = study.user_attrs.get("space", {})
-        now = {key: described(values) for key, values in self.space.items()}
+        now = {key: distribution_text(values) for key, values in self.space.items()}
         for key in (*now, *before) if before else ():
             if before.get(key) != now.get(key):
                 old, new = (f"over {text}" if text else "not at all" for text in (before.get(key), now.get(key)))
@@ -157,7 +158,7 @@ class Search:
     def run_alone(self, launcher: Launcher) -> list[list[JobReturn]]:
         study = self.study()
         self.refuse_other_study(study)
-        study.set_user_attr("space", {key: described(values) for key, values in self.space.items()})
+        study.set_user_attr("space", {key: distribution_text(values) for key, values in self.space.items()})
         study.set_user_attr("metric", self.options.metric)
         returns = []
         # those of former starts together: the launcher skips what is done
@@ -216,7 +217,7 @@ class Search:
             seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         return RandomSampler(seed) if self.options.sampler == "random" else TPESampler(seed=seed, constant_liar=True)
 
-    def is_hopeless(self, trials: Sequence[FrozenTrial | optuna.Trial], job: Job) -> bool:
+    def is_hopeless(self, trials: Sequence[FrozenTrial | optuna.Trial], job: SweepJob) -> bool:
         """Whether Optuna's pruner gives up a job at work, from what its validations measured so far."""
         trial = next(trial for trial in trials if trial.number == job.number)
         if not isinstance(trial, optuna.Trial):
@@ -308,7 +309,7 @@ def first(values: BaseDistribution) -> Any:
     return values.choices[0] if isinstance(values, CategoricalDistribution) else values.low  # ty: ignore
 
 
-def described(values: BaseDistribution) -> str:
+def distribution_text(values: BaseDistribution) -> str:
     """As the study keeps it, and shows it where another one is asked for."""
     if isinstance(values, CategoricalDistribution):
         return ",".join(map(str, values.choices))

@@ -7,7 +7,7 @@ from smallgpt.errors import Impossible, one_line
 from smallgpt.targets import baseline_model
 
 
-def matched(fields: dict[str, Any], variant: str, values: dict[str, Any], cache_dir: Path) -> Any:
+def matched_size(fields: dict[str, Any], variant: str, values: dict[str, Any], cache_dir: Path) -> Any:
     """The model at the size where it costs what the baseline does at this one."""
     from smallgpt.models.matching import closed_form, solve
 

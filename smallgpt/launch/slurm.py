@@ -13,7 +13,7 @@ from typing import Any
 from smallgpt.errors import UserError, nearest_key
 from smallgpt.files import write_text
 from smallgpt.launch.process import main
-from smallgpt.launch.sweep import Job
+from smallgpt.launch.sweep import SweepJob
 from smallgpt.packages import require
 from smallgpt.ranks import is_first_process, python_path
 from smallgpt.settings import Trainer
@@ -53,10 +53,10 @@ class Slurm:
         if trainer.accelerator == "auto":
             raise UserError("trainer.accelerator=auto: a login node cannot know; give trainer.accelerator=gpu or =cpu")
 
-    def start(self, jobs: list[Job]) -> None:
+    def start(self, jobs: list[SweepJob]) -> None:
         from submitit import SlurmJob
 
-        groups: dict[tuple, list[Job]] = {}
+        groups: dict[tuple, list[SweepJob]] = {}
         for job in jobs:
             folder = job.run_dir.parent / ".submitit"
             queued = read_id(job.run_dir)
@@ -89,7 +89,7 @@ class Slurm:
         executor.update_parameters(**executor._convert_parameters(parameters))
         return executor
 
-    def stop(self, jobs: list[Job]) -> str:
+    def stop(self, jobs: list[SweepJob]) -> str:
         ids = " ".join(filter(None, [read_id(job.run_dir) for job in jobs]))
         return f"{len(jobs)} jobs stay with Slurm; the same command waits for them, `scancel {ids}` ends them"
 

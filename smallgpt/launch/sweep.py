@@ -7,7 +7,6 @@ left on the disk says what is still to do: the same command goes on where it was
 import json
 import re
 import signal
-import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -24,8 +23,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from smallgpt.errors import UserError
 from smallgpt.files import write_text
 from smallgpt.launch.command_line import given
-from smallgpt.launch.loading import resolved
+from smallgpt.launch.loading import resolved_config
 from smallgpt.launch.process import BUSY
+from smallgpt.notices import say
 from smallgpt.results import read_result
 from smallgpt.run_directory import write_config
 from smallgpt.settings import Trainer
@@ -48,7 +48,7 @@ class Process(Protocol):
 
 
 @dataclass
-class Job:
+class SweepJob:
     run_dir: Path
     overrides: list[str]
     trainer: Trainer
@@ -82,10 +82,10 @@ class Machines(Protocol):
     def check(self, trainer: Trainer) -> None:
         """Raises UserError for a job that cannot run here."""
 
-    def start(self, jobs: list[Job]) -> None:
+    def start(self, jobs: list[SweepJob]) -> None:
         """Sets the process of each."""
 
-    def stop(self, jobs: list[Job]) -> str:
+    def stop(self, jobs: list[SweepJob]) -> str:
         """When the sweep is told to stop; returns what to tell the user of these jobs."""
 
 
@@ -100,10 +100,10 @@ def launch(
     job_overrides: Sequence[Sequence[str]],
     first: int,
     machines: Machines,
-    hopeless: Callable[[Job], bool] | None = None,
+    hopeless: Callable[[SweepJob], bool] | None = None,
 ) -> list[JobReturn]:
     """Writes the resolved config of every job, then runs those that are not over; stops those that are hopeless."""
-    jobs = [prepare(loader, config, list(words), first + i) for i, words in enumerate(job_overrides)]
+    jobs = [prepare_job(loader, config, list(words), first + i) for i, words in enumerate(job_overrides)]
     shared = set(given(config.hydra))
     for job in jobs:
         machines.check(job.trainer)
@@ -118,17 +118,17 @@ def launch(
     return returns
 
 
-def prepare(loader: ConfigLoader, config: DictConfig, words: list[str], number: int) -> Job:
+def prepare_job(loader: ConfigLoader, config: DictConfig, words: list[str], number: int) -> SweepJob:
     """The directory of a job with its config, resolved now: later edits of a YAML change nothing."""
     composed = loader.load_sweep_config(config, words)
     with open_dict(composed):
         composed.hydra.job.id = composed.hydra.job.num = number
     HydraConfig.instance().set_config(composed)
     run_dir = Path(composed.hydra.sweep.dir) / str(composed.hydra.sweep.subdir)
-    plain = resolved(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"]))
+    plain = resolved_config(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"]))
     plain["resume"] = "auto"  # a job that was cut off goes on
     overrides = given(composed.hydra)
-    job = Job(run_dir.absolute(), overrides, Trainer(**plain["trainer"]), number)
+    job = SweepJob(run_dir.absolute(), overrides, Trainer(**plain["trainer"]), number)
     run_dir.mkdir(parents=True, exist_ok=True)
     if not job.over:
         write_config(run_dir, plain)
@@ -140,11 +140,11 @@ def prepare(loader: ConfigLoader, config: DictConfig, words: list[str], number: 
 class Starter:
     """Keeps the machines busy until every job is done, and says how far the sweep is."""
 
-    def __init__(self, jobs: list[Job], machines: Machines, hopeless: Callable[[Job], bool] | None = None):
+    def __init__(self, jobs: list[SweepJob], machines: Machines, hopeless: Callable[[SweepJob], bool] | None = None):
         self.jobs, self.machines, self.hopeless = jobs, machines, hopeless
         self.waiting = [job for job in jobs if not job.over]
-        self.running: list[Job] = []
-        self.elsewhere: list[Job] = []
+        self.running: list[SweepJob] = []
+        self.elsewhere: list[SweepJob] = []
         """Run by another starter of the same sweep."""
         self.seconds: list[float] = []
         self.next_line = time.monotonic() + LINE_SECONDS
@@ -165,7 +165,7 @@ class Starter:
     def start(self) -> None:
         """As many of the waiting jobs as there is room for."""
         room = len(self.waiting) if self.machines.queues else self.machines.n_jobs - len(self.running)
-        chosen: list[Job] = []
+        chosen: list[SweepJob] = []
         while self.waiting and len(chosen) < room:
             job = self.waiting.pop(0)
             (self.elsewhere if is_locked(job) else chosen).append(job)
@@ -209,7 +209,7 @@ class Starter:
                 job.pruned = True
                 job.process.terminate()
 
-    def finished(self, job: Job, code: int) -> None:
+    def finished(self, job: SweepJob, code: int) -> None:
         seconds = time.monotonic() - job.started
         if job.pruned and not job.over:  # it may have been completed in the meantime
             record = {"overrides": job.overrides, **job.result, "status": "pruned", "error": None}
@@ -271,7 +271,7 @@ def forwarded_signals(starter: Starter) -> Generator[None]:
             signal.signal(number, handler)
 
 
-def is_locked(job: Job) -> bool:
+def is_locked(job: SweepJob) -> bool:
     """Whether a process, of this starter or of another, is at work in its directory."""
     try:
         with FileLock(job.run_dir / ".lock", timeout=0):
@@ -288,7 +288,3 @@ def last_line(log: Path) -> str:
     except OSError:
         return ""
     return re.sub(r"\s+", " ", lines[-1]).strip() if lines else ""
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

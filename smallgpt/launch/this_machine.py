@@ -5,8 +5,9 @@ import signal
 import subprocess
 import time
 
-from smallgpt.launch.sweep import Job, refuse_several_machines, say
+from smallgpt.launch.sweep import SweepJob, refuse_several_machines
 from smallgpt.machine.cores import available_cores
+from smallgpt.notices import say
 from smallgpt.ranks import job_command, python_path
 from smallgpt.settings import Trainer
 
@@ -24,7 +25,7 @@ class ThisMachine:
     def check(self, trainer: Trainer) -> None:
         refuse_several_machines(trainer)
 
-    def start(self, jobs: list[Job]) -> None:
+    def start(self, jobs: list[SweepJob]) -> None:
         for job in jobs:
             slot = next(i for i, process in enumerate(self.slots) if process is None or process.poll() is not None)
             with (job.run_dir / "log.txt").open("ab") as log:
@@ -37,7 +38,7 @@ class ThisMachine:
                     start_new_session=True,  # Ctrl-C reaches the starter, which tells the jobs
                 )
 
-    def environment(self, job: Job, slot: int) -> dict[str, str]:
+    def environment(self, job: SweepJob, slot: int) -> dict[str, str]:
         """Its share of the machine, and nothing of another job's process group."""
         env = {key: value for key, value in os.environ.items() if key not in DISTRIBUTED}
         env["PYTHONPATH"] = python_path()
@@ -50,7 +51,7 @@ class ThisMachine:
             env.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // (self.n_jobs * devices))))
         return env
 
-    def stop(self, jobs: list[Job]) -> str:
+    def stop(self, jobs: list[SweepJob]) -> str:
         say(f"stopping {len(jobs)} jobs")
         processes = [process for process in self.slots if process is not None and process.poll() is None]
         for process in processes:

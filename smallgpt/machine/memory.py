@@ -74,13 +74,15 @@ PROCESS = Path("/proc/self")
 RESET_PEAK = "5"  # what /proc/PID/clear_refs takes for VmHWM
 
 
-def peak_growth(work: Callable[[], object], device: torch.device) -> int | None:
+def peak_growth(work: Callable[[], object], device: "torch.device") -> int | None:
     """Bytes by which memory grew at most while `work` ran; None where the system does not say.
 
     On a CPU it is the resident memory of this process: what was freed before goes back to the system first, and the
     system's own high-water mark is reset, which Linux allows through /proc.
     """
     if device.type == "cuda":
+        import torch
+
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         work()

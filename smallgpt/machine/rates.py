@@ -27,7 +27,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float | None:
     return peak_flops(device, precision[dtype]) if dtype in precision else None
 
 
-def measured(device: torch.device) -> Machine:
+def measured_machine(device: torch.device) -> Machine:
     return Machine(device, torch.get_num_threads(), copy_bandwidth(device))
 
 

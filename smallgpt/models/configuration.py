@@ -32,7 +32,7 @@ class BlockShape:
 
 
 @dataclass(frozen=True)
-class Part:
+class LayoutPart:
     """One piece of a model and what it costs. Elements are numbers, not bytes; FLOPs count a multiply-add as two."""
 
     group: str
@@ -125,7 +125,7 @@ class DecoderConfig(PreTrainedConfig):
         """Shapes of the blocks in the order of their layer index."""
         return [self.block_shape(self.n_embd, i, self.n_layer) for i in range(self.n_layer)]
 
-    def body(self) -> list[Part]:
+    def body(self) -> list[LayoutPart]:
         """Parts between the embedding and the final norm."""
         return [self.block_part(shape, f"block {i + 1}") for i, shape in enumerate(self.block_shapes())]
 
@@ -135,19 +135,19 @@ class DecoderConfig(PreTrainedConfig):
 
     # -- from the description to the whole ---------------------------------------------------------------------------
 
-    def layout(self) -> list[Part]:
+    def layout(self) -> list[LayoutPart]:
         """Every part of the model in the order the data takes; their parameters add up to the model's."""
         v, d, w = self.vocab_size, self.n_embd, self.output_width
-        parts = [Part("embedding", "token embedding", 1, d, v * d, activation_elements=d)]
+        parts = [LayoutPart("embedding", "token embedding", 1, d, v * d, activation_elements=d)]
         if self.position_encoding == "learned":
-            parts.append(Part("positions", "learned positions", 1, d, self.block_size * d))
+            parts.append(LayoutPart("positions", "learned positions", 1, d, self.block_size * d))
         parts += self.body()
-        parts.append(Part("head", "final norm", w, w, self.norm_parameters(w), activation_elements=2 * w))
+        parts.append(LayoutPart("head", "final norm", w, w, self.norm_parameters(w), activation_elements=2 * w))
         if self.projects_output:
-            parts.append(Part("head", "projection", w, d, w * d, flops=2 * w * d, activation_elements=d))
+            parts.append(LayoutPart("head", "projection", w, d, w * d, flops=2 * w * d, activation_elements=d))
             w = d
         tied = self.tie_word_embeddings
-        parts.append(Part("head", f"{'tied ' if tied else ''}output head", w, v, 0 if tied else v * w, 2 * v * w))
+        parts.append(LayoutPart("head", f"{'tied ' if tied else ''}output head", w, v, 0 if tied else v * w, 2 * v * w))
         return parts
 
     @property
@@ -180,14 +180,14 @@ class DecoderConfig(PreTrainedConfig):
     def norm_parameters(self, width: int) -> int:
         return width * (2 if self.bias and self.norm == "layernorm" else 1)
 
-    def block_part(self, shape: BlockShape, label: str, active: bool = True, path: int | None = None) -> Part:
+    def block_part(self, shape: BlockShape, label: str, active: bool = True, path: int | None = None) -> LayoutPart:
         """Cost of a pre-norm block: attention and MLP, each behind a norm."""
         w, f = shape.width, shape.mlp_width
         gated = self.activation == "swiglu"
         weights = 4 * w * w + (3 if gated else 2) * w * f
         biases = (5 * w + (2 if gated else 1) * f) * self.bias
         saved = 9 * w + (5 if gated else 3) * f + shape.n_head
-        return Part(
+        return LayoutPart(
             group="blocks",
             label=label,
             in_width=w,

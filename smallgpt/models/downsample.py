@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .configuration import LEAST_WIDTH, BlockShape, DecoderConfig, Part
+from .configuration import LEAST_WIDTH, BlockShape, DecoderConfig, LayoutPart
 from .layers import Block, Context, Linear
 
 Operator = Literal["linear", "conv", "pool", "carry", "pad"]
@@ -76,7 +76,7 @@ class WidthScheduleConfig(DecoderConfig):
             return [None] * self.n_layer
         return [pair if pair[0] != pair[1] else None for pair in pairs]
 
-    def body(self) -> list[Part]:
+    def body(self) -> list[LayoutPart]:
         parts = []
         for i, (shape, resize) in enumerate(zip(self.block_shapes(), self.resizes(), strict=True)):
             parts.append(self.block_part(shape, f"block {i + 1}"))
@@ -84,11 +84,11 @@ class WidthScheduleConfig(DecoderConfig):
                 parts.append(self.resize_part(*resize))
         return parts
 
-    def resize_part(self, in_width: int, out_width: int) -> Part:
+    def resize_part(self, in_width: int, out_width: int) -> LayoutPart:
         if self.downsample_operator in ("pool", "pad"):
-            return Part("narrowing", self.operator_name, in_width, out_width, 0)
+            return LayoutPart("narrowing", self.operator_name, in_width, out_width, 0)
         taps = self.kernel_size if self.downsample_operator == "conv" else 1
-        return Part(
+        return LayoutPart(
             group="narrowing",
             label=self.operator_name,
             in_width=in_width,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from .configuration import BlockShape, DecoderConfig, Part
+from .configuration import BlockShape, DecoderConfig, LayoutPart
 from .decoder import Decoder
 from .layers import Block, Context, Linear
 
@@ -37,13 +37,13 @@ class ParallelGPTConfig(DecoderConfig):
         depth = self.path_depth
         return [self.block_shape(self.n_embd, i % depth, depth) for i in range(self.n_layer)]
 
-    def body(self) -> list[Part]:
+    def body(self) -> list[LayoutPart]:
         d, parts = self.n_embd, []
         for path in range(self.n_path):
             active = self.active_paths is None or path in self.active_paths
             name = f"path {path}"
             parts.append(
-                Part(
+                LayoutPart(
                     "paths",
                     f"{name} input",
                     d,
@@ -58,7 +58,7 @@ class ParallelGPTConfig(DecoderConfig):
             for i in range(self.path_depth):
                 shape = self.block_shape(d, i, self.path_depth)
                 parts.append(self.block_part(shape, f"{name} block {i + 1}", active, path))
-        parts.append(Part("paths", "weighted sum", d, d, self.n_path - 1, activation_elements=d * self.n_path))
+        parts.append(LayoutPart("paths", "weighted sum", d, d, self.n_path - 1, activation_elements=d * self.n_path))
         return parts
 
     def schedule_string(self) -> str:

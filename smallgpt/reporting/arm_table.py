@@ -2,7 +2,7 @@
 
 from smallgpt.reporting.arms import Arm, Comparison, Study
 from smallgpt.reporting.figures import value_of
-from smallgpt.reporting.statistics import Difference, compare, mean, p_text, with_interval
+from smallgpt.reporting.statistics import Difference, compare_arms, mean, mean_with_interval, p_text
 from smallgpt.reporting.tables import scaled
 
 ARM = "arm"
@@ -10,25 +10,25 @@ ARM = "arm"
 
 def arm_table(comparison: Comparison) -> list[dict[str, str]]:
     """Rows of texts under the same names; columns that no arm fills are left out."""
-    gaps = compare(comparison)
-    rows = [row(arm, arm is comparison.baseline, gaps.get(arm.label)) for arm in comparison.arms]
-    filled = [name for name in rows[0] if any(row[name] for row in rows)]
-    return [{name: row[name] for name in filled} for row in rows]
+    gaps = compare_arms(comparison)
+    rows = [arm_row(arm, arm is comparison.baseline, gaps.get(arm.label)) for arm in comparison.arms]
+    filled = [name for name in rows[0] if any(arm_row[name] for arm_row in rows)]
+    return [{name: arm_row[name] for name in filled} for arm_row in rows]
 
 
-def row(arm: Arm, is_baseline: bool, gap: Difference | None) -> dict[str, str]:
+def arm_row(arm: Arm, is_baseline: bool, gap: Difference | None) -> dict[str, str]:
     loss, bits = (list(arm.by_seed(key).values()) for key in ("loss", "bits_per_byte"))
     tokens, parameters = arm.number("train", "tokens"), arm.number("cost", "parameters")
     speed, cache = arm.number("train", "tokens_per_second"), arm.number("cost", "cache_bytes_per_token")
     flops = value_of(arm, "train", "flops")
     return {
         ARM: arm.label,
-        "validation loss": with_interval(mean(loss) if loss else None),
+        "validation loss": mean_with_interval(mean(loss) if loss else None),
         "difference [95 %]": "baseline" if is_baseline and loss else difference_text(gap),
         "p": "" if gap is None or gap.p is None else p_text(gap.p),
         "verdict": "" if gap is None else gap.verdict,
         "seeds": str(len(arm.jobs)),
-        "bits per byte": with_interval(mean(bits) if bits else None),
+        "bits per byte": mean_with_interval(mean(bits) if bits else None),
         "parameters": "" if parameters is None else f"{parameters:,.0f}",
         "training FLOPs": "" if flops is None else scaled(flops, "").strip(),
         "tokens / parameter": "" if tokens is None or not parameters else f"{tokens / parameters:.3g}",
@@ -45,9 +45,9 @@ def difference_text(gap: Difference | None) -> str:
     return f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
 
 
-def notes(comparison: Comparison) -> list[str]:
+def arm_notes(comparison: Comparison) -> list[str]:
     """How the numbers were made, as far as the table has them."""
-    gaps = compare(comparison).values()
+    gaps = compare_arms(comparison).values()
     tested = [gap for gap in gaps if gap.p is not None]
     found = []
     if any(len(arm.by_seed()) > 1 for arm in comparison.arms):
@@ -68,7 +68,7 @@ def notes(comparison: Comparison) -> list[str]:
         )
     for same in identical(comparison):
         found.append(f"{' and '.join(same)} are identical: their losses are equal to the last bit on every seed.")
-    if sizes := matched(comparison):
+    if sizes := matched_arms(comparison):
         found.append(f"Sizes were solved for, and are off by what is in brackets: {', '.join(sizes)}.")
     tokens = {tokens for arm in comparison.arms if (tokens := arm.number("train", "tokens")) is not None}
     if len(tokens) > 1:
@@ -76,7 +76,7 @@ def notes(comparison: Comparison) -> list[str]:
     return found
 
 
-def matched(comparison: Comparison) -> list[str]:
+def matched_arms(comparison: Comparison) -> list[str]:
     """Arms whose size `match` has solved for, with what they cost and how far that is from the baseline's."""
     found = []
     for arm in comparison.arms:

@@ -22,7 +22,7 @@ BASELINE_VARIANT = "gpt"
 
 
 @dataclass(frozen=True)
-class Job:
+class ReportedJob:
     """One run directory of a sweep."""
 
     name: str
@@ -78,7 +78,7 @@ class Arm:
     variant: str
     choices: dict[str, str]
     fingerprint: str | None
-    jobs: list[Job]
+    jobs: list[ReportedJob]
 
     def number(self, section: str, key: str) -> float | None:
         """The mean over the jobs that have it; costs are the same in all."""
@@ -120,9 +120,9 @@ class Study:
     """Everything that a report shows."""
 
     sweeps: list[Path]
-    jobs: list[Job]
+    jobs: list[ReportedJob]
     comparisons: list[Comparison]
-    repeated: list[Job] = field(default_factory=list)
+    repeated: list[ReportedJob] = field(default_factory=list)
     """Completed jobs of a seed that their arm has already."""
 
     @property
@@ -130,7 +130,7 @@ class Study:
         return [arm for comparison in self.comparisons for arm in comparison.arms]
 
     @property
-    def unfinished(self) -> list[Job]:
+    def unfinished(self) -> list[ReportedJob]:
         return [job for job in self.jobs if not job.completed]
 
     @property
@@ -139,14 +139,14 @@ class Study:
         return " / ".join(asked) or None
 
 
-def read_jobs(sweep_dir: Path, prefix: str = "") -> list[Job]:
+def read_jobs(sweep_dir: Path, prefix: str = "") -> list[ReportedJob]:
     """The jobs in the order of their numbers; a job that has left no result is one that has not ended."""
     folders = [
         path for path in sweep_dir.glob("*") if (path / "config.yaml").exists() or (path / "result.json").exists()
     ]
     folders.sort(key=lambda path: (len(path.name), path.name))
     silent = {"status": "unfinished", "error": "no result.json: it was killed, or has not ended yet"}
-    return [Job(prefix + path.name, path, read_result(path) or silent) for path in folders]
+    return [ReportedJob(prefix + path.name, path, read_result(path) or silent) for path in folders]
 
 
 def read_study(sweeps: Sequence[Path], baseline: str | None = None) -> Study:
@@ -155,7 +155,7 @@ def read_study(sweeps: Sequence[Path], baseline: str | None = None) -> Study:
     Raises:
         UserError: a directory is missing or holds no results, or no arm is called `baseline`.
     """
-    jobs: list[Job] = []
+    jobs: list[ReportedJob] = []
     names = [sweep_dir.resolve().name for sweep_dir in sweeps]
     if len(set(names)) < len(names):
         names = [str(sweep_dir) for sweep_dir in sweeps]
@@ -180,9 +180,9 @@ def read_study(sweeps: Sequence[Path], baseline: str | None = None) -> Study:
     return Study(list(sweeps), jobs, comparisons, repeated)
 
 
-def group(jobs: Sequence[Job]) -> tuple[list[Arm], list[Job]]:
+def group(jobs: Sequence[ReportedJob]) -> tuple[list[Arm], list[ReportedJob]]:
     """Arms in the order of their first jobs, and jobs whose seed their arm has already."""
-    groups: dict[tuple, list[Job]] = {}
+    groups: dict[tuple, list[ReportedJob]] = {}
     repeated = []
     for job in jobs:
         if not job.completed:
@@ -217,7 +217,7 @@ def choose_baseline(arms: Sequence[Arm], wanted: str | None) -> Arm:
     return (named or (plain if len(plain) == 1 else list(arms)))[0]
 
 
-def command(sweep_dir: Path, jobs: Sequence[Job]) -> str:
+def command(sweep_dir: Path, jobs: Sequence[ReportedJob]) -> str:
     """What the user typed, from Hydra's record of the sweep; without one, from the words of the jobs."""
     record = sweep_dir / "multirun.yaml"
     if record.exists():

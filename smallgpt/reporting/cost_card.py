@@ -27,13 +27,13 @@ def print_cost_card(settings: Settings, cost: dict[str, Any]) -> None:
             f"{settings.accumulation} x {settings.micro_batch_size} sequences"
         ),
         "training memory": f"{scaled(cost['training_memory_bytes'], 'B')} at the peak, estimated",
-        "budget": budget(settings, cost),
+        "budget": budget_line(settings, cost),
         "training in all": "depends on the budget" if training is None else scaled(training, "FLOP"),
     }
     print_pairs("cost", pairs)
 
 
-def budget(settings: Settings, cost: dict[str, Any]) -> str:
+def budget_line(settings: Settings, cost: dict[str, Any]) -> str:
     limit = settings.budget
     if cost["tokens"] is None:
         return f"{limit.epochs:g} epochs" if limit.seconds is None else f"{limit.seconds:g} seconds"

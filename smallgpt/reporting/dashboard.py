@@ -58,7 +58,7 @@ def own(group: str) -> str:
     return f"Group = '{group}'"
 
 
-def blocks(study: Study, runset: Any) -> list[Any]:
+def report_blocks(study: Study, runset: Any) -> list[Any]:
     """The parts of the W&B report: the question, who won, and the panels over the sweep's runs."""
     import wandb_workspaces.reports.v2 as wr
 
@@ -102,7 +102,7 @@ def publish(study: Study, entity: str | None, project: str, group: str, before: 
         if "report" in before:
             report = wr.Report.from_url(before["report"])
         runset = wr.Runset(entity=entity, project=project, name=group, filters=own(group), groupby=["JobType"])
-        report.blocks = blocks(study, runset)
+        report.blocks = report_blocks(study, runset)
         report.save()
     except (wandb.Error, ValueError) as error:
         raise UserError(f"task=dashboard: W&B says {type(error).__name__}: {' '.join(str(error).split())}") from error

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from smallgpt.reporting.arms import Arm, Comparison
-from smallgpt.reporting.evaluations import Answer, Question, answer, questions, references, scores
+from smallgpt.reporting.evaluations import Answer, Question, answer, answers_by_seed, questions, references
 from smallgpt.reporting.statistics import Difference, difference, holm, p_text
 
 WIDEST = 8  # tasks that stand side by side; more stand one below the other
@@ -31,7 +31,7 @@ class Table:
     """The sentences that it needs to be read."""
 
 
-def what_they_know(comparison: Comparison) -> list[Table]:
+def evaluation_tables(comparison: Comparison) -> list[Table]:
     """The table of the answers, and where seeds allow it that of the differences from the baseline."""
     asked = questions(comparison)
     if not asked:
@@ -104,7 +104,7 @@ def differences_from_baseline(
     found = []
     for arm in comparison.arms:
         for question in asked if arm is not comparison.baseline else ():
-            if gap := paired(question, scores(arm, question), scores(comparison.baseline, question)):
+            if gap := paired(question, answers_by_seed(arm, question), answers_by_seed(comparison.baseline, question)):
                 found.append((arm, question, gap))
     tested = [gap.p for _, _, gap in found if gap.p is not None]
     corrected = iter(holm(tested))

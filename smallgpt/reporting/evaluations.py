@@ -65,7 +65,7 @@ def questions(comparison: Comparison) -> list[Question]:
     return sorted(found, key=lambda question: question.measure)
 
 
-def scores(arm: Arm, question: Question) -> dict[int | None, float]:
+def answers_by_seed(arm: Arm, question: Question) -> dict[int | None, float]:
     return arm.found("evaluation", question.part, question.label, question.measure)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from smallgpt.reporting.arms import Arm, Comparison, Job, differences
+from smallgpt.reporting.arms import Arm, Comparison, ReportedJob, differences
 from smallgpt.reporting.charts import Figure, axis, colour, dashes, figure, legend, tooltip, values
 from smallgpt.reporting.diagrams import diagrams, parameter_bars
 from smallgpt.reporting.evaluation_figures import evaluation_figures
@@ -25,7 +25,7 @@ COST_AXES = {  # what a job's result may have, and how a figure calls it
 }
 
 
-def draw(comparison: Comparison, others: Sequence[Job] = ()) -> list[Figure]:
+def draw(comparison: Comparison, others: Sequence[ReportedJob] = ()) -> list[Figure]:
     """Every figure that the results have numbers for.
 
     Args:
@@ -37,7 +37,7 @@ def draw(comparison: Comparison, others: Sequence[Job] = ()) -> list[Figure]:
     return figures + diagrams(comparison)
 
 
-def loss_curves(comparison: Comparison, others: Sequence[Job]) -> list[Figure]:
+def loss_curves(comparison: Comparison, others: Sequence[ReportedJob]) -> list[Figure]:
     """Validation loss of every run against what it has taken."""
     import altair as alt
 
@@ -186,7 +186,7 @@ def value_of(arm: Arm, section: str, key: str) -> float | None:
     return arm.number(section, key)
 
 
-def training_flops(job: Job) -> float | None:
+def training_flops(job: ReportedJob) -> float | None:
     each, tokens = job.section("cost").get("training_flops_per_token"), job.section("train").get("tokens")
     return each * tokens if each and tokens else job.section("cost").get("training_flops")
 

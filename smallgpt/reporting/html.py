@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from smallgpt.reporting.arm_table import about_the_data, about_the_study, arm_table, notes
+from smallgpt.reporting.arm_table import about_the_data, about_the_study, arm_notes, arm_table
 from smallgpt.reporting.arms import Comparison, Study, command
 from smallgpt.reporting.charts import Figure, vl_version
 from smallgpt.reporting.markdown import findings, lowest, markdown
@@ -54,7 +54,8 @@ def page(study: Study, figures: Sequence[Sequence[Figure]], title: str) -> str:
         study=study,
         commands=[command(sweep, [job for job in study.jobs if job.run_dir.parent == sweep]) for sweep in study.sweeps],
         sections=[
-            section(study, comparison, drawn) for comparison, drawn in zip(study.comparisons, figures, strict=True)
+            comparison_section(study, comparison, drawn)
+            for comparison, drawn in zip(study.comparisons, figures, strict=True)
         ],
         notes=about_the_study(study),
         environments=environments(study),
@@ -64,13 +65,13 @@ def page(study: Study, figures: Sequence[Sequence[Figure]], title: str) -> str:
     )
 
 
-def section(study: Study, comparison: Comparison, figures: Sequence[Figure]) -> dict[str, Any]:
+def comparison_section(study: Study, comparison: Comparison, figures: Sequence[Figure]) -> dict[str, Any]:
     return {
         "data": about_the_data(study, comparison) if len(study.comparisons) > 1 else None,
         "winner": winner(comparison),
         "rows": arm_table(comparison),
         "best": lowest(comparison),
-        "notes": notes(comparison),
+        "notes": arm_notes(comparison),
         "found": [
             (name, heading, tables, [figure for figure in figures if figure.part == name])
             for name, heading, tables in findings(comparison)

@@ -4,7 +4,7 @@ from typing import Any
 
 from smallgpt.reporting.arms import Comparison
 from smallgpt.reporting.charts import Figure, axis, colour, figure, legend, tooltip, values
-from smallgpt.reporting.inferences import INFERENCE_AXES, common_text, measured
+from smallgpt.reporting.inferences import INFERENCE_AXES, common_text, measured_arms
 from smallgpt.reporting.statistics import undominated
 
 TRIANGLES = [f"triangle-{way}" for way in ("up", "down", "left", "right")]
@@ -16,7 +16,7 @@ def inference_figures(comparison: Comparison) -> list[Figure]:
     """Only what was measured on one text stands in a figure."""
     import altair as alt
 
-    everything = measured(comparison)
+    everything = measured_arms(comparison)
     text = common_text(everything)
     figures = []
     for key, title in INFERENCE_AXES.items():

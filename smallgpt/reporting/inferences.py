@@ -19,7 +19,7 @@ UNQUANTIZED = "none"
 
 
 @dataclass(frozen=True)
-class Text:
+class MeasuredText:
     """What bits per byte were measured on. They are compared where all of it is the same."""
 
     name: str
@@ -28,7 +28,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Score:
+class InferenceScore:
     value: float
     low: float | None
     high: float | None
@@ -37,7 +37,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredArm:
     """An arm with its weights stored in one way."""
 
     arm: Arm
@@ -49,18 +49,20 @@ class Measured:
         found = [section[key] for section in self.sections if section.get(key) is not None]
         return sum(found) / len(found) if found else None
 
-    def bits(self, text: Text | None) -> Score | None:
+    def bits(self, text: MeasuredText | None) -> InferenceScore | None:
         """Per byte of this text."""
         found = [section["text"] for section in self.sections if text is not None and text_of(section) == text]
-        return score([(each["bits_per_byte"], each["bits_per_byte_interval"]) for each in found])
+        return inference_score([(each["bits_per_byte"], each["bits_per_byte_interval"]) for each in found])
 
-    def difference(self, text: Text | None) -> Score | None:
+    def difference(self, text: MeasuredText | None) -> InferenceScore | None:
         """Bits per byte more than the same weights have unquantized."""
         gaps = [section["text"]["difference"] for section in self.sections if text and text_of(section) == text]
-        return score([(gap["difference"], gap["interval"]) for gap in gaps if gap and gap["from_unquantized"]])
+        return inference_score(
+            [(gap["difference"], gap["interval"]) for gap in gaps if gap and gap["from_unquantized"]]
+        )
 
 
-def score(found: Sequence[tuple[float, list[float] | None]]) -> Score | None:
+def inference_score(found: Sequence[tuple[float, list[float] | None]]) -> InferenceScore | None:
     """Of a value of each seed, with its interval over documents."""
     if not found:
         return None
@@ -69,15 +71,15 @@ def score(found: Sequence[tuple[float, list[float] | None]]) -> Score | None:
         low, high = found[0][1] or (None, None)
     else:
         low, high = over_seeds.value - over_seeds.half_width, over_seeds.value + over_seeds.half_width
-    return Score(over_seeds.value, low, high, over_seeds.n)
+    return InferenceScore(over_seeds.value, low, high, over_seeds.n)
 
 
-def text_of(section: dict[str, Any]) -> Text | None:
+def text_of(section: dict[str, Any]) -> MeasuredText | None:
     text = section.get("text")
-    return text and Text(text["name"], text["n"], text["bytes"])
+    return text and MeasuredText(text["name"], text["n"], text["bytes"])
 
 
-def measured(comparison: Comparison) -> list[Measured]:
+def measured_arms(comparison: Comparison) -> list[MeasuredArm]:
     """Every arm in every way that its weights were stored."""
     found = []
     for arm in comparison.arms:
@@ -87,11 +89,11 @@ def measured(comparison: Comparison) -> list[Measured]:
             for kind, section in {**own, **whole.get("kinds", {})}.items():
                 kinds.setdefault(kind, []).append(section)
         order = sorted(kinds, key=lambda kind: (kind != UNQUANTIZED, kind))
-        found += [Measured(arm, kind, kinds[kind]) for kind in order]
+        found += [MeasuredArm(arm, kind, kinds[kind]) for kind in order]
     return found
 
 
-def common_text(everything: Sequence[Measured]) -> Text | None:
+def common_text(everything: Sequence[MeasuredArm]) -> MeasuredText | None:
     """The text that most of them were measured on."""
     found = Counter(text for each in everything for section in each.sections if (text := text_of(section)))
     return found.most_common(1)[0][0] if found else None
@@ -99,17 +101,17 @@ def common_text(everything: Sequence[Measured]) -> Text | None:
 
 def inference_tables(comparison: Comparison) -> list[Table]:
     """The one with a row an arm and kind, if anything was measured; columns that none fills are left out."""
-    everything = measured(comparison)
+    everything = measured_arms(comparison)
     if not everything:
         return []
     text = common_text(everything)
-    rows = [row(each, text) for each in everything]
+    rows = [inference_row(each, text) for each in everything]
     columns = [name for name in rows[0] if any(each[name] for each in rows)]
     cells = [[Cell(each[name]) for name in columns] for each in rows]
-    return [Table(columns, cells, {"arm", STORED}, notes(everything, text))]
+    return [Table(columns, cells, {"arm", STORED}, inference_notes(everything, text))]
 
 
-def row(each: Measured, text: Text | None) -> dict[str, str]:
+def inference_row(each: MeasuredArm, text: MeasuredText | None) -> dict[str, str]:
     size, seconds, speed = (each.number(key) for key in ("weight_bytes", "seconds_per_token", "tokens_per_second"))
     return {
         "arm": each.arm.label,
@@ -117,19 +119,19 @@ def row(each: Measured, text: Text | None) -> dict[str, str]:
         "weights MB": "" if size is None else f"{size / 1e6:,.4g}",
         "ms a token": "" if seconds is None else f"{1e3 * seconds:.3g}",
         "tokens/s": "" if speed is None else f"{speed:,.0f}",
-        "bits per byte": with_interval(each.bits(text)),
-        "less unquantized [95 %]": with_interval(each.difference(text), "+"),
+        "bits per byte": score_with_interval(each.bits(text)),
+        "less unquantized [95 %]": score_with_interval(each.difference(text), "+"),
     }
 
 
-def with_interval(score: Score | None, sign: str = "") -> str:
+def score_with_interval(score: InferenceScore | None, sign: str = "") -> str:
     if score is None:
         return ""
     shown = f"{score.value:{sign}.4f}"
     return shown if score.low is None else f"{shown} [{score.low:{sign}.4f}, {score.high:{sign}.4f}]"
 
 
-def notes(everything: Sequence[Measured], text: Text | None) -> list[str]:
+def inference_notes(everything: Sequence[MeasuredArm], text: MeasuredText | None) -> list[str]:
     found = ["Decoding one sequence, greedily: the median of rounds in which the models took turns."]
     machines = [section.get("machine") for each in everything for section in each.sections]
     # each benchmark measures the bandwidth anew, to many digits

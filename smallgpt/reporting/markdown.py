@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
-from smallgpt.reporting.arm_table import ARM, about_the_data, about_the_study, arm_table, notes
+from smallgpt.reporting.arm_table import ARM, about_the_data, about_the_study, arm_notes, arm_table
 from smallgpt.reporting.arms import Comparison, Study, command
-from smallgpt.reporting.evaluation_tables import Table, what_they_know
+from smallgpt.reporting.evaluation_tables import Table, evaluation_tables
 from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.statistics import winner
 
@@ -15,8 +15,8 @@ def markdown(study: Study) -> str:
     for comparison in study.comparisons:
         if len(study.comparisons) > 1:
             parts.append(escaped(about_the_data(study, comparison)))
-        parts += [escaped(winner(comparison)), table(comparison)]
-        parts += [escaped(note) for note in notes(comparison)]
+        parts += [escaped(winner(comparison)), arm_markdown(comparison)]
+        parts += [escaped(note) for note in arm_notes(comparison)]
         for _, heading, tables in findings(comparison):
             parts.append(f"**{heading}**")
             for found in tables:
@@ -29,13 +29,13 @@ def markdown(study: Study) -> str:
 def findings(comparison: Comparison) -> list[tuple[str, str, list[Table]]]:
     """What stands below the table of the arms: the part of the page, its heading and its tables, if it has any."""
     parts = [
-        ("evaluation", "What the models know", what_they_know(comparison)),
+        ("evaluation", "What the models know", evaluation_tables(comparison)),
         ("inference", "Inference", inference_tables(comparison)),
     ]
     return [part for part in parts if part[2]]
 
 
-def table(comparison: Comparison) -> str:
+def arm_markdown(comparison: Comparison) -> str:
     """Numbers to the right; the row of the lowest loss in bold."""
     rows = arm_table(comparison)
     names = list(rows[0])

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from smallgpt.files import write_bytes, write_text
-from smallgpt.reporting.arm_table import arm_table, notes
-from smallgpt.reporting.arms import Job, Study, differences
+from smallgpt.reporting.arm_table import arm_notes, arm_table
+from smallgpt.reporting.arms import ReportedJob, Study, differences
 from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.markdown import markdown
 from smallgpt.reporting.statistics import winner
@@ -33,7 +33,7 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
             rows = arm_table(comparison)
             names = [name for name in rows[0] if name not in PAGE_ONLY]
             print_table("arms", names, [[row[name] for name in names] for row in rows])
-            print(" ".join(notes(comparison)))
+            print(" ".join(arm_notes(comparison)))
         for table in inference_tables(comparison):
             print_table("inference", table.columns, [[cell.text for cell in row] for row in table.rows])
             print(" ".join(table.notes))
@@ -75,7 +75,7 @@ def draw_page(study: Study, page: Path) -> None:
             write_bytes(page.parent / "loss.png", (folder / "loss_tokens.png").read_bytes())
 
 
-def job_table(jobs: Sequence[Job]) -> tuple[Sequence[str], list[Sequence[Any]]]:
+def job_table(jobs: Sequence[ReportedJob]) -> tuple[Sequence[str], list[Sequence[Any]]]:
     """Columns and rows: what was varied, what it took, how well it did; columns that no job fills are left out."""
     known = [job.overrides for job in jobs if job.overrides]  # a job that was killed says nothing
     varied = differences([{key: value for key, value in words.items() if key != "model"} for words in known])
@@ -93,7 +93,7 @@ def job_table(jobs: Sequence[Job]) -> tuple[Sequence[str], list[Sequence[Any]]]:
                 cost.get("parameters"),
                 train.get("tokens", cost.get("tokens")),
                 round(train["tokens_per_second"]) if "tokens_per_second" in train else None,
-                *[fixed(val.get(key)) for key in ("loss", "perplexity", "bits_per_byte")],
+                *[four_digits(val.get(key)) for key in ("loss", "perplexity", "bits_per_byte")],
             )
         )
     names = (*columns, *scores)
@@ -101,9 +101,9 @@ def job_table(jobs: Sequence[Job]) -> tuple[Sequence[str], list[Sequence[Any]]]:
     return [names[i] for i in filled], [[row[i] for i in filled] for row in rows]
 
 
-def write_csv(path: Path, jobs: Sequence[Job]) -> None:
+def write_csv(path: Path, jobs: Sequence[ReportedJob]) -> None:
     """One row a job, every number of its sections under `section/name`."""
-    rows = [{"job": job.name, **flat(job.result)} for job in jobs]
+    rows = [{"job": job.name, **flat_result(job.result)} for job in jobs]
     columns = dict.fromkeys(key for row in rows for key in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
@@ -112,7 +112,7 @@ def write_csv(path: Path, jobs: Sequence[Job]) -> None:
     write_text(path, text.getvalue())
 
 
-def flat(result: dict[str, Any]) -> dict[str, Any]:
+def flat_result(result: dict[str, Any]) -> dict[str, Any]:
     row = {key: value for key, value in result.items() if not isinstance(value, dict | list)}
     row["overrides"] = " ".join(result.get("overrides", []))
     for section in SECTIONS:
@@ -125,5 +125,5 @@ def flat(result: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def fixed(value: float | None) -> str | None:
+def four_digits(value: float | None) -> str | None:
     return None if value is None else f"{value:.4f}"

@@ -98,7 +98,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def compare(comparison: Comparison) -> dict[str, Difference]:
+def compare_arms(comparison: Comparison) -> dict[str, Difference]:
     """The loss of every other arm against the baseline, by the arm's label, with p corrected for their number."""
     base = comparison.baseline.by_seed()
     others = [arm for arm in comparison.arms if arm is not comparison.baseline and arm.by_seed()]
@@ -127,12 +127,12 @@ def winner(comparison: Comparison) -> str:
     best = [arm for score, arm in scored if score.value == lowest.value]
     rest = [(score, arm) for score, arm in scored if score.value > lowest.value]
     names = " and ".join(arm.label for arm in best)
-    says = f"validation loss {with_interval(lowest)} ({'one seed' if lowest.n == 1 else f'{lowest.n} seeds'})"
+    says = f"validation loss {mean_with_interval(lowest)} ({'one seed' if lowest.n == 1 else f'{lowest.n} seeds'})"
     if len(scored) == 1:
         return f"{names}: {says}. There is nothing to compare it with."
     if not rest:
         return f"{names} are identical: {says}."
-    baseline, gaps = comparison.baseline, compare(comparison)
+    baseline, gaps = comparison.baseline, compare_arms(comparison)
     have = "has" if len(best) == 1 else "have, identically,"
     if baseline not in best:
         gap = gaps.get(best[0].label)
@@ -159,7 +159,7 @@ def p_text(p: float) -> str:
     return "<0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
-def with_interval(score: Mean | None) -> str:
+def mean_with_interval(score: Mean | None) -> str:
     if score is None:
         return ""
     return f"{score.value:.4f}" if score.half_width is None else f"{score.value:.4f} ± {score.half_width:.4f}"

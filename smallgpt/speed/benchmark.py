@@ -10,7 +10,7 @@ from smallgpt.machine.rates import Machine, matrix_rate
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.models.cost import cost
 from smallgpt.settings import Benchmark
-from smallgpt.speed.measured_models import Subject
+from smallgpt.speed.measured_models import MeasuredModel
 from smallgpt.speed.roofline import Work, demand
 
 WARM_UP_TOKENS = 4
@@ -57,7 +57,10 @@ Times = list[dict[Work, list[float]]]
 
 
 def in_turn(
-    subjects: Sequence[Any], works: Sequence[Work], rounds: int, seconds: Callable[[Any, Work], float] = Subject.seconds
+    subjects: Sequence[Any],
+    works: Sequence[Work],
+    rounds: int,
+    seconds: Callable[[Any, Work], float] = MeasuredModel.seconds,
 ) -> Times:
     """Each round does each work with one subject after the other, so that all of them meet the same disturbances."""
     times: Times = [{work: [] for work in works} for _ in subjects]
@@ -68,7 +71,9 @@ def in_turn(
     return times
 
 
-def measure(subjects: Sequence[Subject], asked: Benchmark, works: Sequence[Work], machine: Machine) -> list[dict]:
+def measure_models(
+    subjects: Sequence[MeasuredModel], asked: Benchmark, works: Sequence[Work], machine: Machine
+) -> list[dict]:
     """The section `inference` of each subject; the first is what the others are compared with."""
     for subject in subjects:
         for work in works:
@@ -86,18 +91,18 @@ def measure(subjects: Sequence[Subject], asked: Benchmark, works: Sequence[Work]
     return sections
 
 
-def growth(subject: Subject, work: Work) -> int | None:
+def growth(subject: MeasuredModel, work: Work) -> int | None:
     return peak_growth(lambda: subject.token_times(work), subject.device)
 
 
-def profile(subject: Subject, works: Sequence[Work]) -> dict[str, dict[str, float]] | None:
+def profile(subject: MeasuredModel, works: Sequence[Work]) -> dict[str, dict[str, float]] | None:
     """Of the decoding of one sequence."""
     decoding = next(work for work in works if work.kind == "decode")
     return subject.breakdown(Work("decode", decoding.prompt, decoding.new_tokens))
 
 
 def describe(
-    subject: Subject, times: dict[Work, list[float]], growths: dict[Work, int | None], machine: Machine
+    subject: MeasuredModel, times: dict[Work, list[float]], growths: dict[Work, int | None], machine: Machine
 ) -> dict[str, Any]:
     """What one subject takes and how much of the machine it uses."""
     weights = subject.weight_bytes
@@ -146,7 +151,7 @@ def describe(
     }
 
 
-def cache_bytes(subject: Subject) -> dict[str, int | None]:
+def cache_bytes(subject: MeasuredModel) -> dict[str, int | None]:
     """Of a token, and of a sequence that fills the context."""
     if not isinstance(subject.config, DecoderConfig):
         return {"cache_bytes_per_token": None, "cache_bytes_per_sequence": None}
@@ -159,7 +164,7 @@ def cache_bytes(subject: Subject) -> dict[str, int | None]:
 
 
 def speed_up(
-    baseline: Subject, before: dict[Work, list[float]], subject: Subject, times: dict[Work, list[float]]
+    baseline: MeasuredModel, before: dict[Work, list[float]], subject: MeasuredModel, times: dict[Work, list[float]]
 ) -> dict[str, Any]:
     """How much faster than the baseline, round by round, and what FLOPs and bytes would have it."""
     found: dict[str, Any] = {"over": baseline.name, "prefill": {}, "decode": {}}

@@ -23,12 +23,12 @@ def print_benchmark(sections: dict[str, dict[str, Any]]) -> None:
     print_table(
         f"prefill, one prompt, median of {first['rounds']} rounds in turn",
         ("model", "prompt", "first token ms", "tokens/s", "of the matrix rate", *PROMISES),
-        [row for name, section in sections.items() for row in rows(name, section, "prefill")],
+        [row for name, section in sections.items() for row in benchmark_rows(name, section, "prefill")],
     )
     print_table(
         f"decode, {first['new_tokens']} tokens after a prompt of {first['prompt']}",
         ("model", "batch", "ms a token", "tokens/s", "of the bandwidth", *PROMISES),
-        [row for name, section in sections.items() for row in rows(name, section, "decode")],
+        [row for name, section in sections.items() for row in benchmark_rows(name, section, "decode")],
     )
     known = {name: section for name, section in sections.items() if section.get("text")}
     if known:
@@ -57,7 +57,7 @@ def memory(section: dict[str, Any]) -> list[Any]:
     ]
 
 
-def rows(name: str, section: dict[str, Any], kind: str) -> list[list[Any]]:
+def benchmark_rows(name: str, section: dict[str, Any], kind: str) -> list[list[Any]]:
     time, limit = TIMED[kind]
     faster = (section["speed_up"] or {}).get(kind, {})
     found = []

@@ -8,7 +8,6 @@ A size is measured once, by one process at a time: all jobs of a sweep, and late
 import hashlib
 import json
 import statistics
-import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -29,9 +28,10 @@ from smallgpt.machine.cores import available_cores
 from smallgpt.machine.device import device
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.models.matching import LATENCY, Quantity, amount
+from smallgpt.notices import say
 from smallgpt.settings import Benchmark, Group, Trainer
 from smallgpt.speed.benchmark import fitted, in_turn
-from smallgpt.speed.measured_models import Subject
+from smallgpt.speed.measured_models import MeasuredModel
 
 # short rounds, so that the two models of a round meet the same disturbances
 WORK = Benchmark(prompts=(64,), batches=(1,), new_tokens=16)
@@ -77,8 +77,8 @@ class Latencies:
         self.work = fitted(WORK, config.block_size)[0][-1]
         size = {"n_layer", "n_embd"}
         self.conditions = {
-            "model": {key: value for key, value in described(config).items() if key not in size},
-            "baseline": described(baseline),
+            "model": {key: value for key, value in latency_conditions(config).items() if key not in size},
+            "baseline": latency_conditions(baseline),
             "work": asdict(self.work),
             "processor": cpu_name(),
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else self.device.type,
@@ -136,8 +136,8 @@ class Latencies:
     def measure(self, config: DecoderConfig) -> tuple[float, float]:
         with self.as_in_a_run():
             subjects = [self.subject_of_baseline]
-            if described(config) != described(self.baseline):
-                subjects.append(Subject(config.model_type, self.model_class(config).to(self.device)))
+            if latency_conditions(config) != latency_conditions(self.baseline):
+                subjects.append(MeasuredModel(config.model_type, self.model_class(config).to(self.device)))
             in_turn(subjects, [self.work], 1)  # takes memory and warms up
             begin = time.perf_counter()
             in_turn(subjects, [self.work], 1)
@@ -148,12 +148,12 @@ class Latencies:
         return of_baseline * statistics.median(b / a for a, b in zip(before, own, strict=True)), of_baseline
 
     @cached_property
-    def subject_of_baseline(self) -> Subject:
+    def subject_of_baseline(self) -> MeasuredModel:
         say(
             f"measuring how long {self.conditions['model']['model_type']} takes for a token beside "
             f"{self.baseline.model_type}, threads: {self.threads}; kept in {self.path}"
         )
-        return Subject("baseline", self.baseline_class(self.baseline).to(self.device))
+        return MeasuredModel("baseline", self.baseline_class(self.baseline).to(self.device))
 
     @contextmanager
     def as_in_a_run(self) -> Generator[None]:
@@ -168,7 +168,7 @@ class Latencies:
             torch.set_num_threads(threads)
 
 
-def described(config: DecoderConfig) -> dict[str, Any]:
+def latency_conditions(config: DecoderConfig) -> dict[str, Any]:
     """What a token's time depends on."""
     values = {key: getattr(config, key) for key in config.settable() if key not in NO_MATTER}
     return {"model_type": config.model_type, **values}
@@ -187,7 +187,3 @@ def alone(path: Path) -> Generator[None]:
         yield
     finally:
         lock.release()
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -19,7 +19,7 @@ from smallgpt.speed.roofline import Work, read_bytes
 from smallgpt.speed.time_breakdown import breakdown
 
 
-class Clock(StoppingCriteria):
+class TokenClock(StoppingCriteria):
     """Notes when each token is there, and stops nothing."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Clock(StoppingCriteria):
         return input_ids.new_zeros(input_ids.shape[0], dtype=torch.bool)
 
 
-class Subject:
+class MeasuredModel:
     """A model that is measured: ours with its own decoding, others with the library's.
 
     Raises:
@@ -84,11 +84,11 @@ class Subject:
         return torch.randint(self.config.vocab_size, size, generator=chance).to(self.device)
 
     def times(self, ids: Tensor, new_tokens: int) -> list[float]:
-        clock = Clock()
+        clock = TokenClock()
         self.generate(ids, new_tokens, clock)
         return clock.times
 
-    def generate(self, ids: Tensor, new_tokens: int, clock: Clock) -> Tensor:
+    def generate(self, ids: Tensor, new_tokens: int, clock: TokenClock) -> Tensor:
         """Greedily."""
         return self.model.generate(
             ids,
@@ -103,7 +103,7 @@ class Subject:
         return None if self.compiled else breakdown(self.model, lambda: self.token_times(work), self.device)
 
 
-class OnnxSubject(Subject):
+class MeasuredGraph(MeasuredModel):
     """A folder made by task=export format=onnx, in ONNX Runtime on the CPU.
 
     Raises:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from smallgpt.evaluation.held_out import HeldOut
     from smallgpt.evaluation.text_likelihood import Reader
     from smallgpt.inference.checkpoint import Wanted
-    from smallgpt.speed.measured_models import Subject
+    from smallgpt.speed.measured_models import MeasuredModel
     from smallgpt.speed.roofline import Work
 
 LONGEST_CONTEXT = 1024  # of a model that sets no limit
@@ -27,7 +27,7 @@ class Loaded:
     """A checkpoint that is measured."""
 
     checkpoint: str
-    subject: "Subject"
+    subject: "MeasuredModel"
     reader: "Reader"
     """Of texts, with the weights of the subject."""
 
@@ -44,33 +44,33 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.evaluation.held_out import held_out
     from smallgpt.inference.checkpoint import run_of, variant_of, wanted
     from smallgpt.machine.device import device
-    from smallgpt.machine.rates import measured
+    from smallgpt.machine.rates import measured_machine
     from smallgpt.models.cost import cost
     from smallgpt.reporting.arms import read_study
     from smallgpt.reporting.report import report
     from smallgpt.results import add_section
-    from smallgpt.speed.benchmark import fitted, measure
+    from smallgpt.speed.benchmark import fitted, measure_models
     from smallgpt.speed.benchmark_table import print_benchmark
 
-    check(settings)
+    where = device(settings.trainer.accelerator)
+    check_benchmark(settings, where)
     if settings.trainer.threads is not None:
         torch.set_num_threads(settings.trainer.threads)
-    where = device(settings.trainer.accelerator)
     sweeps = [Path(sweep).expanduser() for sweep in dict.fromkeys(settings.sweep)]
     named = runs_of(sweeps, settings.baseline) if sweeps else named_checkpoints(settings.checkpoint)
     asked = wanted(settings)
     text = held_out(settings, [run_of(checkpoint) for checkpoint in named.values()])
-    loaded = of_checkpoints(settings, named, asked) if named else []
-    subjects = [each.subject for each in loaded] or of_config(settings)
+    loaded = of_checkpoints(settings, named, asked, where) if named else []
+    subjects = [each.subject for each in loaded] or of_config(settings, where)
     contexts = [getattr(subject.config, "max_position_embeddings", None) for subject in subjects]
     context = min([length for length in contexts if length], default=LONGEST_CONTEXT)
     works, lines = fitted(settings.benchmark, context, settings.chosen)
     for line in lines:
         print(line)
     check_memory(subjects, works, where)
-    found = measure(subjects, settings.benchmark, works, measured(where))
+    found = measure_models(subjects, settings.benchmark, works, measured_machine(where))
     if text is not None:
-        found = [section | {"text": known} for section, known in zip(found, what_they_know(loaded, text), strict=True)]
+        found = [section | {"text": known} for section, known in zip(found, text_sections(loaded, text), strict=True)]
     sections = {subject.name: section for subject, section in zip(subjects, found, strict=True)}
     print_benchmark(sections)
     if not loaded:
@@ -113,14 +113,14 @@ def runs_of(sweeps: Sequence[Path], baseline: str | None) -> dict[str, str]:
     return found
 
 
-def what_they_know(loaded: list[Loaded], text: "HeldOut") -> list[dict[str, Any]]:
+def text_sections(loaded: list[Loaded], text: "HeldOut") -> list[dict[str, Any]]:
     """The sections `text`; a difference says from whom, and whether that is the same checkpoint, not quantized."""
-    from smallgpt.evaluation.held_out import measure
+    from smallgpt.evaluation.held_out import measure_held_out
     from smallgpt.inference.checkpoint import run_of
 
     first = loaded[0]
     unquantized = run_of(first.checkpoint) if first.subject.quantize == "none" else None
-    found = measure([each.reader for each in loaded], text)
+    found = measure_held_out([each.reader for each in loaded], text)
     for each, section in zip(loaded, found, strict=True):
         if section["difference"]:
             section["difference"] |= {
@@ -138,32 +138,31 @@ def beside(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return {**new, "kinds": kinds} if kinds else new
 
 
-def check(settings: Settings) -> None:
+def check_benchmark(settings: Settings, where: "torch.device") -> None:
     """Raises UserError where nothing can be measured."""
     from smallgpt.evaluation import held_out as quality
     from smallgpt.inference import onnx_engine
     from smallgpt.inference import weight_formats as packing
-    from smallgpt.inference.checkpoint import locate, resolved, wanted
-    from smallgpt.machine.device import device
+    from smallgpt.inference.checkpoint import locate, resolved_checkpoint, wanted
     from smallgpt.tasks.generate import refuse_for_graphs
 
-    packing.check(settings.quantize, device(settings.trainer.accelerator), settings.compile)
-    quality.check(settings)
-    if len(set(map(resolved, settings.checkpoint))) < len(settings.checkpoint):
+    packing.check_quantize(settings.quantize, where, settings.compile)
+    quality.check_held_out(settings)
+    if len(set(map(resolved_checkpoint, settings.checkpoint))) < len(settings.checkpoint):
         raise UserError(f"checkpoint={list(settings.checkpoint)}: one is there twice")
-    graphs = [checkpoint for checkpoint in settings.checkpoint if onnx_engine.find(checkpoint)]
+    graphs = [checkpoint for checkpoint in settings.checkpoint if onnx_engine.find_onnx_folder(checkpoint)]
     for checkpoint in settings.checkpoint:
         if checkpoint not in graphs:
             locate(checkpoint)
     if graphs:
-        refuse_for_graphs(settings, wanted(settings))
+        refuse_for_graphs(settings, wanted(settings), where)
     if settings.sweep and settings.checkpoint:
         raise UserError(f"sweep={settings.sweep[0]}: checkpoint= is given too; leave one of them out")
     if settings.sweep and settings.quantize != "none":
         raise UserError(f"quantize={settings.quantize}: sweep= is measured as it is stored; give runs by checkpoint=")
 
 
-def check_memory(subjects: Sequence["Subject"], works: Sequence["Work"], where: "torch.device") -> None:
+def check_memory(subjects: Sequence["MeasuredModel"], works: Sequence["Work"], where: "torch.device") -> None:
     """Raises UserError for a batch that does not fit beside the models, which are loaded."""
     from smallgpt.machine.memory import free_bytes, refuse_too_large
     from smallgpt.models.cost import sequence_bytes
@@ -175,14 +174,13 @@ def check_memory(subjects: Sequence["Subject"], works: Sequence["Work"], where: 
         refuse_too_large(f"{key}: {subject.name}", work.batch, each, free)
 
 
-def of_checkpoints(settings: Settings, named: dict[str, str], asked: "Wanted") -> list[Loaded]:
+def of_checkpoints(settings: Settings, named: dict[str, str], asked: "Wanted", where: "torch.device") -> list[Loaded]:
     """The first is the baseline, as it is stored; one alone that is quantized is compared with itself."""
     from smallgpt.evaluation.onnx_model import reader_of
     from smallgpt.evaluation.text_likelihood import Reader
     from smallgpt.inference import onnx_engine
-    from smallgpt.inference.checkpoint import load
-    from smallgpt.machine.device import device
-    from smallgpt.speed.measured_models import OnnxSubject, Subject
+    from smallgpt.inference.checkpoint import load_checkpoint
+    from smallgpt.speed.measured_models import MeasuredGraph, MeasuredModel
 
     kinds = ["none"] + [settings.quantize] * (len(named) - 1)
     pairs = list(named.items())
@@ -191,28 +189,27 @@ def of_checkpoints(settings: Settings, named: dict[str, str], asked: "Wanted") -
         pairs, kinds = [(f"{name} unquantized", checkpoint), (name, checkpoint)], ["none", settings.quantize]
     loaded = []
     for (name, checkpoint), kind in zip(pairs, kinds, strict=True):
-        if folder := onnx_engine.find(checkpoint):
-            graph = OnnxSubject(name, folder, settings.trainer.threads)
+        if folder := onnx_engine.find_onnx_folder(checkpoint):
+            graph = MeasuredGraph(name, folder, settings.trainer.threads)
             graph.runtime.check_type(asked.model_type)
             loaded.append(Loaded(checkpoint, graph, reader_of(graph.runtime, name)))
             continue
-        model, tokenizer = load(checkpoint, asked)
-        subject = Subject(name, model.to(device(settings.trainer.accelerator)), kind, settings.compile)
+        model, tokenizer = load_checkpoint(checkpoint, asked)
+        subject = MeasuredModel(name, model.to(where), kind, settings.compile)
         loaded.append(Loaded(checkpoint, subject, Reader(subject.model, tokenizer, title=name)))
     return loaded
 
 
-def of_config(settings: Settings) -> list["Subject"]:
+def of_config(settings: Settings, where: "torch.device") -> list["MeasuredModel"]:
     """The baseline at the size and block of the config, then the config's own model, with random weights.
 
     Where they are the same there is one.
     """
     import torch
 
-    from smallgpt.machine.device import device
-    from smallgpt.speed.measured_models import Subject
+    from smallgpt.speed.measured_models import MeasuredModel
 
-    where, model = device(settings.trainer.accelerator), settings.model
+    model = settings.model
     size = {}
     if settings.matched is not None:
         size = {"n_embd": settings.matched.width_before, "n_layer": settings.matched.depth_before}
@@ -223,8 +220,8 @@ def of_config(settings: Settings) -> list["Subject"]:
         raise Impossible(f"benchmark.to={to}: {one_line(error)}") from error
     torch.manual_seed(settings.seed)
     name = settings.variant or model.model_type
-    own = Subject(name, settings.model_class(model).to(where), settings.quantize, settings.compile)
+    own = MeasuredModel(name, settings.model_class(model).to(where), settings.quantize, settings.compile)
     if settings.quantize == "none" and config.to_dict() == model.to_dict():
         return [own]
     name = f"{to} baseline" if to == name else to
-    return [Subject(name, baseline_class(config).to(where), compiled=settings.compile), own]
+    return [MeasuredModel(name, baseline_class(config).to(where), compiled=settings.compile), own]

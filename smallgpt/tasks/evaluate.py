@@ -11,6 +11,8 @@ from smallgpt.packages import require
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
+    import torch
+
     from smallgpt.evaluation.evaluate import Answers, Plan
 
 
@@ -22,9 +24,11 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.evaluation.table import print_evaluation
     from smallgpt.inference.checkpoint import read_config, variant_of, wanted
     from smallgpt.machine.allocator import keep_freed_memory
+    from smallgpt.machine.device import device
     from smallgpt.results import add_section
 
-    check(settings)
+    where = device(settings.trainer.accelerator)
+    check_evaluation(settings, where)
     if not settings.checkpoint:
         raise UserError("checkpoint=null: task=evaluate needs run directories, model folders or hub names")
     if len(set(settings.checkpoint)) < len(settings.checkpoint):
@@ -32,9 +36,9 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     asked = wanted(settings)
     for checkpoint in settings.checkpoint:
         read_config(checkpoint, asked)
-    plan = plan_of(settings)
+    plan = plan_of(settings, where)
     keep_freed_memory()
-    from smallgpt.evaluation.evaluate import ask, compare, section
+    from smallgpt.evaluation.evaluate import ask, compare_models, evaluation_section
 
     known: dict[str, Answers] = {}
     everyone = []
@@ -43,11 +47,11 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     for checkpoint, name in zip(settings.checkpoint, names_of(settings.checkpoint), strict=True):
         answers = ask(plan, checkpoint, name, known, wanted=asked)
         everyone.append(answers)
-        sections[name] = section(plan, answers)
+        sections[name] = evaluation_section(plan, answers)
         keep_items(plan, answers, run_dir / "evaluation" / ("" if alone else name.replace("/", "_")))
         if not asked.at_inference:
             add_section(Path(checkpoint), "evaluation", sections[name], with_parts)
-    comparisons = compare(plan, everyone)
+    comparisons = compare_models(plan, everyone)
     print_evaluation(sections, comparisons)
     if alone:
         ((checkpoint, found),) = zip(settings.checkpoint, sections.values(), strict=True)
@@ -56,42 +60,41 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     return {"checkpoints": checkpoints, "evaluations": sections, "comparisons": comparisons}
 
 
-def of_run(settings: Settings, run_dir: Path) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+def of_run(
+    settings: Settings, run_dir: Path, where: "torch.device"
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """The section `evaluation` of a run that has just been trained, and the items of each task, for a logger."""
-    from smallgpt.evaluation.evaluate import ask, section
+    from smallgpt.evaluation.evaluate import ask, evaluation_section
     from smallgpt.evaluation.table import print_evaluation
 
-    plan = plan_of(settings)
+    plan = plan_of(settings, where)
     answers = ask(plan, str(run_dir), run_dir.name, {})
-    found = section(plan, answers)
+    found = evaluation_section(plan, answers)
     keep_items(plan, answers, run_dir / "evaluation")
     print_evaluation({run_dir.name: found}, [])
     items = {plan.label(name): [item.to_dict() for item in done.items] for name, done in answers.outcomes.items()}
     return found, items
 
 
-def check(settings: Settings) -> None:
+def check_evaluation(settings: Settings, where: "torch.device") -> None:
     """Raises UserError where an evaluation cannot begin."""
     if settings.eval is None:
         raise UserError("eval=null: give eval=quick, or paper, language, safety, own, tasks")
     require("eval", "lm_eval")
     if settings.quantize != "none":
-        from smallgpt.inference.weight_formats import check
-        from smallgpt.machine.device import device
+        from smallgpt.inference.weight_formats import check_quantize
 
-        check(settings.quantize, device(settings.trainer.accelerator))
+        check_quantize(settings.quantize, where)
         if settings.eval.precision != "fp32":
             raise UserError(
                 f"eval.precision={settings.eval.precision}: quantize={settings.quantize} says it; leave it out"
             )
 
 
-def plan_of(settings: Settings) -> "Plan":
+def plan_of(settings: Settings, where: "torch.device") -> "Plan":
     from smallgpt.evaluation.evaluate import make_plan
-    from smallgpt.machine.device import device
 
     assert settings.eval is not None
-    where = device(settings.trainer.accelerator)
     return make_plan(settings.eval, settings.generation, settings.seed, where, settings.quantize)
 
 

@@ -21,17 +21,17 @@ ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Writes `hf/` or `onnx/` into the run directory, compares it with the checkpoint, returns the section `export`."""
-    check(settings)
+    check_export(settings)
     from smallgpt.export.model_card import read_run
     from smallgpt.files import new_folder, size_of
-    from smallgpt.inference.checkpoint import load, resolved, wanted
+    from smallgpt.inference.checkpoint import load_checkpoint, resolved_checkpoint, wanted
     from smallgpt.models.decoder import Decoder
     from smallgpt.reporting.tables import print_pairs
 
     (checkpoint,) = settings.checkpoint
     form, quantize = settings.format, settings.quantize
     asked = wanted(settings)
-    model, tokenizer = load(checkpoint, asked)
+    model, tokenizer = load_checkpoint(checkpoint, asked)
     if not isinstance(model, Decoder):
         what = "transformers reads it as it is" if form == "hf" else "use its own library's exporter"
         raise UserError(f"checkpoint={checkpoint}: a {model.config.model_type} model, none of smallgpt's; {what}")
@@ -47,10 +47,10 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         "export",
         {name.replace("_", " "): shown(value) if isinstance(value, bool) else value for name, value in section.items()},
     )
-    return {"checkpoint": resolved(checkpoint), "export": section}
+    return {"checkpoint": resolved_checkpoint(checkpoint), "export": section}
 
 
-def check(settings: Settings) -> None:
+def check_export(settings: Settings) -> None:
     """Raises UserError where nothing can be exported."""
     if len(settings.checkpoint) != 1:
         given = list(settings.checkpoint) or "null"
@@ -69,9 +69,9 @@ def write_hf(
     from smallgpt.export.model_card import model_card
 
     before = verify_hf.answers(model, len(tokenizer))
-    hf.write(model, tokenizer, folder, bf16=quantize == "bf16")
+    hf.write_hf_folder(model, tokenizer, folder, bf16=quantize == "bf16")
     (folder / "README.md").write_text(model_card(model, record, "hf", quantize), encoding="utf-8")
-    return verify_hf.verify(model, tokenizer, folder, before)
+    return verify_hf.verify_hf(model, tokenizer, folder, before)
 
 
 def write_onnx(
@@ -82,11 +82,11 @@ def write_onnx(
     from smallgpt.export.quantize import quantize_graph
     from smallgpt.inference.onnx_engine import GRAPH
 
-    onnx_graph.write(model, tokenizer, folder)
+    onnx_graph.write_onnx_folder(model, tokenizer, folder)
     (folder / "README.md").write_text(model_card(model, record, "onnx", quantize), encoding="utf-8")
-    found = verify_onnx.verify(model, folder, exact=True)
+    found = verify_onnx.verify_onnx(model, folder, exact=True)
     if quantize != "none":
         quantize_graph(folder / GRAPH, quantize, onnx_graph.is_large(model))
-        found = verify_onnx.verify(model, folder, exact=False)
+        found = verify_onnx.verify_onnx(model, folder, exact=False)
     onnx_graph.describe_weights(folder, quantize)
     return found

@@ -8,6 +8,8 @@ from smallgpt.errors import UserError, shown
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
+    import torch
+
     from smallgpt.inference.checkpoint import Wanted
 
 
@@ -18,44 +20,48 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint={given}: task=generate needs one run directory, model folder or hub name")
     from smallgpt.inference import onnx_engine
     from smallgpt.inference.checkpoint import wanted
+    from smallgpt.machine.device import device
 
     (checkpoint,) = settings.checkpoint
     prompts = settings.prompt or ("",)
     live = len(prompts) == 1 and settings.generation.num_beams == 1 and not settings.generation.stop
-    asked = wanted(settings)
-    if folder := onnx_engine.find(checkpoint):
-        texts = from_graph(settings, folder, prompts, asked, live)
+    asked, where = wanted(settings), device(settings.trainer.accelerator)
+    if folder := onnx_engine.find_onnx_folder(checkpoint):
+        texts = from_graph(settings, folder, prompts, asked, where, live)
     else:
-        texts = from_weights(settings, checkpoint, prompts, asked, live)
+        texts = from_weights(settings, checkpoint, prompts, asked, where, live)
     if not live:
         print("\n---\n".join(texts))
     return {"checkpoint": checkpoint, "samples": texts}
 
 
-def from_weights(settings: Settings, checkpoint: str, prompts: Sequence[str], asked: "Wanted", live: bool) -> list[str]:
+def from_weights(
+    settings: Settings, checkpoint: str, prompts: Sequence[str], asked: "Wanted", where: "torch.device", live: bool
+) -> list[str]:
     from transformers import TextStreamer
 
-    from smallgpt.inference.checkpoint import load
+    from smallgpt.inference.checkpoint import load_checkpoint
     from smallgpt.inference.generate import generate
     from smallgpt.inference.steps import CompiledSteps
-    from smallgpt.inference.weight_formats import check, for_inference
-    from smallgpt.machine.device import device
+    from smallgpt.inference.weight_formats import check_quantize, for_inference
 
-    where, beams = device(settings.trainer.accelerator), settings.generation.num_beams
-    check(settings.quantize, where, settings.compile)
+    beams = settings.generation.num_beams
+    check_quantize(settings.quantize, where, settings.compile)
     if settings.compile and beams > 1:
         raise UserError(f"compile=true: decodes without beams; leave it out, or generation.num_beams={beams}")
-    model, tokenizer = load(checkpoint, asked)
+    model, tokenizer = load_checkpoint(checkpoint, asked)
     model = for_inference(model.to(where), settings.quantize, settings.compile)
     steps = CompiledSteps(model) if settings.compile else None
     streamer = TextStreamer(tokenizer, skip_special_tokens=True) if live else None
     return generate(model, tokenizer, prompts, settings.generation, settings.seed, streamer, steps)
 
 
-def from_graph(settings: Settings, folder: Path, prompts: Sequence[str], asked: "Wanted", live: bool) -> list[str]:
+def from_graph(
+    settings: Settings, folder: Path, prompts: Sequence[str], asked: "Wanted", where: "torch.device", live: bool
+) -> list[str]:
     from smallgpt.inference.onnx_engine import OnnxEngine, until_stop
 
-    refuse_for_graphs(settings, asked)
+    refuse_for_graphs(settings, asked, where)
     engine = OnnxEngine(folder, settings.trainer.threads)
     engine.check_type(asked.model_type)
     pieces = engine.generate(prompts, settings.generation, settings.seed)
@@ -73,15 +79,15 @@ def from_graph(settings: Settings, folder: Path, prompts: Sequence[str], asked: 
     return [prompt + until_stop(text, stops) for prompt, text in zip(begun, made, strict=True)]
 
 
-def refuse_for_graphs(settings: Settings, asked: "Wanted") -> None:
+def refuse_for_graphs(settings: Settings, asked: "Wanted", where: "torch.device") -> None:
     """Raises UserError for what an ONNX folder cannot do."""
-    from smallgpt.machine.device import device
-
     for name, value in (asked.fields | asked.at_inference).items():
         raise UserError(f"model.{name}={shown(value)}: an ONNX folder runs as it was exported; leave it out")
     if settings.quantize != "none":
         raise UserError(f"quantize={settings.quantize}: an ONNX folder is quantized by task=export; leave it out")
     if settings.compile:
         raise UserError("compile=true: an ONNX folder is compiled as it is; leave it out")
-    if device(accelerator := settings.trainer.accelerator).type != "cpu":
-        raise UserError(f"trainer.accelerator={accelerator}: an ONNX folder runs on the CPU; use trainer=cpu")
+    if where.type != "cpu":
+        raise UserError(
+            f"trainer.accelerator={settings.trainer.accelerator}: an ONNX folder runs on the CPU; use trainer=cpu"
+        )

@@ -16,7 +16,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         **price.to_dict(),
         "schedule": settings.model.schedule_string(),
         "training_memory_bytes": training_memory(settings.model, settings.micro_batch_size),
-        **budget(settings, price.training_flops_per_token, price.parameters),
+        **budget_section(settings, price.training_flops_per_token, price.parameters),
     }
     print_cost_card(settings, card)
     return {"cost": card, **match(settings)}
@@ -27,7 +27,7 @@ def match(settings: Settings) -> dict[str, Any]:
     return {"match": settings.matched.to_dict()} if settings.matched else {}
 
 
-def budget(settings: Settings, flops: float, parameters: int) -> dict[str, Any]:
+def budget_section(settings: Settings, flops: float, parameters: int) -> dict[str, Any]:
     """What the whole run takes; all None where only the run itself can tell."""
     steps = settings.steps(flops)
     if steps is None:

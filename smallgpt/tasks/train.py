@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
+    import torch
     from lightning import Trainer
 
     from smallgpt.data.datamodule import TokenDataModule
     from smallgpt.data.prepare import PreparedData
     from smallgpt.machine.device import Precision
+    from smallgpt.settings import Trainer as TrainerSettings
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.module import LanguageModel
-    from smallgpt.training.run_length import Horizon
+    from smallgpt.training.run_length import RunLength
 
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
 
     from smallgpt.data.prepare import prepare
     from smallgpt.machine.allocator import keep_freed_memory
-    from smallgpt.machine.device import device
+    from smallgpt.machine.device import device, resolved_precision
     from smallgpt.models.cost import cost
     from smallgpt.ranks import is_first_process
     from smallgpt.tasks.evaluate import of_run
@@ -34,7 +36,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.training.processes import check_processes, share_cores
 
     check_processes(settings)
-    device(settings.trainer.accelerator, settings.trainer.devices)
+    where = device(settings.trainer.accelerator, settings.trainer.devices)
+    precision = resolved_precision(settings.trainer.precision, where)
     keep_freed_memory()
     share_cores(settings.trainer)
     prepared = prepare(settings.data, settings.tokenizer, settings.cache_dir)
@@ -48,7 +51,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         model,
         settings.optimizer,
         settings.schedule,
-        horizon(settings, price.training_flops_per_token, data.epoch_tokens),
+        run_length(settings, price.training_flops_per_token, data.epoch_tokens),
         clip=settings.trainer.clip,
         validation_bytes=data.validation_bytes,
         compile=settings.compile,
@@ -56,21 +59,21 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     recorder = Recorder(
         settings.batch.tokens,
         price.training_flops_per_token,
-        peak(settings) if is_first_process() else None,
+        peak(settings.trainer, where, precision) if is_first_process() else None,
         every=settings.log_every,
     )
     state = run_dir / "checkpoints" / "last.ckpt"
     resumed = settings.resume is not None and state.exists()
     if not resumed and is_first_process():  # rows of a run that was stopped before its first checkpoint
         (run_dir / "metrics.csv").unlink(missing_ok=True)
-    trainer = trainer_for(settings, run_dir, prepared, recorder)
+    trainer = trainer_for(settings, run_dir, prepared, recorder, where, precision)
     with until_the_end(trainer.loggers) as loggers:
         trainer.fit(module, datamodule=data, ckpt_path=state if resumed else None, weights_only=True)
         sections = {
             "cost": price.to_dict(),
             **match(settings),
             "data_fingerprint": prepared.fingerprint,
-            **scores(recorder),
+            **score_sections(recorder),
             "samples": samples(settings, module, prepared, run_dir) if trainer.is_global_zero else [],
         }
         if trainer.is_global_zero:
@@ -78,7 +81,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             for logger in loggers:
                 logger.log_samples(sections["samples"])
         if settings.eval is not None and trainer.is_global_zero:
-            sections["evaluation"], items = of_run(settings, run_dir)
+            sections["evaluation"], items = of_run(settings, run_dir, where)
             for logger in loggers:
                 logger.log_evaluation(sections["evaluation"], items)
     return sections
@@ -102,36 +105,34 @@ def data_module(settings: Settings, prepared: "PreparedData") -> "TokenDataModul
     return data
 
 
-def horizon(settings: Settings, training_flops_per_token: float, epoch_tokens: int) -> "Horizon":
+def run_length(settings: Settings, training_flops_per_token: float, epoch_tokens: int) -> "RunLength":
     """The budget in optimizer steps, or in seconds."""
-    from smallgpt.training.run_length import Horizon
+    from smallgpt.training.run_length import RunLength
 
     budget = settings.budget
     if budget.seconds is not None:
-        return Horizon(seconds=budget.seconds)
+        return RunLength(seconds=budget.seconds)
     if budget.epochs is not None:
-        return Horizon(steps=settings.steps_for(budget.epochs * epoch_tokens))
-    return Horizon(steps=settings.steps(training_flops_per_token))
+        return RunLength(steps=settings.steps_for(budget.epochs * epoch_tokens))
+    return RunLength(steps=settings.steps(training_flops_per_token))
 
 
-def peak(settings: Settings) -> float | None:
+def peak(trainer: "TrainerSettings", where: "torch.device", precision: "Precision") -> float | None:
     """FLOPs a second that the devices of the run, or the processes' shares of a CPU, reach together at their best."""
-    from smallgpt.machine.device import device
     from smallgpt.machine.rates import peak_flops
 
-    one = peak_flops(device(settings.trainer.accelerator), precision(settings))
-    return None if one is None else one * settings.trainer.processes
+    one = peak_flops(where, precision)
+    return None if one is None else one * trainer.processes
 
 
-def precision(settings: Settings) -> "Precision":
-    from smallgpt.machine.device import device, native_precision
-
-    wanted = settings.trainer.precision
-    return native_precision(device(settings.trainer.accelerator)) if wanted == "auto" else wanted
-
-
-def trainer_for(settings: Settings, run_dir: Path, prepared: "PreparedData", recorder: "Recorder") -> "Trainer":
-    from smallgpt.machine.device import device
+def trainer_for(
+    settings: Settings,
+    run_dir: Path,
+    prepared: "PreparedData",
+    recorder: "Recorder",
+    where: "torch.device",
+    precision: "Precision",
+) -> "Trainer":
     from smallgpt.ranks import is_first_process
     from smallgpt.training.checkpoints import Checkpoints
     from smallgpt.training.interruption import Interruption
@@ -140,13 +141,13 @@ def trainer_for(settings: Settings, run_dir: Path, prepared: "PreparedData", rec
     from smallgpt.training.profiling import Profile
     from smallgpt.training.progress import ProgressLine
     from smallgpt.training.trainer import build_trainer
-    from smallgpt.training.validation_schedule import Rhythm
+    from smallgpt.training.validation_schedule import ValidationSchedule
 
     first = is_first_process()
     metrics = MetricsFile(run_dir / "metrics.csv" if first else Path(os.devnull))
     checkpoints = Checkpoints(run_dir / "checkpoints", prepared.tokenizer_dir, metrics)
     callbacks = [
-        Rhythm(settings.validation.every),  # first: it says which step is the last
+        ValidationSchedule(settings.validation.every),  # first: it says which step is the last
         recorder,
         ProgressLine(recorder),
         checkpoints,
@@ -159,15 +160,15 @@ def trainer_for(settings: Settings, run_dir: Path, prepared: "PreparedData", rec
         callbacks,
         [metrics, *settings.logger.build(settings, run_dir)] if first else [],
         accumulation=settings.accumulation,
-        accelerator=device(settings.trainer.accelerator).type,
+        accelerator=where.type,
         devices=settings.trainer.devices,
         nodes=settings.trainer.num_nodes,
         strategy=strategy(settings.trainer, run_dir),
-        precision=precision(settings),
+        precision=precision,
     )
 
 
-def scores(recorder: "Recorder") -> dict[str, dict[str, float]]:
+def score_sections(recorder: "Recorder") -> dict[str, dict[str, float]]:
     """The sections `train` and `val`: where the run ended."""
     latest = recorder.latest
     train = {

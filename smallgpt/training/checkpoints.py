@@ -21,7 +21,7 @@ from smallgpt.files import flush, replace_folder
 from smallgpt.training.metrics import MetricsFile
 from smallgpt.training.module import LanguageModel
 from smallgpt.training.processes import seed_of_rank, settle
-from smallgpt.training.run_length import Clock
+from smallgpt.training.run_length import TrainingClock
 
 
 class Checkpoints(L.Callback):
@@ -59,7 +59,7 @@ class Checkpoints(L.Callback):
         checkpoint.pop("loops")
         steps = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
         steps.ready = steps.completed = checkpoint["global_step"]
-        module.clock = Clock(checkpoint["seconds"])
+        module.clock = TrainingClock(checkpoint["seconds"])
         if trainer.is_global_zero:
             self.metrics.keep(checkpoint["metrics_rows"])
         states = checkpoint["random_states"]

@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from smallgpt.models.loss import IGNORED
 from smallgpt.training.optimizers import AdamW, Muon
-from smallgpt.training.run_length import Clock, Horizon
+from smallgpt.training.run_length import RunLength, TrainingClock
 from smallgpt.training.schedules import Schedule
 from smallgpt.training.sharding import shard
 
@@ -31,7 +31,7 @@ class LanguageModel(L.LightningModule):
             the embeddings.
         optimizer: settings that build the optimizer.
         schedule: the learning rate over the run.
-        horizon: when the run ends.
+        run_length: when the run ends.
         clip: the largest gradient norm, or None for no clipping.
         validation_bytes: bytes of the text that one validation scores.
         compile: whether the loss is compiled; the weights keep their names.
@@ -42,7 +42,7 @@ class LanguageModel(L.LightningModule):
         model: "PreTrainedModel",
         optimizer: AdamW | Muon,
         schedule: Schedule,
-        horizon: Horizon,
+        run_length: RunLength,
         clip: float | None = 1.0,
         validation_bytes: int | None = None,
         compile: bool = False,
@@ -50,11 +50,11 @@ class LanguageModel(L.LightningModule):
         super().__init__()
         self.model = model
         self.optimizer = optimizer
-        self.schedule = schedule if horizon.steps is None else schedule.for_steps(horizon.steps)
-        self.horizon = horizon
+        self.schedule = schedule if run_length.steps is None else schedule.for_steps(run_length.steps)
+        self.run_length = run_length
         self.clip = math.inf if clip is None else clip
         self.validation_bytes = validation_bytes
-        self.clock = Clock()
+        self.clock = TrainingClock()
         self.learning_rate = 0.0
         self.gradient_norm: Tensor | None = None
         self.validation: dict[str, float] = {}
@@ -84,7 +84,7 @@ class LanguageModel(L.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         step = self.trainer.global_step
-        progress = self.horizon.progress(step, self.elapsed)
+        progress = self.run_length.progress(step, self.elapsed)
         self.learning_rate = self.optimizer.lr * self.schedule.factor(step, progress)
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate
@@ -99,7 +99,7 @@ class LanguageModel(L.LightningModule):
     def elapsed(self) -> float:
         """Seconds of training; where they are the budget, all ranks go by the first one's clock."""
         seconds = self.clock.seconds
-        if self.horizon.seconds is None or self.trainer.world_size == 1:
+        if self.run_length.seconds is None or self.trainer.world_size == 1:
             return seconds
         return self.trainer.strategy.broadcast(seconds)
 

@@ -38,7 +38,7 @@ class ProgressLine(L.Callback):
         now = time.monotonic()
         if now < self._next:
             return
-        done = min(1.0, module.horizon.progress(trainer.global_step, module.clock.seconds))
+        done = min(1.0, module.run_length.progress(trainer.global_step, module.clock.seconds))
         line = self._line(trainer.global_step, module, done)
         if self._bar is not None:
             self._next = now + BAR_SECONDS
@@ -66,7 +66,7 @@ class ProgressLine(L.Callback):
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _line(self, step: int, module: LanguageModel, done: float) -> str:
-        parts = [f"step {step}" + (f"/{module.horizon.steps}" if module.horizon.steps else "")]
+        parts = [f"step {step}" + (f"/{module.run_length.steps}" if module.run_length.steps else "")]
         latest = self.recorder.latest
         if "train/loss" in latest:
             parts.append(f"loss {latest['train/loss']:.3f}")

@@ -7,7 +7,7 @@ VALIDATIONS_A_RUN = 10
 
 
 @dataclass(frozen=True)
-class Horizon:
+class RunLength:
     """The end of a run, in optimizer steps or in seconds of training; exactly one is given."""
 
     steps: int | None = None
@@ -33,7 +33,7 @@ class Horizon:
         return int(self.progress(step, elapsed) * VALIDATIONS_A_RUN)
 
 
-class Clock:
+class TrainingClock:
     """A stopwatch for training time: paused while validating and saving."""
 
     def __init__(self, counted: float = 0.0) -> None:

@@ -8,7 +8,7 @@ import lightning as L
 from smallgpt.training.module import LanguageModel
 
 
-class Rhythm(L.Callback):
+class ValidationSchedule(L.Callback):
     """Validates every so many steps (ten times a run by default) and at the end, between two steps.
 
     Lightning's own limits know neither seconds of training nor validation at the end of a run whose
@@ -23,7 +23,7 @@ class Rhythm(L.Callback):
     def on_train_start(self, trainer: L.Trainer, module: LanguageModel) -> None:
         trainer.val_check_batch = math.inf
         self._step = trainer.global_step
-        self._validations = module.horizon.validations(self._step, module.elapsed, self.every)
+        self._validations = module.run_length.validations(self._step, module.elapsed, self.every)
 
     def on_train_batch_end(self, trainer: L.Trainer, module: LanguageModel, *_: Any) -> None:
         step = trainer.global_step
@@ -31,10 +31,10 @@ class Rhythm(L.Callback):
             return
         self._step = step
         elapsed = module.elapsed
-        if module.horizon.reached(step, elapsed):
+        if module.run_length.reached(step, elapsed):
             trainer.should_stop = True  # Lightning validates once more on the way out
             return
-        due = module.horizon.validations(step, elapsed, self.every)
+        due = module.run_length.validations(step, elapsed, self.every)
         # Lightning validates when the batches so far are a multiple of this
         batches = trainer.fit_loop.total_batch_idx + 1
         trainer.val_check_batch = batches if due > self._validations else math.inf

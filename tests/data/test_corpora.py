@@ -12,7 +12,7 @@ import zstandard
 
 from smallgpt.data import corpora
 from smallgpt.data.corpora import StandardLibrary
-from smallgpt.data.corpus_parts import LONGEST_BLOCK_BYTES, blocks
+from smallgpt.data.corpus_parts import LONGEST_BLOCK_BYTES, paragraph_documents
 from smallgpt.data.files import Files, official_split
 from smallgpt.data.formats import PEEK_BYTES
 
@@ -65,7 +65,7 @@ def test_one_plain_text_is_cut_into_blocks(name: str, stories: list[str], tmp_pa
 
 @pytest.mark.parametrize("text", ["", "x", "a\n" * 9000, "é" * 30_000, "ab " * 30_000, "p\n\n" * 9000 + "end"])
 def test_blocks_join_to_the_text(text: str) -> None:
-    cut = list(blocks(text.encode().splitlines(keepends=True), Path("text")))
+    cut = list(paragraph_documents(text.encode().splitlines(keepends=True), Path("text")))
     assert "".join(cut) == text
     assert all(len(block.encode()) <= 2 * LONGEST_BLOCK_BYTES for block in cut)
 

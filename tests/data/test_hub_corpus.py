@@ -12,7 +12,7 @@ import yaml
 
 from smallgpt.data import hub
 from smallgpt.data.hub_corpus import Hub
-from smallgpt.data.prepare import check, prepare
+from smallgpt.data.prepare import check_data, prepare
 from smallgpt.data.tokenizers import Pretrained, TrainedBPE
 from smallgpt.errors import UserError
 
@@ -36,7 +36,7 @@ def test_without_a_network_one_line_says_what_to_use(name: str, tmp_path: Path) 
     values = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text())
     assert values.pop("_target_") == "smallgpt.data.hub_corpus.Hub"
     corpus = Hub(**values)
-    for refused in (check, prepare):
+    for refused in (check_data, prepare):
         began = time.monotonic()
         with pytest.raises(UserError) as caught:
             refused(corpus, TrainedBPE(), tmp_path)

@@ -10,7 +10,7 @@ import torch
 
 from smallgpt.data.tokenizers import TrainedBPE
 from smallgpt.errors import UserError
-from smallgpt.evaluation.continuations import continuations, distinct, hits, read_lines, score
+from smallgpt.evaluation.continuations import continuations, distinct, hits, read_lines, score_continuations
 from smallgpt.inference.generate import generate
 from smallgpt.models.gpt import GPT, GPTConfig
 from smallgpt.settings import Generation
@@ -71,7 +71,7 @@ def test_distinct() -> None:
 
 
 def test_score() -> None:
-    scores = score([["she ran", "he ran"], ["it ran", "it ran far"], ["she", ""]], ["she", "her"])
+    scores = score_continuations([["she ran", "he ran"], ["it ran", "it ran far"], ["she", ""]], ["she", "her"])
     assert scores["hit_rate"] == pytest.approx(2 / 6)
     assert scores["hit_rate_interval"] == pytest.approx([0.0968, 0.7000], abs=1e-4)
     assert (scores["n"], scores["prompts_with_a_hit"]) == (6, pytest.approx(2 / 3))

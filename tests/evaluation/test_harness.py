@@ -20,9 +20,9 @@ from smallgpt.evaluation import harness, measures
 from smallgpt.evaluation.harness import Outcome, load_tasks, run_tasks, sampled
 from smallgpt.evaluation.harness_model import HarnessModel
 from smallgpt.evaluation.local_data import LocalData
-from smallgpt.evaluation.own import read
+from smallgpt.evaluation.own import read_own_task
 from smallgpt.evaluation.scorer import Score
-from smallgpt.inference.checkpoint import load
+from smallgpt.inference.checkpoint import load_checkpoint
 
 DATA = Path(os.environ.get("SMALLGPT_TEST_DATA") or "no folder")  # "" would be this one, which has benchmarks/ too
 pytestmark = pytest.mark.skipif(not (DATA / "benchmarks").is_dir(), reason="SMALLGPT_TEST_DATA names no folder")
@@ -68,7 +68,7 @@ def assert_same(found: dict[str, Outcome], expected: dict[str, Any]) -> None:
         assert samples.keys() == {item.id for item in outcome.items}
         for item in outcome.items:
             assert item.loglikelihoods == pytest.approx([answer[0] for answer in samples[item.id]], abs=1e-3, rel=0)
-        metrics, scores = expected["results"][name], measures.score(outcome.items)
+        metrics, scores = expected["results"][name], measures.score_items(outcome.items)
         assert scores["accuracy"] == metrics["acc,none"] == outcome.metrics["acc"]
         if scores["accuracy_by_characters"] is not None and "acc_norm,none" in metrics:
             assert scores["accuracy_by_characters"] == metrics["acc_norm,none"]
@@ -88,7 +88,7 @@ def convolution(tokenizer: Any) -> torch.nn.Module:
 @pytest.mark.parametrize("kind", ["pretrained", "convolution"])
 def test_item_by_item_as_the_harness_scores_its_own_model(everything: dict[str, Any], kind: str) -> None:
     tasks = {name: everything[name] for name in SEVEN}
-    model, tokenizer = load(str(STORIES))
+    model, tokenizer = load_checkpoint(str(STORIES))
     if kind == "convolution":
         model = convolution(tokenizer)
     rows = sampled(tasks, 12)
@@ -102,7 +102,7 @@ def test_choices_on_many_items_are_those_of_the_plainest_loop(
     everything: dict[str, Any], kind: str, tmp_path: Path
 ) -> None:
     checkpoint = STORIES if kind == "pretrained" else trained(tmp_path)
-    model, tokenizer = load(str(checkpoint))
+    model, tokenizer = load_checkpoint(str(checkpoint))
     tasks = {name: everything[name] for name in SEVEN}
     rows = sampled(tasks, 200)
     assert rows is not None
@@ -143,7 +143,7 @@ class Oracle(HarnessModel):
     """Gives each option what `judge` says of its row, its context and the option itself."""
 
     def __init__(self, judge: Callable[[str, dict[str, Any], str, str], float]) -> None:
-        super().__init__(*load(str(STORIES)))
+        super().__init__(*load_checkpoint(str(STORIES)))
         self.judge = judge
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
@@ -181,7 +181,7 @@ def plainly(text: str) -> str:
 def test_a_model_that_knows_the_answers_has_them_all(everything: dict[str, Any]) -> None:
     for name, outcome in run_tasks(Oracle(knows), everything, 0, sampled(everything, 150)).items():
         assert measures.accuracy(outcome.items).value == 1.0, name
-        assert measures.score(outcome.items)["at_chance"] is False
+        assert measures.score_items(outcome.items)["at_chance"] is False
         assert outcome.metrics.get("acc", 1.0) == 1.0
 
 
@@ -189,7 +189,7 @@ def test_a_model_that_knows_nothing_is_at_chance(everything: dict[str, Any]) -> 
     draw = random.Random(0)
     outcomes = run_tasks(Oracle(lambda *_: -100 * draw.random()), everything, 0, sampled(everything, 150))
     for name, outcome in outcomes.items():
-        assert measures.score(outcome.items)["at_chance"], name
+        assert measures.score_items(outcome.items)["at_chance"], name
 
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
@@ -253,8 +253,8 @@ def test_examples_that_are_missing_are_named() -> None:
 def test_examples_out_of_the_rows_of_an_own_task(rows: Sequence[str], most: int, tmp_path: Path) -> None:
     path = tmp_path / "quiz.jsonl"
     path.write_text("".join(f'{{"prompt": "{row} is", "completion": "it"}}\n' for row in rows))
-    tasks = load_tasks([], [read(path)], None, most, "")
+    tasks = load_tasks([], [read_own_task(path)], None, most, "")
     run_tasks(Oracle(lambda *_: -1.0), tasks, most, None)
     assert [context.count("\n\n") for context in contexts(tasks["quiz"])] == [most] * len(rows)
     with pytest.raises(UserError, match=rf"^eval.num_fewshot={most + 1}: quiz .*at most {most}$"):
-        load_tasks([], [read(path)], None, most + 1, "")
+        load_tasks([], [read_own_task(path)], None, most + 1, "")

@@ -9,25 +9,26 @@ import numpy as np
 import pytest
 
 from smallgpt.evaluation import measures
-from smallgpt.evaluation.records import Item, Text
+from smallgpt.evaluation.records import ItemRecord, TextRecord
 
 
-def item(number: int = 0, lls: tuple[float, ...] = (-1.0, -2.0), gold: int = 0, **changes: Any) -> Item:
+def item(number: int = 0, lls: tuple[float, ...] = (-1.0, -2.0), gold: int = 0, **changes: Any) -> ItemRecord:
     options = changes.pop("options", tuple("abcd"[: len(lls)]))
     tokens = changes.pop("tokens", (1,) * len(lls))
-    return Item(number, options, gold, lls, tokens, changes.pop("scored", options), **changes)
+    return ItemRecord(number, options, gold, lls, tokens, changes.pop("scored", options), **changes)
 
 
-def answered(right: str) -> list[Item]:
+def answered(right: str) -> list[ItemRecord]:
     """Items answered rightly (1) or wrongly (0), in order."""
     return [item(i, gold=0 if hit == "1" else 1) for i, hit in enumerate(right)]
 
 
-def texts(bits: list[float], **changes: Any) -> list[Text]:
+def texts(bits: list[float], **changes: Any) -> list[TextRecord]:
     """Documents of 100, 200, ... bytes with these bits per byte."""
     sizes = [100 * (i + 1) for i in range(len(bits))]
     return [
-        Text(i, -b * n * math.log(2), n, n // 4, **changes) for i, (b, n) in enumerate(zip(bits, sizes, strict=True))
+        TextRecord(i, -b * n * math.log(2), n, n // 4, **changes)
+        for i, (b, n) in enumerate(zip(bits, sizes, strict=True))
     ]
 
 
@@ -59,7 +60,7 @@ def test_lengths_in_characters_and_in_bytes() -> None:
 
 def test_options_of_a_gap_have_no_length() -> None:
     gap = item(1, scored=(" was big.", " was big."))
-    scores = measures.score([item(0), gap])
+    scores = measures.score_items([item(0), gap])
     assert scores["accuracy"] == 1
     for key in ("accuracy_by_characters", "accuracy_by_bytes"):
         assert scores[key] is None and scores[f"{key}_interval"] is None
@@ -91,17 +92,17 @@ def test_what_needs_no_model() -> None:
 
 
 def test_score_is_plain_json_and_knows_chance() -> None:
-    scores = measures.score(answered("1100110011"))
+    scores = measures.score_items(answered("1100110011"))
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
     assert (scores["accuracy"], scores["n"], scores["chance"], scores["at_chance"]) == (0.6, 10, 0.5, True)
     assert scores["accuracy_by_bytes"] == scores["accuracy_by_characters"] == 0.6
     assert scores["accuracy_by_bytes_interval"] == scores["interval"]
     assert "paper_scoring" not in scores
-    sure = measures.score(answered("1" * 10))
+    sure = measures.score_items(answered("1" * 10))
     assert sure["at_chance"] is False
-    json.dumps(measures.score([item()]), allow_nan=False)
+    json.dumps(measures.score_items([item()]), allow_nan=False)
     with pytest.raises(ValueError):
-        measures.score([])
+        measures.score_items([])
 
 
 def test_the_papers_scores() -> None:
@@ -110,14 +111,14 @@ def test_the_papers_scores() -> None:
         item(1, gold=0, tokens=(1, 2), faulty=(-10.0, -5.0)),
         item(2, gold=1, tokens=(2, 2), faulty=(-10.0, -5.0)),
     ]
-    paper = measures.score(items)["paper_scoring"]
+    paper = measures.score_items(items)["paper_scoring"]
     assert paper == {"accuracy": pytest.approx(2 / 3), "agreement_with_shortest": pytest.approx(2 / 3)}
-    assert "paper_scoring" not in measures.score([*items, item(3)])
+    assert "paper_scoring" not in measures.score_items([*items, item(3)])
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
     items = answered("1101")
-    found = measures.compare(items, list(reversed(items)))
+    found = measures.compare_items(items, list(reversed(items)))
     assert found == {
         "difference": 0.0,
         "interval": [0.0, 0.0],
@@ -131,16 +132,16 @@ def test_a_model_does_not_differ_from_itself() -> None:
 
 def test_mcnemar() -> None:
     first, second = answered("1" + "0" * 9 + "1" * 10), answered("0" + "1" * 9 + "1" * 10)
-    found = measures.compare(first, second)
+    found = measures.compare_items(first, second)
     assert found["p"] == pytest.approx(2 * (1 + 10) / 2**10, abs=1e-9)  # 0.0215
     assert found["verdict"] == "better" and found["difference"] == pytest.approx(0.4)
-    back = measures.compare(second, first)
+    back = measures.compare_items(second, first)
     assert back["verdict"] == "worse" and back["difference"] == pytest.approx(-0.4)
     # variance of a difference: discordant share less difference squared
     half = 1.96 * math.sqrt((0.5 - 0.4**2) / 19)
     assert found["interval"] == pytest.approx([0.4 - half, 0.4 + half])
     assert back["interval"] == pytest.approx([-0.4 - half, -0.4 + half])
-    few = measures.compare(answered("0000011"), answered("1111110"))
+    few = measures.compare_items(answered("0000011"), answered("1111110"))
     assert few["p"] == pytest.approx(2 * 7 / 64) and few["verdict"] == "no difference"
 
 
@@ -148,19 +149,19 @@ def test_items_needed_for_one_point() -> None:
     n = 1000  # 300 discordant, 10 more gained than lost: one point
     first = answered("0" * 155 + "1" * 145 + "1" * (n - 300))
     second = answered("1" * 155 + "0" * 145 + "1" * (n - 300))
-    found = measures.compare(first, second)
+    found = measures.compare_items(first, second)
     assert (found["discordant"], found["verdict"]) == (0.3, "no difference")
     assert found["items_needed"] == pytest.approx(23_550, abs=5)
-    equal = measures.compare(answered("01"), answered("10"))
+    equal = measures.compare_items(answered("01"), answered("10"))
     assert equal["discordant"] == 1 and equal["items_needed"] is None
 
 
 @pytest.mark.parametrize("other", ["11", "1111", ""])
 def test_other_items_are_refused(other: str) -> None:
     with pytest.raises(ValueError, match="not the same items: 3 and"):
-        measures.compare(answered("111"), answered(other))
+        measures.compare_items(answered("111"), answered(other))
     with pytest.raises(ValueError, match="not the same items"):
-        measures.compare(answered("111"), [*answered("11"), item(1)])
+        measures.compare_items(answered("111"), [*answered("11"), item(1)])
 
 
 def test_bits_per_byte_weighs_documents_by_their_bytes() -> None:
@@ -176,7 +177,7 @@ def test_bits_per_byte_weighs_documents_by_their_bytes() -> None:
 
 def test_bootstrap_of_bits_per_byte() -> None:
     bits = list(np.random.default_rng(1).normal(2, 0.2, 400))
-    documents = [Text(i, -b * 100 * math.log(2), 100, 25) for i, b in enumerate(bits)]
+    documents = [TextRecord(i, -b * 100 * math.log(2), 100, 25) for i, b in enumerate(bits)]
     scores = measures.text_score(documents)
     assert scores == measures.text_score(documents)
     low, high = scores["bits_per_byte_interval"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smallgpt.errors import UserError
-from smallgpt.evaluation.own import harness_config, joined, read
+from smallgpt.evaluation.own import harness_config, joined_option, read_own_task
 
 CHOICE = {"prompt": "2 + 2 is", "choices": ["three", "four"], "answer": 1}
 COMPLETION = {"prompt": "Roses are", "completion": "red"}
@@ -24,7 +24,7 @@ def rows_file(folder: Path, *rows: Any, name: str = "quiz.jsonl") -> Path:
 
 def refusal(path: Path) -> str:
     with pytest.raises(UserError) as caught:
-        read(path)
+        read_own_task(path)
     message = str(caught.value)
     assert "\n" not in message and message.startswith(f"eval.path={path}")
     return message.removeprefix(f"eval.path={path}").lstrip(": ")
@@ -35,7 +35,7 @@ def refusal(path: Path) -> str:
     [("choice", [CHOICE]), ("completion", [COMPLETION]), ("text", [TEXT]), ("label", LABELS)],
 )
 def test_the_keys_tell_the_kind(kind: str, rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    own = read(rows_file(tmp_path, *[{**row, "source": {"page": 3}} for row in rows]))
+    own = read_own_task(rows_file(tmp_path, *[{**row, "source": {"page": 3}} for row in rows]))
     assert (own.name, own.kind, own.rows) == ("quiz", kind, rows)
 
 
@@ -43,17 +43,17 @@ def test_compressed_with_blank_lines(tmp_path: Path) -> None:
     path = tmp_path / "my.quiz.jsonl.gz"
     row = json.dumps({"text": "a\u2028b"}, ensure_ascii=False).encode()  # a line break to str.splitlines, not to JSON
     path.write_bytes(gzip.compress(b"\xef\xbb\xbf\n" + row + b"\r\n  \n" + row))
-    own = read(path)
+    own = read_own_task(path)
     assert (own.name, own.lines) == ("my.quiz", [2, 4])
     assert own.rows == [{"text": "a\u2028b"}] * 2
 
 
 def test_an_answer_is_an_index_or_a_text(tmp_path: Path) -> None:
     answers = [0, 1, "three", "four"]
-    own = read(rows_file(tmp_path, *[{**CHOICE, "answer": answer} for answer in answers]))
+    own = read_own_task(rows_file(tmp_path, *[{**CHOICE, "answer": answer} for answer in answers]))
     assert [row["answer"] for row in own.rows] == [0, 1, 0, 1]
     digits = {"prompt": "2 + 2 is", "choices": ["4", "1"], "answer": "1"}
-    assert read(rows_file(tmp_path, digits)).rows[0]["answer"] == 1
+    assert read_own_task(rows_file(tmp_path, digits)).rows[0]["answer"] == 1
 
 
 FAULTS = [
@@ -129,14 +129,14 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     [("a", "b", " b"), ("a ", "b", "b"), ("a\n", "b", "b"), ("", "b", "b"), ("a", " b", " b"), ("a", "\nb", "\nb")],
 )
 def test_one_space_apart(context: str, option: str, follows: str) -> None:
-    assert joined(context, option) == follows
+    assert joined_option(context, option) == follows
 
 
 def task(path: Path, label_prompt: str = "\nLabel:", shots: int | None = None) -> Any:
     """The harness's own task, with its requests built."""
     from lm_eval.api.task import ConfigurableTask
 
-    made = ConfigurableTask(config=harness_config(read(path), label_prompt))
+    made = ConfigurableTask(config=harness_config(read_own_task(path), label_prompt))
     if shots is not None:
         made.set_config("num_fewshot", shots)
         made.set_fewshot_seed(1)

@@ -20,7 +20,7 @@ TEXTS = ["Once upon a time, ", "naïve café", "x" * (2 * CONTEXT + 7), "y", "On
 def test_a_graph_finds_texts_as_likely_as_its_model(tmp_path: Path) -> None:
     model = model_of(Case("convgpt", "gpt2", {"n_layer": 2, "kernel_size": 3}))
     expected = Reader(model, tokenizer()).likelihood_of_texts(TEXTS)
-    onnx_graph.write(model, tokenizer(), tmp_path)
+    onnx_graph.write_onnx_folder(model, tokenizer(), tmp_path)
     found = reader_of(OnnxEngine(tmp_path, threads=1)).likelihood_of_texts(TEXTS)
     assert [text.loglikelihood for text in found] == pytest.approx([text.loglikelihood for text in expected], rel=1e-4)
     assert [(text.bytes, text.tokens) for text in found] == [(text.bytes, text.tokens) for text in expected]

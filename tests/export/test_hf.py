@@ -39,7 +39,7 @@ def loaded(tmp_path_factory):
     """Logits of every case, by a process without smallgpt."""
     root = tmp_path_factory.mktemp("hf")
     for number, case in enumerate(EXPORTED):
-        hf.write(model_of(case), tokenizer(), root / f"case{number}", bf16=False)
+        hf.write_hf_folder(model_of(case), tokenizer(), root / f"case{number}", bf16=False)
     done = elsewhere(ALL_AT_ONCE, root, str(root), str(tokens(20)), str(len(EXPORTED)))
     assert done.returncode == 0, done.stderr
     return [torch.load(root / f"{number}.pt", weights_only=True) for number in range(len(EXPORTED))]
@@ -79,7 +79,7 @@ def test_the_task_checks_what_it_wrote_and_its_card_says_how_to_use_it(cli):
 
 def test_later_saves_of_the_process_carry_no_code(tmp_path):
     model = model_of(CASES[0])
-    hf.write(model, tokenizer(), tmp_path / "hf", bf16=False)
+    hf.write_hf_folder(model, tokenizer(), tmp_path / "hf", bf16=False)
     model.save_pretrained(tmp_path / "plain")
     assert not list((tmp_path / "plain").glob("*.py"))
     assert "auto_map" not in (tmp_path / "plain" / "config.json").read_text()
@@ -93,12 +93,12 @@ def test_a_folder_that_differs_is_refused_and_leaves_nothing(tmp_path, damage, s
         pytest.raises(UserError, match=f"^format=hf: the folder.*{says}") as error,
         new_folder(tmp_path / "hf") as folder,
     ):
-        hf.write(model, words, folder, bf16=False)
+        hf.write_hf_folder(model, words, folder, bf16=False)
         if damage == "weights":
             with torch.no_grad():
                 model.wte.weight += 0.01
         else:
             (folder / "layers.py").unlink()
-        verify_hf.verify(model, words, folder, before)
+        verify_hf.verify_hf(model, words, folder, before)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())

@@ -23,7 +23,7 @@ from smallgpt.inference.generate import generate
 from smallgpt.inference.onnx_engine import OnnxEngine, shares
 from smallgpt.machine import control_groups
 from smallgpt.settings import Generation
-from smallgpt.speed.measured_models import OnnxSubject, Subject
+from smallgpt.speed.measured_models import MeasuredGraph, MeasuredModel
 from smallgpt.speed.roofline import Work, demand
 
 TWO_BLOCKS = {"n_layer": 2, "downsample_position": 1, "downsample_frequency": 1}
@@ -40,14 +40,14 @@ def exported(request, tmp_path_factory):
     """A model and its folder."""
     folder = tmp_path_factory.mktemp("onnx")
     model = model_of(request.param)
-    onnx_graph.write(model, tokenizer(), folder)
+    onnx_graph.write_onnx_folder(model, tokenizer(), folder)
     return model, folder
 
 
 def test_logits_and_greedy_tokens_are_the_models(exported):
     model, folder = exported
     assert model.config.block_size == CONTEXT  # room for 64 tokens
-    found = verify_onnx.verify(model, folder, exact=True)
+    found = verify_onnx.verify_onnx(model, folder, exact=True)
     assert found["relative_logit_difference"] < 1e-4
     assert found["same_greedy_text"] and found["equal_greedy_tokens"] == 1
 
@@ -92,7 +92,7 @@ def test_logits_are_made_where_they_are_wanted(exported):
 def test_a_folder_can_be_measured_beside_its_model(exported):
     model, folder = exported
     onnx_graph.describe_weights(folder, "none")
-    graph, packed = OnnxSubject("graph", folder, 1), Subject("model", copy.deepcopy(model))
+    graph, packed = MeasuredGraph("graph", folder, 1), MeasuredModel("model", copy.deepcopy(model))
     assert graph.quantize == "none" and type(graph.config) is type(model.config)
     numbers = 1000  # bytes of what else the graph holds, or holds but once
     assert abs(graph.read_bytes - packed.read_bytes) < numbers
@@ -111,7 +111,7 @@ def test_a_graph_that_differs_is_refused(exported):
         weight *= 1.01
     try:
         with pytest.raises(UserError, match=r"^format=onnx: the graph's logits differ by") as error:
-            verify_onnx.verify(model, folder, exact=True)
+            verify_onnx.verify_onnx(model, folder, exact=True)
     finally:
         with torch.no_grad():
             weight /= 1.01
@@ -124,7 +124,7 @@ def test_quantized_graphs_are_smaller_and_near(exported, tmp_path, kind):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     quantize_graph(tmp_path / "model.onnx", kind, large=False)
     assert (tmp_path / "model.onnx").stat().st_size < 0.85 * (folder / "model.onnx").stat().st_size
-    found = verify_onnx.verify(model, tmp_path, exact=False)
+    found = verify_onnx.verify_onnx(model, tmp_path, exact=False)
     assert found["relative_logit_difference"] < (0.3 if kind == "int8_dynamic" else 1.5)
     assert found["equal_greedy_tokens"] > (0.8 if kind == "int8_dynamic" else 0.3)
 

@@ -15,14 +15,13 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from smallgpt.errors import UserError
 from smallgpt.inference.batched_paths import BatchedPaths
 from smallgpt.inference.weight_formats import for_inference, weight_bytes
-from smallgpt.launch.loading import load
-from smallgpt.machine import rates as machine
+from smallgpt.launch.loading import load_settings
 from smallgpt.machine.memory import peak_growth
 from smallgpt.machine.rates import Machine, copy_bandwidth
 from smallgpt.models.cost import cost
 from smallgpt.settings import Benchmark
-from smallgpt.speed.benchmark import fitted, in_turn, measure
-from smallgpt.speed.measured_models import Subject
+from smallgpt.speed.benchmark import fitted, in_turn, measure_models
+from smallgpt.speed.measured_models import MeasuredModel
 from smallgpt.speed.roofline import Work, demand, read_bytes
 from smallgpt.speed.time_breakdown import PARTS
 from smallgpt.tasks.benchmark import beside, of_config
@@ -115,10 +114,13 @@ def test_every_round_takes_the_models_in_turn() -> None:
 
 
 def test_the_section_is_whole() -> None:
-    baseline, other = Subject("gpt", build_model(Case("gpt"))), Subject("l", build_model(Case("lineargpt")), "bf16")
+    baseline, other = (
+        MeasuredModel("gpt", build_model(Case("gpt"))),
+        MeasuredModel("l", build_model(Case("lineargpt")), "bf16"),
+    )
     works, lines = fitted(ASKED, SMALL["block_size"])
     assert not lines
-    first, second = measure([baseline, other], ASKED, works, Machine(CPU, 1, copy_bandwidth(CPU, 2**22)))
+    first, second = measure_models([baseline, other], ASKED, works, Machine(CPU, 1, copy_bandwidth(CPU, 2**22)))
     json.dumps([first, second], allow_nan=False)
     assert first["speed_up"] is None and second["speed_up"]["over"] == "gpt"
     for section in (first, second):
@@ -148,7 +150,7 @@ def test_the_section_is_whole() -> None:
 @pytest.mark.parametrize("model", [build_model(Case("gpt")), foreign()], ids=["ours", "the library's"])
 def test_no_token_ends_it_early(model: Any) -> None:
     model.generation_config.eos_token_id = list(range(96))
-    times = Subject("model", model).token_times(Work("decode", 4, 6, 2))
+    times = MeasuredModel("model", model).token_times(Work("decode", 4, 6, 2))
     assert len(times) == 6 and times == sorted(times)
 
 
@@ -174,11 +176,11 @@ def test_memory_is_the_growth_while_it_works() -> None:
 
 
 def test_a_system_without_proc_measures_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "PROCESS", tmp_path / "nothing")
+    monkeypatch.setattr("smallgpt.machine.memory.PROCESS", tmp_path / "nothing")
     done: list[bool] = []
     assert peak_growth(lambda: done.append(True), CPU) is None and done == [True]
     works = [Work("prefill", 4, 1), Work("decode", 4, 3)]
-    (section,) = measure([Subject("gpt", build_model(Case("gpt")))], ASKED, works, Machine(CPU, 1, 1e9))
+    (section,) = measure_models([MeasuredModel("gpt", build_model(Case("gpt")))], ASKED, works, Machine(CPU, 1, 1e9))
     assert section["peak_memory_bytes"] is None and section["seconds_per_token"] > 0
 
 
@@ -260,7 +262,7 @@ def test_jobs_side_by_side_are_refused(cli: Any) -> None:
 def test_the_baseline_has_the_size_before_matching() -> None:
     words = [*QUICK, "model=lineargpt", "match=params", "match.tolerance=0.2"]
     with initialize_config_dir(str(CONF), version_base=None):
-        settings = load(compose("config", overrides=words), words, "lineargpt")
+        settings = load_settings(compose("config", overrides=words), words, "lineargpt")
     baseline, own = of_config(settings)
     assert (baseline.name, baseline.model.config.n_embd) == ("gpt", 64)
     assert own.model.config.n_embd == settings.model.n_embd != 64

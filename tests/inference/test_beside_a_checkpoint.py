@@ -11,7 +11,7 @@ from helpers import CASES, Case
 from small_checkpoints import save_checkpoint
 
 from smallgpt.errors import UserError
-from smallgpt.inference.checkpoint import Wanted, load, read_config
+from smallgpt.inference.checkpoint import Wanted, load_checkpoint, read_config
 
 PARALLEL = Case("parallelgpt", "gpt2", {"n_path": 2, "active_paths": [0]})
 QUICK = (
@@ -93,7 +93,7 @@ def test_what_is_asked_with_other_paths_stays_out_of_the_run(cli: CommandLine, r
 def test_paths_that_are_not_there(run: Path) -> None:
     with pytest.raises(UserError, match=r"^model\.active_paths=\[2\]: must name [^\n]*0 to 1"):
         read_config(str(run), Wanted(at_inference={"active_paths": [2]}))
-    model, _ = load(str(run), Wanted(at_inference={"active_paths": [1]}))
+    model, _ = load_checkpoint(str(run), Wanted(at_inference={"active_paths": [1]}))
     assert list(model.backbone.active) == [1] and model.config.active_paths == [1]
 
 

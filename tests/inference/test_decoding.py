@@ -15,7 +15,7 @@ from smallgpt.errors import UserError
 from smallgpt.inference.batched_paths import BatchedPaths
 from smallgpt.inference.decoding import decode
 from smallgpt.inference.steps import CompiledSteps
-from smallgpt.inference.weight_formats import COMPILERS, MAKE, check, for_inference, weight_bytes
+from smallgpt.inference.weight_formats import COMPILERS, MAKE, check_quantize, for_inference, weight_bytes
 
 PROMPTS = torch.tensor([[5, 9, 3, 7, 2], [0, 0, 4, 8, 1]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
@@ -114,16 +114,16 @@ def compiled(model):
 def test_without_a_compiler_it_says_so(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match=r"^compile=true: no C\+\+ compiler on this machine; install g\+\+, or"):
-        check("none", torch.device("cpu"), compiled=True)
+        check_quantize("none", torch.device("cpu"), compiled=True)
 
 
 @needs_a_compiler
 def test_what_cannot_be_compiled_is_refused():
     cpu = torch.device("cpu")
-    check("none", cpu, compiled=True)
+    check_quantize("none", cpu, compiled=True)
     for quantize in ("bf16", "int8_dynamic"):
         with pytest.raises(UserError, match=rf"^compile=true: decodes with quantize=int8_weight or none .* {quantize}"):
-            check(quantize, cpu, compiled=True)
+            check_quantize(quantize, cpu, compiled=True)
 
 
 def test_beams_find_the_same_packed(model):

@@ -13,7 +13,7 @@ from smallgpt.errors import UserError
 from smallgpt.machine import control_groups
 from smallgpt.machine.memory import free_bytes, refuse_too_large
 from smallgpt.models.cost import sequence_bytes
-from smallgpt.speed.benchmark import Subject, growth
+from smallgpt.speed.benchmark import MeasuredModel, growth
 from smallgpt.speed.roofline import Work
 
 BENCHMARK = (
@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_refused_with_what_does() -> None:
 
 @pytest.mark.parametrize("case", [Case("gpt"), Case("lineargpt", "modern"), Case("parallelgpt")], ids=str)
 def test_a_batch_takes_no_less_than_is_said(case: Case) -> None:
-    subject = Subject("model", build_model(case, block_size=160, vocab_size=4096))
+    subject = MeasuredModel("model", build_model(case, block_size=160, vocab_size=4096))
     work = Work("decode", 32, 128, 64)
     subject.token_times(Work("decode", 32, 2, 64))
     grown = growth(subject, work)

@@ -6,7 +6,7 @@ import pytest
 from sweeps import failed, job
 
 from smallgpt.errors import UserError
-from smallgpt.reporting.arm_table import arm_table, notes
+from smallgpt.reporting.arm_table import arm_notes, arm_table
 from smallgpt.reporting.arms import command, read_study
 from smallgpt.reporting.figures import draw
 from smallgpt.reporting.statistics import undominated
@@ -117,7 +117,7 @@ def test_equal_arms_are_called_identical(tmp_path: Path):
     comparison = read_study([tmp_path], "convgpt").comparisons[0]
     verdicts = {row["arm"]: row["verdict"] for row in arm_table(comparison)}
     assert verdicts == {"gpt": "better", "lineargpt": "identical", "convgpt": ""}
-    assert any(note.startswith("lineargpt and convgpt are identical") for note in notes(comparison))
+    assert any(note.startswith("lineargpt and convgpt are identical") for note in arm_notes(comparison))
 
 
 def test_sizes_that_were_solved_for_are_named(tmp_path: Path):
@@ -126,7 +126,7 @@ def test_sizes_that_were_solved_for_are_named(tmp_path: Path):
         match = {"quantity": "seconds a token", "value": 0.0041, "difference": 0.025, "n_embd": 96, "n_layer": 4}
         job(tmp_path, "lineargpt", seed, match=match)
     (comparison,) = read_study([tmp_path]).comparisons
-    (note,) = [note for note in notes(comparison) if note.startswith("Sizes were solved for")]
+    (note,) = [note for note in arm_notes(comparison) if note.startswith("Sizes were solved for")]
     assert note.endswith(": lineargpt n_embd=96 n_layer=4, 0.0041 seconds a token (+2.5%).")
 
 

@@ -11,7 +11,7 @@ from test_report import CHROMIUM, EVIL, browse
 
 from smallgpt.reporting.arms import read_study
 from smallgpt.reporting.evaluation_figures import evaluation_figures
-from smallgpt.reporting.evaluation_tables import Table, what_they_know
+from smallgpt.reporting.evaluation_tables import Table, evaluation_tables
 from smallgpt.reporting.report import report
 from smallgpt.reporting.statistics import difference, holm, mean
 from smallgpt.results import evaluation_numbers
@@ -41,7 +41,7 @@ def corpus(bits: float) -> dict[str, Any]:
 
 
 def tables(sweep: Path) -> list[Table]:
-    return what_they_know(read_study([sweep]).comparisons[0])
+    return evaluation_tables(read_study([sweep]).comparisons[0])
 
 
 def texts(table: Table) -> list[list[str]]:
@@ -168,7 +168,7 @@ def test_nothing_is_shown_where_nobody_was_asked(tmp_path: Path):
     job(tmp_path, "gpt", 1)
     study = read_study([tmp_path])
     report(study, tmp_path)
-    assert what_they_know(study.comparisons[0]) == [] == evaluation_figures(study.comparisons[0])
+    assert evaluation_tables(study.comparisons[0]) == [] == evaluation_figures(study.comparisons[0])
     for name in ("report.html", "results.md", "results.csv"):
         text = (tmp_path / name).read_text()
         assert "What the models know" not in text and "evaluation/" not in text

@@ -8,7 +8,7 @@ import pytest
 from sweeps import job
 
 from smallgpt.reporting.arms import read_study
-from smallgpt.reporting.statistics import compare, difference, holm, mean, winner
+from smallgpt.reporting.statistics import compare_arms, difference, holm, mean, winner
 
 # W. S. Gosset, "The probable error of a mean" (1908): hours of sleep gained with two drugs, ten patients
 DEXTRO = dict(enumerate([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]))
@@ -89,7 +89,7 @@ def test_a_variant_against_itself_over_different_seeds_says_no_difference(tmp_pa
     for seed, loss in enumerate([4.00, 4.02, 3.98]):
         job(tmp_path, "gpt", seed + 3, loss, "batch.micro=8")
     comparison = read_study([tmp_path]).comparisons[0]
-    assert compare(comparison)["gpt micro=8"].verdict == "no difference"
+    assert compare_arms(comparison)["gpt micro=8"].verdict == "no difference"
     assert "no difference" in winner(comparison)
 
 
@@ -101,7 +101,7 @@ def test_the_correction_counts_the_arms(tmp_path):
     comparison = read_study([tmp_path]).comparisons[0]
     arms = {arm.label: arm.by_seed() for arm in comparison.arms}
     alone = [difference(arms[name], arms["gpt"]).p for name in ("lineargpt", "parallelgpt")]
-    both = [compare(comparison)[name].p for name in ("lineargpt", "parallelgpt")]
+    both = [compare_arms(comparison)[name].p for name in ("lineargpt", "parallelgpt")]
     assert both == pytest.approx(holm(alone)) and both[1] == pytest.approx(2 * alone[1])
 
 

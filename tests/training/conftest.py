@@ -10,16 +10,16 @@ from hydra import compose, initialize_config_dir
 from small_words import CONF, SMALL
 from tiny_run import BLOCK, FLOPS_PER_TOKEN, RandomTokens, Run, tiny_model
 
-from smallgpt.launch.loading import load
+from smallgpt.launch.loading import load_settings
 from smallgpt.training.checkpoints import Checkpoints
 from smallgpt.training.metrics import MetricsFile, Recorder
 from smallgpt.training.module import LanguageModel
 from smallgpt.training.optimizers import AdamW
 from smallgpt.training.progress import ProgressLine
-from smallgpt.training.run_length import Horizon
+from smallgpt.training.run_length import RunLength
 from smallgpt.training.schedules import Constant
 from smallgpt.training.trainer import build_trainer
-from smallgpt.training.validation_schedule import Rhythm
+from smallgpt.training.validation_schedule import ValidationSchedule
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def run_task(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str
     def run(task: Callable[..., dict[str, Any]], run_dir: Path, *overrides: str) -> dict[str, Any]:
         with initialize_config_dir(str(CONF), version_base=None):
             config = compose("config", overrides=[*shared, *SMALL, *overrides])
-        return task(load(config, list(overrides)), run_dir)
+        return task(load_settings(config, list(overrides)), run_dir)
 
     return run
 
@@ -73,14 +73,14 @@ def fit(tmp_path: Path, tokenizer_dir: Path) -> Callable[..., Run]:
             tiny_model(),
             optimizer or AdamW(lr=1e-2),
             schedule or Constant(warmup=0),
-            Horizon(steps=None if seconds else steps, seconds=seconds),
+            RunLength(steps=None if seconds else steps, seconds=seconds),
             validation_bytes=data.validation_bytes,
             **options,
         )
         recorder = Recorder(rows * BLOCK * accumulation, FLOPS_PER_TOKEN, 1e9, every=log_every)
         metrics = MetricsFile(directory / "metrics.csv")
         callbacks = [
-            Rhythm(every),
+            ValidationSchedule(every),
             recorder,
             ProgressLine(recorder),
             Checkpoints(directory / "checkpoints", tokenizer_dir, metrics),

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from small_words import CONF, SMALL
 
 from smallgpt.errors import UserError
-from smallgpt.launch.loading import load
+from smallgpt.launch.loading import load_settings
 from smallgpt.ranks import is_first_process, started_by
 from smallgpt.results import read_result
 from smallgpt.run_directory import write_config
@@ -65,7 +65,7 @@ def alone(words: list[str]) -> Callable[..., dict[str, Any]]:
     """Trains in this process."""
 
     def run(run_dir: Path, *options: str) -> dict[str, Any]:
-        return train.run(load(composed(*words, *options)), run_dir)
+        return train.run(load_settings(composed(*words, *options)), run_dir)
 
     return run
 
@@ -199,7 +199,7 @@ def test_one_goes_on_as_two_that_end_together_and_one_again(alone, started, tmp_
         alone(job)
     monkeypatch.undo()
     # as a sweep starts its jobs
-    write_config(job, load(composed(*words, *TWO)).plain)
+    write_config(job, load_settings(composed(*words, *TWO)).plain)
     (job / ".job.json").write_text(json.dumps({"overrides": [], "variant": "gpt"}))
     process = started.command([sys.executable, "-m", "smallgpt.launch.process", str(job)], job)
     wait_for_step(job, 75, process)

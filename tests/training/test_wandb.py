@@ -232,7 +232,7 @@ def test_a_missing_package_or_login_is_refused_before_any_work(run_task, tmp_pat
     monkeypatch.setattr("wandb.login", lambda **_: False)
     with pytest.raises(UserError, match=r"^logger\.mode=online: not logged in"):
         run_task(train.run, tmp_path, "logger=wandb", "logger.mode=online")
-    monkeypatch.setattr(weights_and_biases, "find_spec", lambda _: None)
+    monkeypatch.setattr("smallgpt.packages.find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"^logger=wandb: wandb is not installed; `pip install wandb`"):
         run_task(train.run, tmp_path, "logger=wandb")
     assert not list(tmp_path.iterdir())
