@@ -2,41 +2,20 @@
 
 import os
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from smallgpt.errors import nearest
 
 
-@contextmanager
-def new_folder(target: Path) -> Generator[Path]:
-    """A folder to fill, which takes the name `target` at the end; after an error nothing is left."""
-    unfinished = target.with_name(f".{target.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        readable = unfinished.stat().st_mode & 0o666
-        for path in unfinished.iterdir():
-            path.chmod(readable)  # safetensors writes for the owner alone
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(unfinished, target)
-
-
-def size_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
-
-
 def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 text file whole or not at all."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Under a temporary name first, so that a reader never sees half of it."""
+    """Writes a file under a temporary name first, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content)
@@ -46,35 +25,54 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
-def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Has `write` fill a new folder, and puts its files in the place of `folder`'s one by one.
+@contextmanager
+def whole_folder(target: Path) -> Generator[Path]:
+    """An empty folder to fill, which takes the place of `target` when it is complete; after an error nothing is left.
 
-    Of a model folder only the weights differ between two saves of a run, so replacing that one file
-    makes the whole folder new, and a reader finds a complete model at any moment.
+    Where there is a `target` already, its files are replaced one by one and what the new folder lacks is removed. Of
+    two model folders of one run only the weights differ, so a reader finds a complete model at any moment.
     """
-    unfinished = folder.with_name(f".{folder.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial.mkdir(parents=True)
     try:
-        write(unfinished)
-        readable = unfinished.stat().st_mode & 0o666
-        for path in unfinished.iterdir():
-            path.chmod(readable)  # safetensors writes for the owner alone
-            flush(path)
-    except Exception:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        yield partial
+        readable = partial.stat().st_mode & 0o666
+        for path in partial.rglob("*"):
+            if path.is_file():
+                path.chmod(readable)  # safetensors writes for the owner alone
+                flush(path)
+        if target.exists():
+            replace_entries(target, partial)
+        else:
+            os.rename(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
-    if folder.exists():
-        for path in unfinished.iterdir():
-            os.replace(path, folder / path.name)
-        unfinished.rmdir()
-    else:
-        os.rename(unfinished, folder)
+
+
+def replace_entries(target: Path, new: Path) -> None:
+    """Moves what lies in the folder `new` into `target`, and removes what lies only there."""
+    names = {path.name for path in new.iterdir()}
+    for path in target.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in names:
+            path.unlink()
+    for name in names:
+        os.replace(new / name, target / name)
+    new.rmdir()
 
 
 def flush(path: Path) -> None:
     """Waits until a file's content is on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files that lie directly in a folder."""
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def nearest_beside(path: Path) -> str:

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-import os
 import time
 from pathlib import Path
+
+from smallgpt.files import write_text
 
 SMALL_BYTES = 1 << 24
 # A file younger than this could change again without a new time stamp.
@@ -29,9 +30,7 @@ def content_hash(path: Path, cache_dir: Path) -> str:
     settled = time.time() - SETTLED_SECONDS > path.stat().st_ctime
     if settled and _state(path) == key:
         record.parent.mkdir(parents=True, exist_ok=True)
-        partial = record.with_name(f"{name}.{os.getpid()}")
-        partial.write_text(content)
-        os.replace(partial, record)
+        write_text(record, content)
     return content
 
 

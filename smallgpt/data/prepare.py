@@ -14,7 +14,6 @@ first ones are a fair sample of all.
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from contextlib import AbstractContextManager
@@ -31,6 +30,7 @@ from smallgpt.data.pipeline import PartEncoder, encode_parts
 from smallgpt.data.progress import Progress
 from smallgpt.data.tokenizers import Pretrained, TrainedBPE
 from smallgpt.errors import UserError, one_line
+from smallgpt.files import whole_folder
 from smallgpt.machine.cores import available_cores
 
 FORMAT = 1
@@ -171,12 +171,8 @@ def _build(
 ) -> None:
     """Writes the whole folder under another name, then gives it its own."""
     corpus.check_reachable()
-    partial = directory.with_name(f"{directory.name}.partial")
-    # What a killed process left; the lock says that nobody writes there.
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(directory, ignore_errors=True)
-    partial.mkdir()
-    try:
+    shutil.rmtree(directory, ignore_errors=True)  # not whole; the lock says that nobody writes there
+    with whole_folder(directory) as partial:
         with Progress(f"tokenizer for {corpus.name}", None, progress):
             tokenizer = tokenizer_settings.build(corpus)
         tokenizer.save_pretrained(partial / "tokenizer")
@@ -193,10 +189,6 @@ def _build(
             "tokenizer": tokenizer_settings.model_dump(),
         }
         (partial / "index.json").write_text(json.dumps(index, indent=2) + "\n")
-        os.replace(partial, directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def write_tokens(corpus: Corpus, encode: PartEncoder, folder: Path, progress: bool, workers: int) -> dict[str, int]:

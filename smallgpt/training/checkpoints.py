@@ -17,7 +17,7 @@ import lightning as L
 import numpy as np
 import torch
 
-from smallgpt.files import flush, replace_folder
+from smallgpt.files import flush, whole_folder
 from smallgpt.training.metrics import MetricsFile
 from smallgpt.training.module import LanguageModel
 from smallgpt.training.processes import seed_of_rank, settle
@@ -85,7 +85,8 @@ class Checkpoints(L.Callback):
         if trainer.is_global_zero:
             self.directory.mkdir(parents=True, exist_ok=True)
             for name in ("best", "last") if is_best else ("last",):
-                replace_folder(self.directory / name, lambda folder: self._write_model(module, weights, folder))
+                with whole_folder(self.directory / name) as folder:
+                    self._write_model(module, weights, folder)
         self.save_state(trainer)
 
     def save_state(self, trainer: L.Trainer) -> None:

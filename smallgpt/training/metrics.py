@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import lightning as L
 from lightning.pytorch.loggers.logger import Logger
 
 from smallgpt.errors import UserError
+from smallgpt.files import write_text
 from smallgpt.training.module import LanguageModel
 
 AXES = ("step", "tokens", "seconds", "flops")
@@ -38,9 +38,7 @@ class MetricsFile(Logger):
         """Drops what a run wrote after the checkpoint it goes on from, half a row of a killed one included."""
         self._file.close()
         lines = self.path.read_text().splitlines(keepends=True)[: rows + 1]
-        temporary = self.path.with_name(f".{self.path.name}")
-        temporary.write_text("".join(lines))
-        os.replace(temporary, self.path)
+        write_text(self.path, "".join(lines))
         self._file = self.path.open("a", newline="", buffering=1)
         self._writer = csv.DictWriter(self._file, HEADER, lineterminator="\n")
         self.rows = rows

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from smallgpt.errors import UserError
 from smallgpt.export import hf, verify_hf
-from smallgpt.files import new_folder
+from smallgpt.files import whole_folder
 
 ALL_AT_ONCE = """
 import sys
@@ -91,7 +91,7 @@ def test_a_folder_that_differs_is_refused_and_leaves_nothing(tmp_path, damage, s
     before = verify_hf.answers(model, len(words))
     with (
         pytest.raises(UserError, match=f"^format=hf: the folder.*{says}") as error,
-        new_folder(tmp_path / "hf") as folder,
+        whole_folder(tmp_path / "hf") as folder,
     ):
         hf.write_hf_folder(model, words, folder, bf16=False)
         if damage == "weights":

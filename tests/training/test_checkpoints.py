@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from smallgpt.files import replace_folder
+from smallgpt.files import whole_folder
 
 
 def loss_of(folder: Path, run) -> float:
@@ -48,22 +48,21 @@ def test_training_state_needs_no_trust(fit):
 def test_a_failed_save_leaves_the_old_folder_whole(tmp_path):
     folder = tmp_path / "best"
 
-    def write(content: str, fails: bool = False):
-        def fill(target: Path) -> None:
-            target.mkdir()
-            (target / "model.safetensors").write_text(content)
+    def save(content: str, fails: bool = False) -> None:
+        with whole_folder(folder) as partial:
+            (partial / "model.safetensors").write_text(content)
             if fails:
                 raise OSError("disk full")
-            (target / "config.json").write_text("{}")
+            (partial / "config.json").write_text("{}")
 
-        return fill
-
-    replace_folder(folder, write("old"))
+    save("old")
+    (folder / "left over").touch()
     with pytest.raises(OSError, match="disk full"):
-        replace_folder(folder, write("new", fails=True))
+        save("new", fails=True)
     assert (folder / "model.safetensors").read_text() == "old"
-    replace_folder(folder, write("newer"))
+    save("newer")
     assert (folder / "model.safetensors").read_text() == "newer"
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json"}
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
 
 
