@@ -1,0 +1,26 @@
+"""What can be set, with types, ranges and defaults.
+
+Every group of the config is a `Group`. Groups that a user chooses from (data, tokenizer, optimizer, schedule, logger)
+name their own class with `_target_`; the model names a model class, whose config class says what can be set.
+`smallgpt.launch.loading` turns a composed config into `Settings`.
+"""
+
+from smallgpt.settings.group import Group, one_or_several
+from smallgpt.settings.inference import Benchmark, Evaluation, Generation
+from smallgpt.settings.run import Common, Settings
+from smallgpt.settings.training import Batch, Budget, Match, Trainer, Validation
+
+__all__ = [
+    "Batch",
+    "Benchmark",
+    "Budget",
+    "Common",
+    "Evaluation",
+    "Generation",
+    "Group",
+    "Match",
+    "Settings",
+    "Trainer",
+    "Validation",
+    "one_or_several",
+]

@@ -1,0 +1,130 @@
+"""The settings of a whole run, checked together."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from smallgpt.errors import nearest_divisors, nearest_multiples
+from smallgpt.settings.group import Group, one_or_several
+from smallgpt.settings.inference import Benchmark, Evaluation, Generation
+from smallgpt.settings.training import Batch, Budget, Match, Trainer, Validation
+
+MICRO_BATCH_TOKENS = 16_384  # one forward pass, if batch.micro does not say; larger gains nothing on a CPU
+
+
+class Common(Group):
+    """What belongs to no group."""
+
+    prompt: tuple[str, ...] = ()
+    """What task=generate continues: one text, or a list; none: the start of a document."""
+    checkpoint: tuple[str, ...] = ()
+    """Run directories, model folders or names on the hub: one, or a list."""
+    resume: Literal["auto", "last"] | None = None
+    """auto: go on from the last checkpoint in the run directory, where there is one; last: in the last run's."""
+    seed: int = Field(1337, ge=0, lt=2**32)
+    cache_dir: Path
+    """Where prepared data and measured latencies are kept."""
+    log_every: int = Field(10, gt=0)
+    """Optimizer steps between rows of metrics.csv."""
+    compile: bool = False
+    """Training, and the step that makes a token in task=generate and task=benchmark."""
+    format: Literal["hf", "onnx"] = "hf"
+    """What task=export makes: a folder for transformers, or a graph for ONNX Runtime."""
+    quantize: Literal["none", "bf16", "int8_weight", "int8_dynamic", "int4"] = "none"
+    """How the weights of a loaded or exported model are stored."""
+    study: str
+    """Name of a sweep's directory."""
+    question: str | None = None
+    """What a sweep is to answer; its report begins with it."""
+    sweep: tuple[str, ...] = ()
+    """Directories of sweeps that task=report shows and task=benchmark measures: one, or a list."""
+    dry_run: bool = False
+    """task=dashboard writes what it would send, and sends nothing."""
+    baseline: str | None = None
+    """The arm that a report compares the others with, as its table calls it; null: the one arm of gpt, or the first."""
+
+    @field_validator("cache_dir")
+    @classmethod
+    def _home(cls, value: Path) -> Path:
+        return value.expanduser()
+
+    @field_validator("sweep", "checkpoint", "prompt", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return one_or_several(value)
+
+
+class Settings(Common):
+    """A whole run, checked. `plain` is the config as plain values, for config.yaml."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    task: str
+    """Dotted name of the function that does the work."""
+    model: Any
+    """The model's config, with vocab_size filled in."""
+    model_class: Any
+    data: Any
+    tokenizer: Any
+    optimizer: Any
+    schedule: Any
+    logger: Any
+    budget: Budget
+    trainer: Trainer
+    batch: Batch
+    validation: Validation
+    generation: Generation
+    benchmark: Benchmark
+    match: Match | None = None
+    eval: Evaluation | None = None
+    matched: Any = None
+    """What `match` has come to, a smallgpt.models.matching.Matched."""
+    chosen: frozenset[str] = frozenset()
+    """Keys that the command line names."""
+    overrides: tuple[str, ...] = ()
+    variant: str = ""
+    """Name of the model's YAML."""
+    plain: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> Self:
+        tokens, micro = self.batch.tokens, self.batch.micro
+        unit = self.model.block_size * self.trainer.processes
+        if tokens % unit:
+            nodes = " * trainer.num_nodes" if self.trainer.num_nodes > 1 else ""
+            what, near = f"model.block_size * trainer.devices{nodes} = {unit}", nearest_multiples(tokens, unit)
+            raise ValueError(f"batch.tokens={tokens}: not a multiple of {what}; nearest that work: {near}")
+        sequences = tokens // unit
+        if micro and sequences % micro:
+            what, near = f"the {sequences} sequences of a step on one device", nearest_divisors(micro, sequences)
+            raise ValueError(f"batch.micro={micro}: does not divide {what}; nearest that work: {near}")
+        return self
+
+    @property
+    def task_name(self) -> str:
+        """`train` of `smallgpt.tasks.train.run`."""
+        return self.task.split(".")[-2]
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Sequences of one forward pass on one device."""
+        sequences = self.batch.tokens // (self.model.block_size * self.trainer.processes)
+        most = max(1, MICRO_BATCH_TOKENS // self.model.block_size)
+        return self.batch.micro or max(n for n in range(1, min(most, sequences) + 1) if sequences % n == 0)
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes of one optimizer step on one device."""
+        return self.batch.tokens // (self.micro_batch_size * self.model.block_size * self.trainer.processes)
+
+    def steps(self, training_flops_per_token: float) -> int | None:
+        """Optimizer steps of the whole run; None where epochs or seconds decide."""
+        tokens = self.budget.tokens
+        if self.budget.flops is not None:
+            tokens = self.budget.flops / training_flops_per_token
+        return None if tokens is None else self.steps_for(tokens)
+
+    def steps_for(self, tokens: float) -> int:
+        """Optimizer steps that see at least so many tokens."""
+        return max(1, int(-(-tokens // self.batch.tokens)))
