@@ -102,7 +102,7 @@ class Benchmark(Group):
     """Each measures every model once, in turn."""
     to: str = "gpt"
     """Name of the YAML of the baseline that a config is measured with."""
-    baseline: dict[str, Any] = {}
+    baseline: dict[str, Any] = Field(default_factory=dict)
     """The values of that file."""
     profile: bool = True
     """Also where the time of a token goes."""
