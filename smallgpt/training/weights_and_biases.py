@@ -13,7 +13,6 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 
 from smallgpt.errors import UserError
 from smallgpt.files import write_text
-from smallgpt.packages import require
 from smallgpt.run_directory import LOCATION_KEYS
 from smallgpt.settings import Group, Settings
 
@@ -35,7 +34,6 @@ class WandB(Group):
     tags: tuple[str, ...] = ()
 
     def model_post_init(self, _: Any) -> None:
-        require("logger=wandb", "wandb", instead="logger=csv")
         if self.mode == "online" and not imported_wandb().login(prompt=False, verify=False):
             raise UserError("logger.mode=online: not logged in to W&B; `wandb login`, or logger.mode=offline")
 
