@@ -88,7 +88,7 @@ def continuations(
         torch.manual_seed(seed)
         for ids, new_tokens in encoded:
             input_ids = torch.tensor([ids], device=model.device)
-            output = model.generate(
+            output = model.generate(  # ty: ignore[not-callable]  # of GenerationMixin
                 input_ids,
                 attention_mask=torch.ones_like(input_ids),
                 num_return_sequences=samples,

@@ -240,7 +240,7 @@ def compare_models(plan: Plan, everyone: Sequence[Answers]) -> list[dict[str, An
             label = plan.corpus_label(corpus)
             found.append({**names, "corpus": label, **measures.compare_texts(first.corpora[corpus], texts)})
     tested = [gap for gap in found if "p" in gap]
-    for gap, p in zip(tested, holm([gap["p"] for gap in tested]), strict=True):
+    for gap, p in zip(tested, holm([float(gap["p"]) for gap in tested]), strict=True):
         gap["p_corrected"] = p
         if p > 1 - measures.LEVEL and gap["verdict"] != "no difference":
             gap["verdict"] = "not certain"

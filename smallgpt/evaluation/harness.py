@@ -108,6 +108,7 @@ def configs(name: str, known: dict[str, Entry]) -> list[dict[str, Any]]:
             inner, given = (child, {}) if isinstance(child, str) else (child["task"], child)
             found += [{**config, **given} for config in configs(inner, known)]
         return found
+    assert entry.yaml_path is not None  # of every task but a group
     config = load_yaml(entry.yaml_path, resolve_func=True, recursive=True)
     return [{key: value for key, value in config.items() if key not in ("tag", "group", "task_list")}]
 

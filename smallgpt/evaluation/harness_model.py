@@ -31,7 +31,8 @@ class HarnessModel(TemplateLM):
             windows: score options that are longer than the model's context in pieces; else they are refused.
         """
         super().__init__()
-        self.model, self.tokenizer, self.windows = model, tokenizer, windows
+        self.tokenizer = tokenizer
+        self.model, self.windows = model, windows
         self.reader = Reader(model, tokenizer, share, faulty, title)
         self.max_length = self.reader.max_length
         self.where: Callable[[str, int], str] = lambda task, row: f"{task}: row {row}"
@@ -40,7 +41,7 @@ class HarnessModel(TemplateLM):
 
     @property
     def eot_token_id(self) -> int:
-        return self.tokenizer.eos_token_id
+        return self.reader.tokenizer.eos_token_id
 
     @property
     def prefix_token_id(self) -> int:
@@ -96,7 +97,7 @@ class HarnessModel(TemplateLM):
             until = given.get("until") or []
             stops = [until] if isinstance(until, str) else until
             sampling = {"temperature": given.get("temperature", 1.0)} if given.get("do_sample") else {}
-            out = self.model.generate(
+            out = self.model.generate(  # ty: ignore[not-callable]  # of GenerationMixin
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=new,
@@ -106,6 +107,6 @@ class HarnessModel(TemplateLM):
                 do_sample=bool(sampling),
                 **sampling,
             )
-            text = self.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+            text = self.reader.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
             answers.append(min((text.partition(stop)[0] for stop in stops), key=len, default=text))
         return answers

@@ -75,7 +75,7 @@ def of_runs(runs: Sequence[str], cache_dir: Path, tokens: int | None) -> HeldOut
         prepared = open_prepared(folders[0])
     except (OSError, ValueError, TypeError) as error:
         return f"{folders[0]} is damaged ({one_line(error)})"
-    tokenizer = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
+    tokenizer: Any = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
     documents = []
     for ids, size in prepared.held_out_documents(tokens):
         documents.append(tokenizer.decode(ids, clean_up_tokenization_spaces=False))

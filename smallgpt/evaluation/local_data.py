@@ -86,8 +86,8 @@ class LocalData:
 
 def read_local_data(paths: list[Path], adapt: Callable[[dict[str, Any]], dict[str, Any]]) -> datasets.Dataset:
     """Raises UserError: not what its name says."""
-    names = [str(path) for path in paths]
-    make = datasets.Dataset.from_json
+    names: list[Any] = [str(path) for path in paths]
+    make: Callable[..., Any] = datasets.Dataset.from_json
     if names[0].endswith(".csv"):
         make = datasets.Dataset.from_csv
     elif names[0].endswith(".parquet"):

@@ -45,5 +45,5 @@ class GraphModel:
 
 def reader_of(engine: OnnxEngine, title: str | None = None) -> Reader:
     """Scores texts with a graph, as its folder's tokenizer splits them."""
-    tokenizer = AutoTokenizer.from_pretrained(engine.folder, trust_remote_code=False)
+    tokenizer: Any = AutoTokenizer.from_pretrained(engine.folder, trust_remote_code=False)
     return Reader(GraphModel(engine), tokenizer, share=False, title=title)

@@ -200,7 +200,7 @@ class Scorer:
         ids_RT, mask_RT = self._padded([continuation[:last] for continuation in continuations], side="right")
         owner_R = torch.tensor(owner, device=ids_RT.device)
         own = copy.deepcopy(cache)
-        own.reorder_cache(owner_R)
+        own.reorder_cache(owner_R)  # ty: ignore[invalid-argument-type]  # the library names a legacy type
         mask_RS = torch.cat((mask_GL[owner_R], torch.ones_like(mask_RT)), dim=1)  # padding behind is never seen
         logits_RTV = self._forward(ids_RT, mask_RS, ids_RT.shape[1], cache=own)[0]
         targets_RT = self._targets([continuation[1:] for continuation in continuations], ids_RT.shape[1])
@@ -215,7 +215,7 @@ class Scorer:
     ) -> tuple[Tensor, Cache]:
         """Logits of the last `keep` columns, and the cache if there is one."""
         T = ids_RT.shape[1]
-        given: dict[str, Tensor] = {}
+        given: dict[str, Any] = {}
         if not mask_RS.all():
             given["attention_mask"] = mask_RS
         if self.takes_positions:

@@ -1,6 +1,7 @@
 """What a model makes of whole texts."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -27,7 +28,8 @@ class Reader:
             share, faulty: see `Scorer`.
             title: of a progress bar on standard error; None: no bar.
         """
-        self.tokenizer, self.title = tokenizer, title
+        self.tokenizer: Any = tokenizer
+        self.title = title
         self.max_length = context_length(model, tokenizer)
         self.scorer = Scorer(model, self.max_length, share, faulty)
 

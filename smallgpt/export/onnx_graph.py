@@ -111,7 +111,8 @@ class Graph(nn.Module):
         padding_BT1 = attention_mask[:, -T:, None].to(x_BTD.dtype)
         pairs = zip(self.inputs, past, strict=True)
         cache = GraphCache({(each.kind, each.layer): tensor for each, tensor in pairs})
-        context = Context(position_BT, mask_B1TS, cache, padding_BT1, self.model.config.rope_theta)
+        theta = self.model.config.rope_theta
+        context = Context(position_BT, mask_B1TS, cache, padding_BT1, theta)  # ty: ignore[invalid-argument-type]  # as one
         x_BNW = self.model.read(x_BTD, context).index_select(1, logits_to_keep)
         return self.model.lm_head(x_BNW), *(cache.tensors[each.kind, each.layer] for each in self.inputs)
 

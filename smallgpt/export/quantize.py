@@ -6,6 +6,7 @@ Embeddings are int8 in both. What it does to the text is measured by `verify_onn
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from smallgpt.export.onnx_graph import quiet
 
@@ -48,4 +49,5 @@ def to_int4(source: Path, target: Path, large: bool) -> None:
 
     quantizer = MatMulNBitsQuantizer(onnx.load(source), bits=4, block_size=BLOCK, is_symmetric=False)
     quantizer.process()
-    quantizer.model.save_model_to_file(str(target), large)
+    made: Any = quantizer.model  # of a class that only run time knows
+    made.save_model_to_file(str(target), large)

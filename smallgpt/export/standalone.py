@@ -23,7 +23,7 @@ def generate(prompt: str, new_tokens: int = 100, temperature: float = 0.8, seed:
         feed = {"input_ids": np.array([new]), "attention_mask": np.ones((1, len(ids)), np.int64)}
         logits, *presents = session.run(None, feed | {"logits_to_keep": np.array([len(new) - 1])} | cache)
         cache = dict(zip(cache, presents, strict=True))
-        scores = logits[0, 0, : tokenizer.get_vocab_size()].astype(float)
+        scores = np.asarray(logits)[0, 0, : tokenizer.get_vocab_size()].astype(float)
         shares = np.exp((scores - scores.max()) / (temperature or 1))
         token = int(random.choice(len(shares), p=shares / shares.sum()) if temperature else scores.argmax())
         if token == config["eos_token_id"]:

@@ -92,7 +92,7 @@ def answers(model: Decoder, vocabulary: int) -> dict[str, Tensor]:
     """Logits of the prompt, and the prompt with its likeliest continuation."""
     ids, steps = question(model, vocabulary)
     prompt = torch.tensor([ids])
-    text = model.generate(
-        prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=steps, min_new_tokens=steps
-    )
+    how = {"do_sample": False, "max_new_tokens": steps, "min_new_tokens": steps}
+    generator: Any = model  # the library's own protocol does not fit its own models
+    text = generator.generate(prompt, attention_mask=torch.ones_like(prompt), **how)
     return {"logits": model(prompt).logits.float(), "text": text}

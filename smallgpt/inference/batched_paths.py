@@ -6,6 +6,7 @@ one attention, so masks, rotations and the cache's order of sequences stay as th
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,12 +58,13 @@ class BatchedNorm(nn.Module):
         self.width, self.eps, self.rms = first.normalized_shape[0], first.eps, isinstance(first, nn.RMSNorm)
         self.weight = nn.Parameter(torch.cat([norm.weight.detach() for norm in norms]), requires_grad=False)
         self.bias: nn.Parameter | None = None
-        if getattr(first, "bias", None) is not None:
-            self.bias = nn.Parameter(torch.cat([norm.bias.detach() for norm in norms]), requires_grad=False)
+        biases = [bias.detach() for norm in norms if isinstance(bias := getattr(norm, "bias", None), Tensor)]
+        if biases:
+            self.bias = nn.Parameter(torch.cat(biases), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x_BTPW, size = x.unflatten(-1, (-1, self.width)), (self.width,)
-        y = F.rms_norm(x_BTPW, size, eps=self.eps) if self.rms else F.layer_norm(x_BTPW, size, eps=self.eps)
+        y = F.rms_norm(x_BTPW, size, eps=self.eps) if self.rms else F.layer_norm(x_BTPW, size, eps=self.eps or 0.0)
         y = y.flatten(-2).mul_(self.weight)
         return y if self.bias is None else y.add_(self.bias)
 
@@ -77,7 +79,8 @@ class BatchedPaths(nn.Module):
         backbone.paths = nn.ModuleList()  # so that each layer is freed when it is joined
         free = torch.cat((backbone.path_weight.detach(), backbone.path_weight.new_zeros(1)))
         self.share_P = nn.Parameter(torch.softmax(free[active], dim=0), requires_grad=False)
-        self.input = BatchedLinear([backbone.inputs[path] for path in active], shared_input=True)
+        inputs: Any = backbone.inputs
+        self.input = BatchedLinear([inputs[path] for path in active], shared_input=True)
         self.blocks = nn.ModuleList(
             joined_block([path.pop(0) for path in paths], layer_idx) for layer_idx in range(len(paths[0]))
         )

@@ -41,13 +41,14 @@ def decode(
     unfinished = torch.ones(B, dtype=torch.bool, device=ids.device)
     now = input_ids
     for length in range(T, longest):
-        scores = logits_processor(ids[:, :length], steps.logits(now, length).float())
+        so_far: Any = ids[:, :length]
+        scores = logits_processor(so_far, steps.logits(now, length).float())
         if generation_config.do_sample:
             token = torch.multinomial(torch.softmax(scores, dim=-1), 1)[:, 0]
         else:
             token = scores.max(dim=-1).indices  # argmax takes three times as long
         if ends:
-            token = torch.where(unfinished, token, pad)
+            token = torch.where(unfinished, token, pad)  # ty: ignore[no-matching-overload]  # pad is set where texts end
         ids[:, length] = token
         if streamer is not None:
             streamer.put(token.cpu())

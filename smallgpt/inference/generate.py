@@ -63,7 +63,7 @@ def generate(
     model.eval()
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(seed)
-        output = model.generate(input_ids, attention_mask=mask, **how)
+        output = model.generate(input_ids, attention_mask=mask, **how)  # ty: ignore[not-callable]  # of GenerationMixin
     model.train(was_training)
     texts = []
     for row, made in zip(ids, output.tolist(), strict=True):

@@ -5,6 +5,7 @@ Letters: B sequences, T tokens, S places in the cache, V vocabulary.
 
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,8 +82,8 @@ class CompiledSteps(Steps):
         if not isinstance(model, Decoder):
             raise UserError(f"compile=true: decodes smallgpt's models, not a {model.config.model_type}; leave it out")
         # without it Python takes as long to begin an operation as the operation itself
-        options = {"cpp_wrapper": True} if model.device.type == "cpu" else {}
-        self.compiled = torch.compile(
+        options: Any = {"cpp_wrapper": True} if model.device.type == "cpu" else {}
+        self.compiled = torch.compile(  # ty: ignore[no-matching-overload]  # of a method
             self.read,
             dynamic=False,
             fullgraph=True,

@@ -6,6 +6,7 @@ K inputs, N outputs of a linear map.
 import shutil
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +52,9 @@ def bf16(linear: nn.Linear) -> nn.Module:
 
 class Int8Weight(nn.Module):
     """Weights in eight bits with a scale a row, products in bf16."""
+
+    weight_NK: Tensor
+    scale_N: Tensor
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
@@ -174,7 +178,8 @@ def own_bytes(module: nn.Module) -> dict[int, int]:
     if isinstance(module, Blocked):
         found[id(module)] = module.weight_NK.numel() * module.weight_NK.element_size()
     if is_packed(module):
-        weight, bias = module._weight_bias()
+        packed: Any = module
+        weight, bias = packed._weight_bias()
         found[id(module)] = weight.numel() * weight.element_size() + weight.shape[0] * 4
         found[id(module)] += 0 if bias is None else bias.numel() * bias.element_size()
     return found

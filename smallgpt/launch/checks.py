@@ -9,7 +9,6 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -47,8 +46,8 @@ class Checks(Callback):
             refuse_other_config(run_dir, settings)
             self.made = claim(run_dir)
 
-    def on_run_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        status = job_return.return_value["status"]
+    def on_run_end(self, config: DictConfig, **given: Any) -> None:
+        status = given["job_return"].return_value["status"]
         if status == "refused":
             release(self.made)
         if status != "completed":

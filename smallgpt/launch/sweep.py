@@ -218,7 +218,7 @@ class Starter:
         if not result.get("status") or (code < 0 and result["status"] not in OVER):
             # it died without a word
             reason = f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            record = {"status": "failed", "error": f"{reason}; see log.txt", "overrides": job.overrides}
+            record: dict[str, Any] = {"status": "failed", "error": f"{reason}; see log.txt", "overrides": job.overrides}
             write_text(job.run_dir / "result.json", json.dumps(record))
             result = record
         if result["status"] == "completed":

@@ -8,6 +8,7 @@ W width of the stream, S keys in the cache, V vocabulary.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,9 @@ EMBEDDING_STD = 0.02
 class Decoder(PreTrainedModel, GenerationMixin):
     """Base of the variants; a subclass names its `config_class` and its `backbone_class`."""
 
-    config_class: type[DecoderConfig] = DecoderConfig
+    # the library declares both for any model
+    config_class: type[DecoderConfig] = DecoderConfig  # ty: ignore[incompatible-mutable-override]
+    config: DecoderConfig
     backbone_class: type[nn.Module]
     lm_head: nn.Linear
     main_input_name = "input_ids"
@@ -67,8 +70,8 @@ class Decoder(PreTrainedModel, GenerationMixin):
                 init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
             init.ones_(module.weight)
-            if getattr(module, "bias", None) is not None:
-                init.zeros_(module.bias)
+            if isinstance(bias := getattr(module, "bias", None), Tensor):
+                init.zeros_(bias)
 
     def init_std(self, module: Linear) -> float:
         if module.role == "stream":
@@ -85,8 +88,8 @@ class Decoder(PreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
 
-    def set_output_embeddings(self, value: nn.Linear) -> None:
-        self.lm_head = value
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        self.lm_head = new_embeddings
 
     def hidden_states(
         self,
@@ -132,7 +135,7 @@ class Decoder(PreTrainedModel, GenerationMixin):
                 past_key_values=cache,
             )
         padding = attention_mask[:, -T:, None].to(x_BTD.dtype) if is_2d else None
-        return Context(position_BT, mask, cache, padding, self.config.rope_theta)
+        return Context(position_BT, cast("Tensor | None", mask), cache, padding, self.config.rope_theta)
 
     def next_token_loss(self, input_ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
         """Cross-entropy of `targets` (B, T), already shifted by one, -100 where not scored; never the whole logits."""

@@ -71,7 +71,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx, grad_total: Tensor):
+    def backward(ctx, grad_total: Tensor):  # ty: ignore[incompatible-method-override]  # one output, one gradient
         grad_x, grad_w = (None if g is None else g.mul_(grad_total) for g in ctx.grads)
         ctx.grads = None
         return grad_x, grad_w, None

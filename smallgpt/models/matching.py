@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .configuration import DecoderConfig
 from .cost import Cost, cost
@@ -141,9 +141,10 @@ def widths(config: DecoderConfig, layers: int) -> Iterator[DecoderConfig]:
 
 def resized(config: DecoderConfig, width: int, layers: int) -> DecoderConfig | None:
     """The config at another width and depth; None where they make no model."""
-    values = {key: getattr(config, key) for key in config.settable()}
+    values: dict[str, Any] = {key: getattr(config, key) for key in config.settable()}
+    values |= {"n_embd": width, "n_layer": layers}
     try:
-        return type(config)(**{**values, "n_embd": width, "n_layer": layers})
+        return type(config)(**values)
     except ValueError:
         return None
 

@@ -5,6 +5,8 @@ Letters in names: B batch, T time, D n_embd, P paths that run.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -106,7 +108,8 @@ class ParallelGPTBackbone(nn.Module):
         outputs = []
         for path in running:
             y_BTD = self.inputs[path](x_BTD)
-            for block in self.paths[path]:
+            blocks: Any = self.paths[path]
+            for block in blocks:
                 y_BTD = block(y_BTD, context)
             outputs.append(y_BTD)
         if len(outputs) == 1:

@@ -70,6 +70,7 @@ class Latencies:
     ):
         if trainer.num_nodes > 1:
             raise UserError(f"trainer.num_nodes={trainer.num_nodes}: match=latency measures on one machine")
+        self.model_type = config.model_type
         self.model_class, self.baseline_class, self.baseline = model_class, baseline_class, baseline
         self.device = device(trainer.accelerator)
         # not PyTorch's choice, which is another one in each job of a sweep that shares the machine
@@ -150,7 +151,7 @@ class Latencies:
     @cached_property
     def subject_of_baseline(self) -> MeasuredModel:
         say(
-            f"measuring how long {self.conditions['model']['model_type']} takes for a token beside "
+            f"measuring how long {self.model_type} takes for a token beside "
             f"{self.baseline.model_type}, threads: {self.threads}; kept in {self.path}"
         )
         return MeasuredModel("baseline", self.baseline_class(self.baseline).to(self.device))

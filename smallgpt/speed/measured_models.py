@@ -90,7 +90,7 @@ class MeasuredModel:
 
     def generate(self, ids: Tensor, new_tokens: int, clock: TokenClock) -> Tensor:
         """Greedily."""
-        return self.model.generate(
+        return self.model.generate(  # ty: ignore[not-callable]  # of GenerationMixin
             ids,
             attention_mask=torch.ones_like(ids),
             generation_config=GenerationConfig(max_new_tokens=new_tokens, do_sample=False, pad_token_id=0),

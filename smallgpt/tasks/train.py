@@ -168,7 +168,7 @@ def trainer_for(
     )
 
 
-def score_sections(recorder: "Recorder") -> dict[str, dict[str, float]]:
+def score_sections(recorder: "Recorder") -> dict[str, dict[str, Any]]:
     """The sections `train` and `val`: where the run ended."""
     latest = recorder.latest
     train = {
@@ -188,7 +188,7 @@ def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData
 
     from smallgpt.inference.generate import generate
 
-    tokenizer = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
+    tokenizer: Any = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
     model = module.model
     if module.sharded:  # this process has a part of it
         model = settings.model_class.from_pretrained(run_dir / "checkpoints" / "last")

@@ -56,10 +56,11 @@ class LanguageModel(L.LightningModule):
         self.validation_bytes = validation_bytes
         self.clock = TrainingClock()
         self.learning_rate = 0.0
-        self.gradient_norm: Tensor | None = None
+        self.gradient_norm = torch.zeros(())
         self.validation: dict[str, float] = {}
         self.micro_losses: list[Tensor] = []
-        self._loss = torch.compile(model.next_token_loss) if compile else model.next_token_loss
+        loss: Any = model.next_token_loss
+        self._loss: Any = torch.compile(loss) if compile else loss
 
     @property
     def sharded(self) -> bool:
@@ -68,7 +69,8 @@ class LanguageModel(L.LightningModule):
 
     def configure_model(self) -> None:
         if self.sharded and not isinstance(self.model, FSDPModule):
-            shard(self.model, self.device_mesh["data_parallel"])
+            mesh: Any = self.device_mesh
+            shard(self.model, mesh["data_parallel"])
             self._loss = self.model.next_token_loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

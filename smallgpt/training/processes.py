@@ -65,9 +65,11 @@ def settle(trainer: L.Trainer, batch: Any) -> None:
     """
     if not isinstance(trainer.strategy, DDP) or trainer.world_size < 3:
         return
-    trainer.strategy.training_step(batch, 0).backward()
-    trainer.lightning_module.zero_grad()
-    trainer.lightning_module.micro_losses.clear()
+    module: Any = trainer.lightning_module
+    loss: Any = trainer.strategy.training_step(batch, 0)
+    loss.backward()
+    module.zero_grad()
+    module.micro_losses.clear()
 
 
 def strategy(trainer: Trainer, run_dir: Path) -> ParallelStrategy | str:

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import lightning as L
 from lightning.pytorch.loggers.logger import Logger
@@ -11,7 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from smallgpt.machine.device import Precision
 
-LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
+LIGHTNING_PRECISION: dict[Precision, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
 def build_trainer(

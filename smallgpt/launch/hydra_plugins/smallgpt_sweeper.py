@@ -20,6 +20,7 @@ class GridSweeper(BasicSweeper):
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
         from smallgpt.launch.checks import check_grid
 
+        assert self.hydra_context is not None and self.config is not None
         jobs = BasicSweeper.split_arguments(overrides, max_batch_size)[0]
         return [check_grid(self.hydra_context.config_loader, self.config, jobs)]
 
