@@ -1,1 +1,1 @@
-"""smallgpt: a bench on which small, fast decoder-only language models are compared."""
+"""A bench on which small, fast decoder-only language models are compared."""

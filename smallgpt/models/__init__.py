@@ -1,4 +1,4 @@
-"""The variants. Importing this package registers each with the library's Auto classes."""
+"""The model variants; importing this package registers each with the library's Auto classes."""
 
 from importlib import import_module
 from pkgutil import iter_modules

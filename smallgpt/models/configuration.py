@@ -1,6 +1,6 @@
-"""What every variant's config shares: its fields, their checks, and the description that everything else is made from.
+"""Config that all variants share: its fields, their checks, and the layout that everything else is computed from.
 
-A config describes its model as a flat list of `Part`s (`layout()`). The cost card, the table that `task=inspect` draws
+A config describes its model as a flat list of parts (`layout()`). The cost card, the table that `task=inspect` draws
 and the tests read that list, so a new variant that describes itself is priced, drawn and tested without another edit.
 """
 
@@ -28,43 +28,45 @@ class BlockShape:
 
     @property
     def head_width(self) -> int:
+        """Width of one attention head."""
         return self.width // self.n_head
 
 
 @dataclass(frozen=True)
 class LayoutPart:
-    """One piece of a model and what it costs. Elements are numbers, not bytes; FLOPs count a multiply-add as two."""
+    """One part of a model and what it costs. Elements are numbers, not bytes; FLOPs count a multiply-add as two."""
 
     group: str
-    """Where its parameters are booked: embedding, positions, blocks, narrowing, paths, head."""
+    """Group that its parameters count in: embedding, positions, blocks, narrowing, paths or head."""
     label: str
     in_width: int
     out_width: int
     parameters: int
     flops: int = 0
-    """Forward FLOPs a token of its matrix products, which do not depend on the context."""
+    """Forward FLOPs per token of its matrix products, which do not depend on the context."""
     attention_width: int = 0
-    """Attention over a context of t keys costs another 4 * attention_width * t FLOPs a token."""
+    """Width of its attention: over a context of t keys it costs another 4 * attention_width * t FLOPs per token."""
     cache_elements: int = 0
-    """Keys and values kept a token."""
+    """Elements of keys and values that the cache keeps per token."""
     state_elements: int = 0
-    """Kept a sequence, however long it is (the last inputs of a convolution)."""
+    """Elements that the cache keeps per sequence, however long it is (the last inputs of a convolution)."""
     activation_elements: int = 0
-    """Kept a token for the backward pass."""
+    """Elements that are kept per token for the backward pass."""
     n_head: int | None = None
     mlp_width: int | None = None
     active: bool = True
-    """False for what inference leaves out (a dropped path)."""
+    """Whether inference runs this part; False for a dropped path."""
     path: int | None = None
-    """Which of several paths side by side it lies on."""
+    """Index of the path that it lies on; None outside the paths."""
 
     @property
     def head_width(self) -> int | None:
+        """Width of one attention head; None for a part without attention."""
         return self.in_width // self.n_head if self.n_head else None
 
 
 class DecoderConfig(PreTrainedConfig):
-    """Fields of every variant. Names are GPT-2's; `attribute_map` gives the library its own names for them."""
+    """Base config of all variants. Names are GPT-2's; `attribute_map` gives the library its own names for them."""
 
     model_type = "smallgpt-decoder"
     attribute_map = {  # noqa: RUF012  the library's own convention
@@ -77,34 +79,35 @@ class DecoderConfig(PreTrainedConfig):
     """Fields that change neither the weights nor the training, so that a trained model can run with other values."""
 
     vocab_size: int = 50304
-    """Rows of the embedding: the tokenizer's vocabulary, padded."""
+    """Number of rows of the token embedding: the tokenizer's vocabulary, padded."""
     n_layer: int = 8
-    """Decoder blocks in all."""
+    """Number of decoder blocks, on all paths together."""
     n_head: int = 8
     n_embd: int = 512
     """Width of the embedding and of the first block."""
     block_size: int = 1024
-    """Longest context in tokens."""
+    """Context length: the most tokens that the model can read."""
     dropout: float = 0.0
     bias: bool = False
-    """Biases in the blocks' linear maps and norms."""
+    """Whether the blocks' linear maps and the LayerNorms have biases."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     activation: Literal["gelu", "gelu_tanh", "relu2", "swiglu"] = "gelu"
     position_encoding: Literal["learned", "rope", "none"] = "learned"
     rope_theta: float = 10000.0
     qk_norm: bool = False
-    """Normalise queries and keys to unit root mean square before their product."""
+    """Whether queries and keys are normalised to unit root mean square before their product."""
     mlp_ratio: float = 4.0
     """Hidden width of the MLP over the block's width; a gated MLP takes 2/3 of it, for the same parameters."""
     mlp_ratio_last: float | None = None
     """Ratio of the last block, reached from `mlp_ratio` along a cosine over depth; null: the same everywhere."""
     head_policy: Literal["count", "width"] = "count"
-    """Where the stream is narrower: `count` keeps n_head heads (the paper), `width` keeps their width."""
+    """Number of heads where the stream is narrower: `count` keeps n_head (the paper), `width` keeps a head's width."""
     output_head: Literal["direct", "projected"] = "direct"
-    """`direct`: from the last width to the vocabulary (the paper); `projected`: first back to n_embd, to be tied."""
+    """Output head: `direct` maps the last width to the vocabulary (the paper), `projected` goes back to n_embd first."""
     tie_word_embeddings: bool = False
+    """Whether the output head shares the token embedding's weights."""
     allow_narrow: bool = False
-    """Accept heads under 16 wide and streams under 32 wide."""
+    """Whether heads under 16 wide and streams under 32 wide are accepted."""
     use_cache: bool = True
     bos_token_id: int | None = None
     eos_token_id: int | None = None
@@ -126,7 +129,7 @@ class DecoderConfig(PreTrainedConfig):
         return [self.block_shape(self.n_embd, i, self.n_layer) for i in range(self.n_layer)]
 
     def body(self) -> list[LayoutPart]:
-        """Parts between the embedding and the final norm."""
+        """Layout parts between the embedding and the final norm."""
         return [self.block_part(shape, f"block {i + 1}") for i, shape in enumerate(self.block_shapes())]
 
     def schedule_string(self) -> str:
@@ -152,11 +155,12 @@ class DecoderConfig(PreTrainedConfig):
 
     @property
     def projects_output(self) -> bool:
+        """Whether a projection back to n_embd stands between the final norm and the output head."""
         return self.output_head == "projected" and self.output_width != self.n_embd
 
     @property
     def layer_types(self) -> list[str]:
-        """The library builds the cache from this: one entry a block, in the order of the layer index."""
+        """Kind of cache of each block, in the order of the layer index; the library builds the cache from this."""
         return ["full_attention"] * self.n_layer
 
     def mlp_width(self, width: int, index: int, depth: int) -> int:
@@ -170,18 +174,21 @@ class DecoderConfig(PreTrainedConfig):
         return max(8, 8 * round(hidden / 8))
 
     def heads_at(self, width: int) -> int:
+        """Number of heads of a block of this width, by `head_policy`."""
         if self.head_policy == "count":
             return self.n_head
         return max(1, round(width / (self.n_embd / self.n_head)))
 
     def block_shape(self, width: int, index: int, depth: int) -> BlockShape:
+        """Shape of block `index` of `depth` at a given width of the stream."""
         return BlockShape(width, self.heads_at(width), self.mlp_width(width, index, depth))
 
     def norm_parameters(self, width: int) -> int:
+        """Number of parameters of a norm of this width."""
         return width * (2 if self.bias and self.norm == "layernorm" else 1)
 
     def block_part(self, shape: BlockShape, label: str, active: bool = True, path: int | None = None) -> LayoutPart:
-        """Cost of a pre-norm block: attention and MLP, each behind a norm."""
+        """Layout part of a pre-norm block: attention and MLP, each behind a norm."""
         w, f = shape.width, shape.mlp_width
         gated = self.activation == "swiglu"
         weights = 4 * w * w + (3 if gated else 2) * w * f
@@ -213,7 +220,7 @@ class DecoderConfig(PreTrainedConfig):
         return {key: hint for key, hint in hints.items() if key not in LIBRARY_FIELDS}
 
     def check(self) -> None:
-        """Raise ValueError, one line, for a config that no model can be built from."""
+        """Raises ValueError with a one-line message for a config that no model can be built from."""
         for key in ("vocab_size", "n_layer", "n_head", "n_embd", "block_size"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key}={getattr(self, key)}: must be at least 1")

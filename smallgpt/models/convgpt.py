@@ -12,12 +12,16 @@ from .downsample import Operator, WidthScheduleBackbone, WidthScheduleConfig
 
 
 class ConvGPTConfig(WidthScheduleConfig):
+    """Config of ConvGPT: a width schedule whose operator is a causal convolution."""
+
     model_type = "smallgpt-conv"
 
     downsample_operator: Operator = "conv"
 
 
 class ConvGPT(Decoder):
+    """ConvGPT model: causal convolutions narrow the stream between its blocks."""
+
     config_class = ConvGPTConfig
     backbone_class = WidthScheduleBackbone
 

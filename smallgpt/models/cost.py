@@ -1,4 +1,4 @@
-"""What a model costs, in closed form, from its config alone: parameters, FLOPs, cache, memory.
+"""Cost of a model in closed form, from its config alone: parameters, FLOPs, cache, memory.
 
 Matrix products of a token over p weights take 2p FLOPs forward; causal attention of width w over T positions takes
 4 w (T + 1) / 2 a token on average; training takes three times the forward pass (forward, and two products backward).
@@ -19,23 +19,23 @@ SHOWN = ("label", "group", "in_width", "out_width", "n_head", "head_width", "mlp
 
 @dataclass(frozen=True)
 class Cost:
-    """FLOPs and bytes a token at `sequence_length`; the cache is counted in `cache_dtype_bytes`."""
+    """Cost card of a model: parameters, and FLOPs and bytes per token at a context of `sequence_length` tokens."""
 
     sequence_length: int
     parameters: int
     parameters_by_group: dict[str, int]
     parameters_without_embeddings: int
-    """Neither the token embedding, nor learned positions, nor an untied output matrix."""
+    """Parameters without the token embedding, learned positions and an untied output matrix."""
     forward_flops_per_token: float
-    """Every part, the mean over the positions of one sequence."""
+    """Forward FLOPs of every part, the mean over the positions of one sequence."""
     attention_flops_per_token: float
     head_flops_per_token: float
     training_flops_per_token: float
     inference_flops_per_token: float
-    """As forward, without the parts that inference leaves out."""
+    """Forward FLOPs without the parts that inference leaves out."""
     cache_bytes_per_token: int
     state_bytes: int
-    """Kept a sequence besides the cache, whatever its length."""
+    """Bytes kept per sequence besides the cache, whatever its length."""
     layout: list[dict]
     """Every part in the order the data takes: its label, group, widths, parameters and path."""
 
@@ -44,7 +44,10 @@ class Cost:
 
 
 def cost(config: DecoderConfig, sequence_length: int | None = None, cache_dtype_bytes: int = 2) -> Cost:
-    """Cost of the model that `config` describes, at a context of `sequence_length` (its block size if not given)."""
+    """Cost of the model that `config` describes, at a context of `sequence_length` (its block size if not given).
+
+    Cache and states are counted at `cache_dtype_bytes` per element.
+    """
     length = sequence_length or config.block_size
     parts = config.layout()
     running = [part for part in parts if part.active]
@@ -89,7 +92,7 @@ def training_memory(config: DecoderConfig, micro_batch: int, activation_bytes: i
 
 
 def sequence_bytes(config: PreTrainedConfig, prompt: int, longest: int, itemsize: int) -> int | None:
-    """Memory that each sequence of a batch takes at the least, beside the weights; None: there is no closed form.
+    """Bytes that each sequence of a batch takes at least, beside the weights; None for models without a closed form.
 
     The cache of all its tokens, the logits of the last one, and what the widest block holds while it reads the prompt:
     the stream, its norm, and the MLP before and behind its activation.

@@ -1,4 +1,4 @@
-"""The contract of every variant: embed, backbone, head, loss and cache.
+"""Contract of every variant: embedding, backbone, head, loss and cache.
 
 A variant is a config class and a backbone, a module that maps the embedded stream to the stream the final norm reads:
 `forward(x_BTD, context) -> x_BTW` with W = `config.output_width`. Letters in names: B batch, T time, D n_embd,
@@ -26,7 +26,7 @@ EMBEDDING_STD = 0.02
 
 
 class Decoder(PreTrainedModel, GenerationMixin):
-    """Base of the variants; a subclass names its `config_class` and its `backbone_class`."""
+    """Base class of the variants; a subclass names its `config_class` and its `backbone_class`."""
 
     # the library declares both for any model
     config_class: type[DecoderConfig] = DecoderConfig  # ty: ignore[incompatible-mutable-override]
@@ -74,6 +74,7 @@ class Decoder(PreTrainedModel, GenerationMixin):
                 init.zeros_(bias)
 
     def init_std(self, module: Linear) -> float:
+        """Standard deviation from which a linear map's weights are drawn, by the map's role."""
         if module.role == "stream":
             return math.sqrt(1 / module.in_features)
         std = math.sqrt(2 / (5 * module.in_features))
@@ -99,12 +100,12 @@ class Decoder(PreTrainedModel, GenerationMixin):
         cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
     ) -> Tensor:
-        """What the output head multiplies, (B, T, width of the head)."""
+        """Stream that the output head multiplies, (B, T, width of the head)."""
         x_BTD = self.wte(input_ids) if inputs_embeds is None else inputs_embeds
         return self.read(x_BTD, self._context(x_BTD, attention_mask, position_ids, cache))
 
     def read(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """`hidden_states` of embedded tokens whose positions, mask and cache are known."""
+        """Computes `hidden_states` of embedded tokens whose positions, mask and cache are known."""
         if self.wpe is not None:
             x_BTD = x_BTD + self.wpe(context.position_BT)
         x_BTW = self.ln_f(self.backbone(self.drop(x_BTD), context))
@@ -138,7 +139,7 @@ class Decoder(PreTrainedModel, GenerationMixin):
         return Context(position_BT, cast("Tensor | None", mask), cache, padding, self.config.rope_theta)
 
     def next_token_loss(self, input_ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-        """Cross-entropy of `targets` (B, T), already shifted by one, -100 where not scored; never the whole logits."""
+        """Cross-entropy in nats of `targets` (B, T), which are shifted by one already, and -100 where not scored."""
         x_BTW = self.hidden_states(input_ids)
         return linear_cross_entropy(x_BTW.flatten(0, 1), self.lm_head.weight, targets.flatten(), reduction)
 
@@ -154,7 +155,7 @@ class Decoder(PreTrainedModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         **kwargs,
     ) -> CausalLMOutputWithPast:
-        """The library's interface: `labels` are the inputs themselves and are shifted here."""
+        """Computes logits, and a loss where `labels` are given: they are the inputs themselves and are shifted here."""
         use_cache = self.config.use_cache and not self.training if use_cache is None else use_cache
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)

@@ -20,28 +20,32 @@ Operator = Literal["linear", "conv", "pool", "carry", "pad"]
 
 
 class WidthScheduleConfig(DecoderConfig):
-    """Where, how often and how the stream changes its width."""
+    """Config of a variant whose stream changes its width along depth: where, how often and by which operator."""
 
     downsample_position: int = 2
-    """The first narrowing comes after this block."""
+    """Number of the block, counted from 1, after which the first narrowing comes."""
     downsample_frequency: int = 2
-    """Blocks from one narrowing to the next."""
+    """Number of blocks from one narrowing to the next."""
     downsample_times: int | None = None
-    """At most so many narrowings; null: as many as the depth has room for."""
+    """Largest number of narrowings; null: as many as the depth has room for."""
     downsample_factor: float = 2.0
-    """A narrowing divides the width by this."""
+    """Factor that a narrowing divides the width by."""
     widths: list[int] | None = None
-    """Instead of the four above: the width of each block and, as one entry more, of the head's input."""
+    """Width of each block and, as an optional last entry, of the head's input; replaces the four fields above."""
     min_width: int | None = None
-    """No block and no head reads less; null: 32, or anything with allow_narrow."""
+    """Least width that a block or the head may read; null: 32, or any with allow_narrow."""
     downsample_operator: Operator = "linear"
-    """linear; conv, causal over `kernel_size` tokens; pool, the mean of neighbouring features; carry, where a narrow
-    block works on the first coordinates and the others go past it; pad, which drops the last or adds zeros."""
+    """Operator that changes the width of the stream.
+
+    linear; conv, causal over `kernel_size` tokens; pool, the mean of neighbouring features; carry, where a narrow block
+    works on the first coordinates and the others go past it; pad, which drops the last or adds zeros.
+    """
     kernel_size: int = 1
+    """Number of tokens that a convolution reads: the current one and those before it."""
 
     @property
     def stream_widths(self) -> list[int]:
-        """Width that each block reads and, last, that the head reads."""
+        """Widths that the blocks read and, as the last entry, the width that the head reads."""
         if self.widths is not None:
             widths = list(self.widths)
             return widths if len(widths) > self.n_layer else [*widths, widths[-1]]
@@ -70,7 +74,7 @@ class WidthScheduleConfig(DecoderConfig):
         return [self.block_shape(w, i, self.n_layer) for i, w in enumerate(self.stream_widths[:-1])]
 
     def resizes(self) -> list[tuple[int, int] | None]:
-        """(in, out) width of what follows each block, or None where the stream stays as it is."""
+        """Pair of (in, out) widths behind each block, or None where the stream keeps its width."""
         pairs = zip(self.stream_widths, self.stream_widths[1:], strict=False)
         if self.downsample_operator == "carry":
             return [None] * self.n_layer
@@ -85,6 +89,7 @@ class WidthScheduleConfig(DecoderConfig):
         return parts
 
     def resize_part(self, in_width: int, out_width: int) -> LayoutPart:
+        """Layout part of the operator that maps one width to another."""
         if self.downsample_operator in ("pool", "pad"):
             return LayoutPart("narrowing", self.operator_name, in_width, out_width, 0)
         taps = self.kernel_size if self.downsample_operator == "conv" else 1
@@ -101,11 +106,12 @@ class WidthScheduleConfig(DecoderConfig):
 
     @property
     def operator_name(self) -> str:
+        """Name of the operator in layouts and schedule strings, such as `conv3`."""
         return f"conv{self.kernel_size}" if self.downsample_operator == "conv" else self.downsample_operator
 
     @property
     def layer_types(self) -> list[str]:
-        """`hybrid` where a convolution behind the block keeps its last inputs in the cache."""
+        """Kind of cache of each block: `hybrid` where a convolution behind it keeps its last inputs in the cache."""
         if self.downsample_operator != "conv" or self.kernel_size == 1:
             return super().layer_types
         return ["hybrid" if resize else "full_attention" for resize in self.resizes()]
@@ -173,9 +179,10 @@ class WidthScheduleConfig(DecoderConfig):
 
 
 class CausalConv(nn.Module):
-    """y_t = b + sum_j A_j x_(t-j) over the last `kernel_size` inputs: one linear map of those inputs side by side.
+    """Causal convolution over the last `kernel_size` inputs: y_t = b + sum_j A_j x_(t-j).
 
-    Kernel 1 is a plain linear map. Before the first token the inputs are zero; the cache keeps the last k-1 of them.
+    It is one linear map of those inputs side by side, and with kernel 1 a plain linear map. Before the first token the
+    inputs are zero; the cache keeps the last k-1 of them.
     """
 
     def __init__(self, in_width: int, out_width: int, kernel_size: int, layer_idx: int):
@@ -200,7 +207,7 @@ class CausalConv(nn.Module):
 
 
 class Resize(nn.Module):
-    """The operators without weights: pool and pad."""
+    """Operators without weights: pool averages neighbouring features, pad drops the last ones or adds zeros."""
 
     def __init__(self, in_width: int, out_width: int, operator: Operator):
         super().__init__()
@@ -225,6 +232,8 @@ class CarriedBlock(Block):
 
 
 class WidthScheduleBackbone(nn.Module):
+    """Backbone of decoder blocks that follow a width schedule, with an operator wherever the width changes."""
+
     def __init__(self, config: WidthScheduleConfig):
         super().__init__()
         block = CarriedBlock if config.downsample_operator == "carry" else Block

@@ -11,10 +11,14 @@ from .layers import Block, Context
 
 
 class GPTConfig(DecoderConfig):
+    """Config of GPT, the baseline: it adds nothing to the shared fields."""
+
     model_type = "smallgpt-gpt"
 
 
 class GPTBackbone(nn.Module):
+    """Backbone of blocks of one width, one after the other."""
+
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.h = nn.ModuleList(Block(config, shape, i) for i, shape in enumerate(config.block_shapes()))
@@ -26,6 +30,8 @@ class GPTBackbone(nn.Module):
 
 
 class GPT(Decoder):
+    """GPT model: the baseline that the other variants are compared with."""
+
     config_class = GPTConfig
     backbone_class = GPTBackbone
 

@@ -31,19 +31,19 @@ class Linear(nn.Linear):
 
 @dataclass
 class Context:
-    """What the blocks of one forward pass share."""
+    """Inputs that all blocks of one forward pass share: positions, mask, cache and padding."""
 
     position_BT: Tensor
     mask_B1TS: Tensor | None = None
-    """Which of the S keys each query may see; None: causal, by the kernel itself."""
+    """Mask of the S keys that each query may see; None: causal, by the kernel itself."""
     cache: Cache | None = None
     padding_BT1: Tensor | None = None
-    """False where the input is padding; None: nowhere."""
+    """Mask that is 0 where the input is padding; None where nothing is."""
     rope_theta: float = 10000.0
     _rotations: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def rotation(self, head_width: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of rotary positions, (B, 1, T, head_width), made once a width."""
+        """Cosines and sines of the rotary positions, each (B, 1, T, head_width), computed once per width."""
         if head_width not in self._rotations:
             device = self.position_BT.device
             exponent = torch.arange(0, head_width, 2, device=device, dtype=torch.float32) / head_width
@@ -54,18 +54,21 @@ class Context:
 
 
 def norm(config: DecoderConfig, width: int) -> nn.Module:
+    """Makes the norm that `config.norm` names, over `width` features."""
     if config.norm == "rmsnorm":
         return nn.RMSNorm(width, eps=1e-5)
     return nn.LayerNorm(width, eps=1e-5, bias=config.bias)
 
 
 def rotate(x_BHTK: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position code (arXiv 2104.09864), halves paired as in GPT-NeoX."""
+    """Applies rotary position codes (arXiv 2104.09864), with halves paired as in GPT-NeoX."""
     a, b = x_BHTK.chunk(2, dim=-1)
     return x_BHTK * cos.to(x_BHTK.dtype) + torch.cat((-b, a), dim=-1) * sin.to(x_BHTK.dtype)
 
 
 class CausalSelfAttention(nn.Module):
+    """Multi-head causal self-attention, with rotary positions and QK-norm where the config asks for them."""
+
     def __init__(self, config: DecoderConfig, shape: BlockShape, layer_idx: int):
         super().__init__()
         self.n_head, self.head_width = shape.n_head, shape.head_width
@@ -100,7 +103,7 @@ class CausalSelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """GELU or squared ReLU (arXiv 2109.08668) between two maps, or SwiGLU (arXiv 2002.05202) with its gate."""
+    """MLP of a block: GELU or squared ReLU (arXiv 2109.08668) between two maps, or gated SwiGLU (arXiv 2002.05202)."""
 
     def __init__(self, config: DecoderConfig, shape: BlockShape):
         super().__init__()

@@ -9,10 +9,14 @@ from .downsample import WidthScheduleBackbone, WidthScheduleConfig
 
 
 class LinearGPTConfig(WidthScheduleConfig):
+    """Config of LinearGPT: a width schedule whose operator is a linear map."""
+
     model_type = "smallgpt-linear"
 
 
 class LinearGPT(Decoder):
+    """LinearGPT model: learned linear maps narrow the stream between its blocks."""
+
     config_class = LinearGPTConfig
     backbone_class = WidthScheduleBackbone
 

@@ -18,7 +18,10 @@ CHUNKED_FROM = 2**25  # logits; fewer (134 MB in fp32) are faster whole
 
 
 def rows_per_chunk(width: int) -> int:
-    """Rows of logits at a time: each chunk passes once over the weight's gradient, so a wide head wants more rows."""
+    """Number of rows of logits made at a time.
+
+    Each chunk passes once over the weight's gradient, so a wide head wants more rows.
+    """
     return min(256, max(128, width))
 
 

@@ -1,4 +1,4 @@
-"""The size at which a model costs what a baseline does, so that the two can be compared at equal cost."""
+"""Matching: the size at which a model costs what a baseline does, so that the two can be compared at equal cost."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ LATENCY = "seconds a token"
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is to be equal."""
+    """A cost that a model and its baseline are to have in equal measure."""
 
     name: str
     of: Callable[[DecoderConfig], tuple[float, float]]
-    """A model's and the baseline's."""
+    """Function from a model's config to its cost and the baseline's."""
     measured: bool = False
-    """Takes its time, so few sizes are tried."""
+    """Whether it takes time to measure, so that few sizes are tried."""
 
 
 @dataclass(frozen=True)
 class Matched:
-    """A config that was solved for, and how near it came."""
+    """Config that was solved for, and how near its cost comes to the baseline's."""
 
     config: DecoderConfig
     quantity: str
     target: float
-    """Of the baseline."""
+    """Cost of the baseline."""
     value: float
+    """Cost of this config."""
     width_before: int
     depth_before: int
 
     @property
     def difference(self) -> float:
-        """Relative, positive where the model costs more than the baseline."""
+        """Relative difference to the target, positive where the model costs more than the baseline."""
         return self.value / self.target - 1
 
     def __str__(self) -> str:
@@ -62,14 +63,14 @@ class Matched:
 
 
 def amount(value: float, quantity: str) -> str:
-    """With its unit, such as `4.1 ms a token`."""
+    """Writes a cost with its unit, such as `4.1 ms a token`."""
     return f"{1000 * value:.3g} ms a token" if quantity == LATENCY else f"{value:,.0f} {quantity}"
 
 
 def closed_form(
     baseline: DecoderConfig, quantity: Literal["params", "flops"], exclude_embeddings: bool = False
 ) -> Quantity:
-    """What a config alone tells."""
+    """Quantity that configs alone tell: parameters, or training FLOPs."""
     measure = measure_of(quantity, exclude_embeddings)
     target = measure(cost(baseline))
     name = {"params": "parameters", "flops": "training FLOPs a token"}[quantity]
@@ -79,6 +80,7 @@ def closed_form(
 
 
 def measure_of(quantity: str, exclude_embeddings: bool) -> Callable[[Cost], float]:
+    """Function that reads parameters or training FLOPs from a cost card."""
     if quantity == "flops":
         return lambda price: price.training_flops_per_token - 3 * exclude_embeddings * price.head_flops_per_token
     if exclude_embeddings:
@@ -87,11 +89,11 @@ def measure_of(quantity: str, exclude_embeddings: bool) -> Callable[[Cost], floa
 
 
 def solve(config: DecoderConfig, quantity: Quantity, depth: bool = False, tolerance: float = 0.02) -> Matched:
-    """`config` with the n_embd at which it costs what the baseline does, within `tolerance`.
+    """Solves for the n_embd at which `config` costs what the baseline does, within `tolerance`.
 
     Widths are multiples of n_head; among those that are near enough, multiples of 8 are preferred, then the nearest.
-    Where it takes measuring, the first that is near enough does. With `depth` other numbers of layers are tried
-    too, the nearest to the config's own first.
+    Where the cost has to be measured, the first that is near enough is taken. With `depth` other numbers of layers are
+    tried too, the nearest to the config's own first.
 
     Raises:
         ValueError: no size is near enough; the message names the nearest.
@@ -128,12 +130,12 @@ def solve(config: DecoderConfig, quantity: Quantity, depth: bool = False, tolera
 
 
 def depths(layers: int) -> list[int]:
-    """From 1 to twice as many, the nearest first."""
+    """Numbers of layers from 1 to twice as many as given, the nearest first."""
     return sorted(range(1, 2 * layers + 1), key=lambda n: (abs(n - layers), n))
 
 
 def widths(config: DecoderConfig, layers: int) -> Iterator[DecoderConfig]:
-    """The possible models of this depth, the narrowest first."""
+    """Every model of this depth that can be built, the narrowest first."""
     for width in range(config.n_head, MOST_TIMES_WIDER * config.n_embd, config.n_head):
         if (candidate := resized(config, width, layers)) is not None:
             yield candidate
@@ -150,7 +152,10 @@ def resized(config: DecoderConfig, width: int, layers: int) -> DecoderConfig | N
 
 
 def scan(candidates: Iterable[DecoderConfig], matched: Callable[[DecoderConfig], Matched]) -> list[Matched]:
-    """All, the last of them a little over the target; costs rise with the width, if not at every step."""
+    """Tries all candidates up to one that costs well over the target.
+
+    Costs rise with the width, if not at every step.
+    """
     found: list[Matched] = []
     for candidate in candidates:
         found.append(matched(candidate))
@@ -162,7 +167,7 @@ def scan(candidates: Iterable[DecoderConfig], matched: Callable[[DecoderConfig],
 def bisect_twice(
     candidates: Sequence[DecoderConfig], matched: Callable[[DecoderConfig], Matched], first: int, tolerance: float
 ) -> list[Matched]:
-    """Those that were tried: multiples of 8, then what lies between the two that enclose the target."""
+    """Searches multiples of 8, then what lies between the two that enclose the target; returns all that were tried."""
     found = bisect([one for one in candidates if one.n_embd % HAPPY_WIDTH == 0], matched, first, tolerance)
     if near(found, tolerance):
         return found
@@ -174,7 +179,7 @@ def bisect_twice(
 def bisect(
     candidates: Sequence[DecoderConfig], matched: Callable[[DecoderConfig], Matched], first: int, tolerance: float
 ) -> list[Matched]:
-    """Those that were tried, from the width `first` on, until one is near enough.
+    """Searches from the width `first` on until a candidate is near enough; returns all that were tried.
 
     Costs rise with the width. Nothing is tried that is over twice as wide as what costs too little: a model that is
     measured needs memory.
@@ -190,4 +195,5 @@ def bisect(
 
 
 def near(found: Sequence[Matched], tolerance: float) -> list[Matched]:
+    """Those of the sizes found that lie within the tolerance."""
     return [one for one in found if abs(one.difference) <= tolerance]

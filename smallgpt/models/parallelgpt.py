@@ -17,16 +17,19 @@ from .layers import Block, Context, Linear
 
 
 class ParallelGPTConfig(DecoderConfig):
+    """Config of ParallelGPT: how many paths there are, and which of them inference runs."""
+
     model_type = "smallgpt-parallel"
     free_at_inference = frozenset({"active_paths"})
 
     n_path: int = 2
-    """Paths of n_layer / n_path blocks each, behind an input projection of their own."""
+    """Number of paths, each of n_layer / n_path blocks behind an input projection of its own."""
     active_paths: list[int] | None = None
     """Paths that inference runs, counted from 0; null: all. Training runs all."""
 
     @property
     def path_depth(self) -> int:
+        """Number of blocks on each path."""
         return self.n_layer // self.n_path
 
     @property
@@ -87,7 +90,10 @@ class ParallelGPTConfig(DecoderConfig):
 
 
 class ParallelGPTBackbone(nn.Module):
-    """The sum's weights are a softmax over one free weight a path, the last held at 0: a sigmoid for two paths."""
+    """Backbone of parallel paths, whose outputs are joined by a learned weighted sum.
+
+    The sum's weights are a softmax over one free weight a path, the last held at 0: a sigmoid for two paths.
+    """
 
     def __init__(self, config: ParallelGPTConfig):
         super().__init__()
@@ -120,6 +126,8 @@ class ParallelGPTBackbone(nn.Module):
 
 
 class ParallelGPT(Decoder):
+    """ParallelGPT model: paths of blocks side by side, some of which inference may drop."""
+
     config_class = ParallelGPTConfig
     backbone_class = ParallelGPTBackbone
 
