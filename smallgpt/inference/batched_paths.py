@@ -1,4 +1,4 @@
-"""ParallelGPT's paths as one batch of products: a token of a small model waits for operations more than for weights.
+"""ParallelGPT's paths run as one batch of products, since a token of a small model waits for operations, not weights.
 
 Letters in names: B batch, T time, P paths that run, W width of one, G parts of a map's output (query, key and value;
 gate and value), K inputs and N outputs of a part of one path. The stream is (B, T, P W): each path's heads are heads of
@@ -16,13 +16,15 @@ from smallgpt.models.layers import Block, Context
 from smallgpt.models.parallelgpt import ParallelGPTBackbone
 
 NARROW = 192
-"""Width of the stream over the number of paths, under which it pays, as measured on one CPU: a token is made a tenth
-faster and more, a prompt of some hundred tokens is read up to a tenth slower, several at once up to a quarter. Above it
-the weights take the time."""
+"""Width of the stream over the number of paths under which batching pays, as measured on one CPU.
+
+A token is made a tenth faster and more, a prompt of some hundred tokens is read up to a tenth slower, several at once
+up to a quarter. Above it the weights take the time.
+"""
 
 
 class BatchedLinear(nn.Module):
-    """The same map of every path: (B, T, P K), or (B, T, K) that all of them read, to (B, T, G P N)."""
+    """One linear map of every path at once: (B, T, P K), or (B, T, K) that all paths read, to (B, T, G P N)."""
 
     def __init__(self, linears: Sequence[nn.Linear], parts: int = 1, shared_input: bool = False):
         super().__init__()
@@ -50,7 +52,7 @@ class BatchedLinear(nn.Module):
 
 
 class BatchedNorm(nn.Module):
-    """The same norm of every path, over its own part of the stream (B, T, P W)."""
+    """One norm of every path at once, each over its own part of the stream (B, T, P W)."""
 
     def __init__(self, norms: Sequence[nn.LayerNorm | nn.RMSNorm]):
         super().__init__()
@@ -70,7 +72,7 @@ class BatchedNorm(nn.Module):
 
 
 class BatchedPaths(nn.Module):
-    """Stands for a `ParallelGPTBackbone` and takes its blocks away; the paths that inference leaves out are dropped."""
+    """Backbone that takes the blocks of a `ParallelGPTBackbone` and runs its active paths as one batch."""
 
     def __init__(self, backbone: ParallelGPTBackbone):
         super().__init__()
@@ -93,7 +95,7 @@ class BatchedPaths(nn.Module):
 
 
 def joined_block(blocks: Sequence[nn.Module], layer_idx: int) -> Block:
-    """The first of the blocks that lie side by side, with the heads and the weights of all of them."""
+    """Joins blocks that lie side by side: the first one gets the heads and the weights of all of them."""
     block = blocks[0]
     assert isinstance(block, Block)
     block.attn.layer_idx = layer_idx
@@ -103,10 +105,10 @@ def joined_block(blocks: Sequence[nn.Module], layer_idx: int) -> Block:
 
 
 def join(modules: Sequence[nn.Module], parts: dict[str, int]) -> None:
-    """Replaces what has weights in the first module by what has those of the same places in all of them.
+    """Replaces the linear maps and norms of the first module by ones that hold the weights of all modules.
 
     Args:
-        parts: of the output of a linear map, by its name; 1 where it is not there.
+        parts: number of parts in a linear map's output, by its name; 1 where the name is missing.
     """
     for name, child in modules[0].named_children():
         same = [getattr(module, name) for module in modules]
@@ -119,7 +121,7 @@ def join(modules: Sequence[nn.Module], parts: dict[str, int]) -> None:
 
 
 def batch_paths(model: nn.Module) -> None:
-    """Where a model of ours has several paths that run, and they are narrow, they run together from now on."""
+    """Makes the active paths of a ParallelGPT run as one batch, where there are several and they are narrow."""
     backbone = getattr(model, "backbone", None)
     if not isinstance(backbone, ParallelGPTBackbone) or len(backbone.active) < 2:
         return

@@ -1,4 +1,4 @@
-"""Caches whose memory is taken once: what the library copies at every token is written in place."""
+"""Key-value caches whose memory is allocated once: what the library copies at every token is written in place."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from transformers.cache_utils import (
 
 
 class InPlace(DynamicLayer):
-    """Keys and values of a layer, (B, heads, capacity, head width), of which the first are in use."""
+    """Cache layer with keys and values of (B, heads, capacity, head width), of which the first tokens are in use."""
 
     capacity: int
     _memory: tuple[Tensor, ...]
@@ -32,7 +32,7 @@ class InPlace(DynamicLayer):
 
 
 class InPlaceHybrid(InPlace, LinearAttentionAndFullAttentionLayer):
-    """The same beside the state of a convolution."""
+    """In-place cache layer that also holds the state of a convolution."""
 
     def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
         LinearAttentionAndFullAttentionLayer.lazy_initialization(self, *args, **kwargs)
@@ -49,7 +49,7 @@ def preallocated(config: PreTrainedConfig, capacity: int) -> Cache:
 
 
 class FixedHybrid(StaticLayer, LinearAttentionAndFullAttentionLayer):
-    """The library's layer of a fixed size beside the state of a convolution."""
+    """The library's cache layer of a fixed size, which also holds the state of a convolution."""
 
     is_compileable = True
 
@@ -64,6 +64,6 @@ class FixedHybrid(StaticLayer, LinearAttentionAndFullAttentionLayer):
 
 
 def fixed_cache(config: PreTrainedConfig, places: int) -> Cache:
-    """An empty cache whose keys and values always have the shape that they have when it is full."""
+    """An empty cache whose keys and values always have the shape of a full one, so that a compiler sees one shape."""
     kinds = {"hybrid": FixedHybrid}
     return Cache(layers=[kinds.get(kind, StaticLayer)(places) for kind in config.layer_types])

@@ -1,4 +1,4 @@
-"""From the name of a checkpoint to a model and its tokenizer.
+"""Loading a checkpoint: from its name to a model and its tokenizer.
 
 Loading reads weights and text, and executes nothing that comes with them: safetensors only, no code
 from the folder or the hub.
@@ -28,20 +28,25 @@ from smallgpt.settings import Settings
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a command line says of the model beside `checkpoint=`."""
+    """What the command line asks of the model that `checkpoint=` names."""
 
     model_type: str | None = None
-    """What the model must be; None: any."""
+    """Type that the model must be of; None: any."""
     fields: dict[str, Any] = field(default_factory=dict)
-    """Of its config, which must have these values."""
+    """Config fields that must have these values."""
     at_inference: dict[str, Any] = field(default_factory=dict)
-    """Of its config, which is run with these values, whatever it was trained with."""
+    """Config fields that are run with these values, whatever the model was trained with."""
 
 
 ANY = Wanted()
 
 
 def wanted(settings: Settings) -> Wanted:
+    """Reads from the settings what is asked of a checkpoint's model.
+
+    `model.*` overrides given together with `checkpoint=` either apply at inference (the config's `free_at_inference`)
+    or have to be the values that the model was trained with.
+    """
     config, chosen = settings.model, settings.chosen
     names = {key.split(".")[1] for key in chosen if key.startswith("model.")}
     given = {name: getattr(config, name) for name in config.settable() if name in names}
@@ -51,7 +56,7 @@ def wanted(settings: Settings) -> Wanted:
 
 
 def locate(checkpoint: str) -> str:
-    """The model folder that a run directory, a model folder or a hub name stands for.
+    """Finds the model folder that a run directory, a model folder or a hub name stands for.
 
     Of a run directory it is the best checkpoint, else the last one, or what task=export has made there.
 
@@ -83,10 +88,10 @@ def locate(checkpoint: str) -> str:
 
 
 def read_config(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedConfig:
-    """The config that its model is to run with, without loading the weights.
+    """Reads the config that a checkpoint's model is to run with, without loading the weights.
 
     Raises:
-        UserError: there is no model, in a folder or on the hub, or another one than is wanted.
+        UserError: there is no model, in a folder or on the hub, or it is not the wanted one.
     """
     folder = locate(checkpoint)
     try:
@@ -109,7 +114,7 @@ def read_config(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedConfig:
 
 
 def variant_of(checkpoint: str) -> str:
-    """What a table calls the model: the variant that the run trained, else the type that its config says."""
+    """Name of a checkpoint's model in tables: the variant that the run trained, else the type that its config says."""
     run = read_result(Path(checkpoint).expanduser()) or {}
     if run.get("task") == "train" and "variant" in run:
         return run["variant"]
@@ -118,7 +123,10 @@ def variant_of(checkpoint: str) -> str:
 
 
 def run_of(checkpoint: str) -> str:
-    """The run from which a graph was exported, if it runs as it was trained; any other is its own."""
+    """Run directory that an ONNX folder was exported from, where the graph runs as the model was trained.
+
+    Any other checkpoint stands for itself.
+    """
     folder = onnx_engine.find_onnx_folder(checkpoint)
     run = (read_result(folder.parent) or {}).get("checkpoint") if folder else None
     if folder is None or run is None or not Path(run).is_dir():
@@ -131,7 +139,7 @@ def run_of(checkpoint: str) -> str:
 
 
 def resolved_checkpoint(checkpoint: str) -> str:
-    """One name for a folder, however it is written; a hub name stays."""
+    """Absolute path of a checkpoint's folder, so that it has one name however it is written; a hub name stays."""
     path = Path(checkpoint).expanduser()
     return str(path.resolve()) if path.exists() else checkpoint
 
@@ -142,14 +150,14 @@ def _damaged(checkpoint: str, error: Exception) -> UserError:
 
 
 def load_checkpoint(checkpoint: str, wanted: Wanted = ANY) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model, ready for inference, and its tokenizer.
+    """Loads a checkpoint's model, ready for inference, and its tokenizer.
 
     Args:
         checkpoint: a run directory, a model folder or a hub name.
         wanted: what the model must be, and how it is to run.
 
     Raises:
-        UserError: missing, damaged, incomplete, or another model than is wanted.
+        UserError: the checkpoint is missing, damaged, incomplete, or not the wanted model.
     """
     config, folder = read_config(checkpoint, wanted), locate(checkpoint)
     disable_progress_bar()

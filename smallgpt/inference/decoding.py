@@ -1,4 +1,4 @@
-"""Token by token: what `generate` does with a model of ours, without what it does for every other model."""
+"""Decoding token by token: what `generate` does with a model of ours, without what it does for every other model."""
 
 from typing import Any
 
@@ -21,9 +21,9 @@ def decode(
     steps: Steps | None = None,
     **model_kwargs: Any,
 ) -> Tensor:
-    """Greedy decoding or sampling as a `custom_generate` of `generate`: the same ids, (B, prompt and new tokens).
+    """Decodes greedily or by sampling as a `custom_generate` of `generate`: the same ids, (B, prompt and new tokens).
 
-    The library's own processors, criteria and settings are given.
+    Processors, criteria and settings are the library's own.
 
     Args:
         input_ids: (B, T), padded on the left.

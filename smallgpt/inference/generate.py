@@ -1,4 +1,4 @@
-"""Texts continued by a model: the library's `generate` with a seed."""
+"""Continuing prompts with a model: the library's `generate` with our settings and a seed."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -36,14 +36,15 @@ def generate(
     streamer: BaseStreamer | None = None,
     steps: Steps | None = None,
 ) -> list[str]:
-    """Each prompt with its continuation; all of them are one batch, so samples depend on what else is in it.
+    """Continues all prompts as one batch and returns each of them with its continuation.
 
-    An empty prompt starts a new document. Generation ends with the document, at a text of `settings.stop`, after
-    `max_new_tokens`, or where the model's context is full. The same seed gives the same texts.
+    Samples depend on what else is in the batch. An empty prompt starts a new document. Generation ends with the
+    document, at a text of `settings.stop`, after `max_new_tokens`, or where the model's context is full. The same seed
+    gives the same texts.
 
     Args:
         streamer: is given the tokens of a single prompt as they come.
-        steps: the model's, where they are not PyTorch's own.
+        steps: the forward passes, where they are not PyTorch's own.
 
     Raises:
         UserError: a prompt leaves no room in the model's context, or all of them do not fit in memory.
@@ -75,7 +76,7 @@ def generate(
 def tokens_of(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, settings: Generation
 ) -> list[int]:
-    """The prompt's tokens, at least one, that leave room for another."""
+    """Encodes a prompt as at least one token that leaves room for another. Raises UserError where there is no room."""
     ids = tokenizer(prompt, add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id]
     limit = getattr(model.config, "max_position_embeddings", None)
     if limit is None or len(ids) < limit:
@@ -96,7 +97,7 @@ def arguments(
     streamer: BaseStreamer | None = None,
     steps: Steps | None = None,
 ) -> dict[str, Any]:
-    """Our settings as arguments of `generate`; temperature 0 is greedy."""
+    """Translates our settings to arguments of the library's `generate`; temperature 0 is greedy decoding."""
     sampling = {}
     if settings.temperature > 0:
         sampling = {
@@ -123,7 +124,10 @@ def arguments(
 
 
 class KnownTokens(LogitsProcessor):
-    """Rows that pad the vocabulary stand for no text; the library's suppress_tokens looks each up at every token."""
+    """Logits processor that rules out the rows which pad the vocabulary, since they stand for no text.
+
+    The library's suppress_tokens looks each of them up at every token.
+    """
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -1,4 +1,4 @@
-"""Text from an exported ONNX folder, without PyTorch: NumPy, ONNX Runtime and tokenizers."""
+"""Generating text from an exported ONNX folder, without PyTorch: NumPy, ONNX Runtime and tokenizers."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,17 +19,17 @@ HALF_A_CHARACTER = "\ufffd"  # what tokenizers decode it to
 
 
 def find_onnx_folder(checkpoint: str) -> Path | None:
-    """The folder with a graph that a checkpoint's name stands for: itself, or `onnx` in an export's run directory."""
+    """Finds the ONNX folder that a checkpoint's name stands for: itself, or `onnx` in an export's run directory."""
     path = Path(checkpoint).expanduser()
     return next((folder for folder in (path, path / "onnx") if (folder / GRAPH).is_file()), None)
 
 
 class OnnxEngine:
-    """Generates from an exported folder.
+    """Model of an exported ONNX folder, which generates text in ONNX Runtime.
 
     Args:
         folder: with model.onnx, config.json and tokenizer.json.
-        threads: of the CPU; None: ONNX Runtime's choice.
+        threads: number of CPU threads; None: ONNX Runtime's choice.
 
     Raises:
         UserError: ONNX Runtime is missing, or the folder damaged.
@@ -66,11 +66,12 @@ class OnnxEngine:
             )
 
     def empty_cache(self, batch: int) -> list[Array]:
+        """Cache of no tokens for a batch of sequences."""
         sizes = {"batch": batch, "past": 0}
         return [np.zeros([sizes.get(size, size) for size in each["shape"]], np.float32) for each in self.cache_inputs]
 
     def sequence_bytes(self, longest: int) -> int:
-        """Memory that a sequence takes at the least: its cache, and the logits of a token."""
+        """Bytes that a sequence takes at least: its cache, and the logits of a token."""
         sizes = {"batch": 1, "past": longest}
         cached = sum(prod(sizes.get(size, size) for size in each["shape"]) for each in self.cache_inputs)
         return 4 * (cached + self.tokenizer.get_vocab_size())
@@ -78,9 +79,10 @@ class OnnxEngine:
     def forward(
         self, ids_BT: Array, mask_BS: Array, cache: list[Array], keep: Sequence[int] | None = None
     ) -> tuple[Array, list[Array]]:
-        """Logits (B, N, V) of new tokens, and the cache with them; the mask is of the tokens in the cache too.
+        """Runs the graph on new tokens: their logits (B, N, V), and the cache with them.
 
         Args:
+            mask_BS: covers the tokens in the cache too.
             keep: places of the new tokens whose logits are wanted, from 0; None: all of them.
         """
         places = np.array(range(ids_BT.shape[1]) if keep is None else keep, np.int64)
@@ -91,11 +93,11 @@ class OnnxEngine:
         return outputs[0], outputs[1:]
 
     def encode(self, prompt: str) -> list[int]:
-        """An empty prompt starts a new document."""
+        """Encodes a prompt; an empty one starts a new document."""
         return self.tokenizer.encode(prompt, add_special_tokens=False).ids or [self.end]
 
     def tokens(self, prompts: Sequence[Sequence[int]], settings: Generation, seed: int) -> Iterator[list[int | None]]:
-        """A token of each prompt at a time, None behind its end: the document's, or that of the model's context.
+        """Yields the next token of all prompts, None behind the end of a document or of the model's context.
 
         Raises:
             UserError: a prompt leaves no room in the model's context, all of them do not fit in memory, or beams are
@@ -136,7 +138,7 @@ class OnnxEngine:
             mask = np.concatenate([mask, [[int(not done)] for done in ended]], axis=1)
 
     def generate(self, prompts: Sequence[str], settings: Generation, seed: int) -> Iterator[list[str]]:
-        """New text of each prompt at a time; the first has the prompts themselves. The same seed gives the same text.
+        """Yields new text of all prompts, first the prompts themselves. The same seed gives the same text.
 
         Raises:
             UserError: as `tokens`.
@@ -169,19 +171,19 @@ class OnnxEngine:
 
 
 def until_stop(text: str, stops: Sequence[str]) -> str:
-    """The text before the first of the stops that it holds."""
+    """Cuts a text before the first of the stop texts that it holds."""
     return min((text.partition(stop)[0] for stop in stops), key=len, default=text)
 
 
 def choose(logits_V: Array, settings: Generation, random: np.random.Generator) -> int:
-    """The likeliest token at temperature 0, else one that is drawn."""
+    """Chooses the next token: the likeliest at temperature 0, else one that is drawn."""
     if settings.temperature == 0:
         return int(logits_V.argmax())
     return int(random.choice(len(logits_V), p=shares(logits_V, settings)))
 
 
 def shares(logits_V: Array, settings: Generation) -> Array:
-    """The distribution that `temperature`, `top_k` and `top_p` make of logits."""
+    """Distribution that `temperature`, `top_k` and `top_p` make of logits."""
     scores_V = logits_V.astype(np.float64) / settings.temperature
     if settings.top_k and settings.top_k < len(scores_V):
         scores_V[scores_V < np.partition(scores_V, -settings.top_k)[-settings.top_k]] = -np.inf

@@ -1,4 +1,4 @@
-"""The forward passes of decoding, one after the other: the prompt, then a token of each sequence at a time.
+"""Forward passes of decoding, one after the other: the prompt, then a token of each sequence at a time.
 
 Letters: B sequences, T tokens, S places in the cache, V vocabulary.
 """
@@ -20,13 +20,13 @@ MOST_SHAPES = 64  # for one model, which PyTorch's own limit of 8 would refuse
 
 
 class Steps:
-    """As PyTorch runs it: masks and positions are made only where sequences are padded."""
+    """Forward passes in eager PyTorch: masks and positions are made only where sequences are padded."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
 
     def begin(self, mask_BT: Tensor | None, longest: int) -> None:
-        """For other sequences, of at most `longest` tokens; the mask is 0 where their prompts are padding."""
+        """Starts on other sequences, of at most `longest` tokens; the mask is 0 where their prompts are padding."""
         self.cache = preallocated(self.model.config, longest)
         self.mask_BS = None
         if mask_BT is not None and not mask_BT.all():
@@ -34,17 +34,18 @@ class Steps:
             self.mask_BS = torch.cat((mask_BT, mask_BT.new_ones(B, longest - T)), dim=1)
 
     def end(self) -> None:
-        """Lets go of the cache."""
+        """Frees the cache of the sequences."""
         del self.cache
 
     def logits(self, ids_BT: Tensor, length: int) -> Tensor:
-        """Of the token after the last, (B, V); with these, sequences have `length` tokens."""
+        """Logits (B, V) of the token after the last; with the given ones, sequences have `length` tokens."""
         mask_BS = None if self.mask_BS is None else self.mask_BS[:, :length]
         one_token = ids_BT.shape[1] == 1 and ids_BT.device.type == "cpu"
         with without_onednn() if one_token else nullcontext():
             return self.read(ids_BT, mask_BS)
 
     def read(self, ids_BT: Tensor, mask: Tensor | None, position_BT: Tensor | None = None) -> Tensor:
+        """Runs the model on new tokens and returns the logits (B, V) behind the last."""
         out = self.model(
             ids_BT,
             attention_mask=mask,
@@ -58,7 +59,10 @@ class Steps:
 
 @contextmanager
 def without_onednn() -> Generator[None]:
-    """PyTorch gives it the GELUs, and to set one up takes longer than a token's GELU; blocked products stay with it."""
+    """Switches oneDNN off within the block, except for blocked products.
+
+    PyTorch gives it the GELUs, and to set one up takes longer than a token's GELU.
+    """
     flags = torch.backends.mkldnn
     before = flags.enabled
     flags.enabled = False  # ty: ignore[invalid-assignment]
@@ -69,18 +73,20 @@ def without_onednn() -> Generator[None]:
 
 
 class CompiledSteps(Steps):
-    """Compiled once for a number of sequences and places: shapes never change, so every step sees the whole cache.
+    """Forward passes that are compiled once for a number of sequences and of places in the cache.
 
-    The prompt is read as PyTorch runs it.
+    Shapes never change, so every step sees the whole cache. The prompt is read in eager PyTorch.
 
     Raises:
-        UserError: the model is none of ours.
+        UserError: the model is none of smallgpt's.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
         if not isinstance(model, Decoder):
-            raise UserError(f"compile=true: decodes smallgpt's models, not a {model.config.model_type}; leave it out")
+            raise UserError(
+                f"compile=true: only for smallgpt's own models, not a {model.config.model_type}; leave it out"
+            )
         # without it Python takes as long to begin an operation as the operation itself
         options: Any = {"cpp_wrapper": True} if model.device.type == "cpu" else {}
         self.compiled = torch.compile(  # ty: ignore[no-matching-overload]  # of a method

@@ -1,4 +1,4 @@
-"""Weights for inference: in the layout that a processor reads fastest for one token, or in fewer bits.
+"""Formats of weights for inference: the layout that a processor reads fastest for one token, or fewer bits.
 
 K inputs, N outputs of a linear map.
 """
@@ -20,7 +20,10 @@ INT8 = 127
 
 
 class Transposed(nn.Module):
-    """y = x W + b with W (K, N): for one row of x it is read in long runs, up to three times as fast as (N, K)."""
+    """Linear map y = x W + b with W stored as (K, N).
+
+    For one row of x it is read in long runs, up to three times as fast as (N, K).
+    """
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
@@ -33,7 +36,10 @@ class Transposed(nn.Module):
 
 
 class Blocked(nn.Module):
-    """Weights in the blocks that oneDNN multiplies fastest; its products in bf16 read them at twice the speed."""
+    """Linear map whose weights lie in the blocks that oneDNN multiplies fastest.
+
+    Its products in bf16 read them at twice the speed.
+    """
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
@@ -46,12 +52,12 @@ class Blocked(nn.Module):
 
 
 def bf16(linear: nn.Linear) -> nn.Module:
-    """As this processor reads bf16 fastest."""
+    """Makes the linear map that this processor reads fastest in bf16."""
     return Blocked(linear) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else Transposed(linear)
 
 
 class Int8Weight(nn.Module):
-    """Weights in eight bits with a scale a row, products in bf16."""
+    """Linear map with weights in eight bits and a scale per row, and products in bf16."""
 
     weight_NK: Tensor
     scale_N: Tensor
@@ -74,7 +80,7 @@ class Int8Weight(nn.Module):
 
 
 class Int8Dynamic(nn.Module):
-    """Weights in eight bits with a scale a row; inputs are rounded to eight bits as they come, products are whole.
+    """Linear map with weights in eight bits and a scale per row, whose inputs are rounded to eight bits as they come.
 
     PyTorch's own rounds all tokens of a call on one scale, so that a large one leaves the others few steps.
     """
@@ -93,7 +99,7 @@ class Int8Dynamic(nn.Module):
 
 
 def int8_map(linear: nn.Linear) -> nn.Module:
-    """PyTorch's, without the bias."""
+    """Makes PyTorch's own dynamically quantized linear map, without the bias."""
     from torch.ao.nn.quantized.dynamic import Linear
     from torch.ao.quantization import per_channel_dynamic_qconfig
 
@@ -111,18 +117,18 @@ MAKE: dict[str, Callable[[nn.Linear], nn.Module]] = {
     "int8_weight": Int8Weight,
     "int8_dynamic": Int8Dynamic,
 }
-"""What becomes of each linear map, by `quantize`."""
+"""Replacement of each linear map, by the value of `quantize`."""
 BF16 = {"bf16", "int8_weight"}
 COMPILERS = ("c++", "g++", "clang++")
 COMPILED = {"none", "int8_weight"}
-"""What the compiler sees through; the others hand their weights to libraries in layouts of their own."""
+"""Values of `quantize` that the compiler sees through; the others give their weights to libraries in own layouts."""
 
 
 def for_inference(model: PreTrainedModel, quantize: str = "none", compiled: bool = False) -> PreTrainedModel:
-    """The model itself, with parts replaced; it can be trained or saved no more.
+    """Prepares a model for inference and returns the same object; it can no longer be trained or saved.
 
     Args:
-        compiled: whether the compiler gets it, which makes one operation of many itself.
+        compiled: whether it will be compiled; the compiler joins operations itself.
 
     Raises:
         UserError: a kind that PyTorch does not run here.
@@ -141,7 +147,10 @@ def for_inference(model: PreTrainedModel, quantize: str = "none", compiled: bool
 
 
 def replace_parts(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:
-    """Linear maps one at a time: no more than one matrix is in memory twice. Dropout costs time even when it is off."""
+    """Replaces a module's linear maps one by one, and removes its dropout.
+
+    No more than one matrix is in memory twice. Dropout costs time even when it is off.
+    """
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             setattr(module, name, make(child))
@@ -152,13 +161,13 @@ def replace_parts(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> 
 
 
 def check_quantize(quantize: str, device: torch.device, compiled: bool = False) -> None:
-    """Raises UserError for a kind that PyTorch does not run there, or not compiled."""
+    """Raises UserError for a value of `quantize` that PyTorch does not run on the device, or not compiled."""
     if quantize not in MAKE:
-        raise UserError(f"quantize={quantize}: task=export format=onnx makes it; here there is {', '.join(MAKE)}")
+        raise UserError(f"quantize={quantize}: only for task=export format=onnx; here use one of {', '.join(MAKE)}")
     if quantize.startswith("int8") and device.type != "cpu":
         raise UserError(f"quantize={quantize}: runs on a CPU; use trainer.accelerator=cpu, or quantize=bf16")
     if compiled and device.type == "cpu" and quantize not in COMPILED:
-        raise UserError(f"compile=true: decodes with quantize={' or '.join(sorted(COMPILED))} on a CPU, not {quantize}")
+        raise UserError(f"compile=true: needs quantize={' or '.join(sorted(COMPILED))} on a CPU, not {quantize}")
     if compiled and device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
         raise UserError("compile=true: no C++ compiler on this machine; install g++, or leave compile out")
 
@@ -172,7 +181,7 @@ def weight_bytes(model: nn.Module) -> int:
 
 
 def own_bytes(module: nn.Module) -> dict[int, int]:
-    """Bytes of a module's own weights, without those of the modules in it, by what tells them apart."""
+    """Bytes of each of a module's own weights, without its submodules', by an id that a shared weight has once."""
     tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
     found = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}
     if isinstance(module, Blocked):
@@ -186,5 +195,5 @@ def own_bytes(module: nn.Module) -> dict[int, int]:
 
 
 def is_packed(module: nn.Module) -> bool:
-    """Whether it is a linear map of torch.ao, which keeps its weights in a module inside."""
+    """Whether a module is a linear map of torch.ao, which keeps its weights in a module inside."""
     return isinstance(getattr(module, "_packed_params", None), nn.Module)

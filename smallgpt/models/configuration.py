@@ -103,7 +103,7 @@ class DecoderConfig(PreTrainedConfig):
     head_policy: Literal["count", "width"] = "count"
     """Number of heads where the stream is narrower: `count` keeps n_head (the paper), `width` keeps a head's width."""
     output_head: Literal["direct", "projected"] = "direct"
-    """Output head: `direct` maps the last width to the vocabulary (the paper), `projected` goes back to n_embd first."""
+    """Output head: `direct` maps the last width to the vocabulary (the paper), `projected` first maps it to n_embd."""
     tie_word_embeddings: bool = False
     """Whether the output head shares the token embedding's weights."""
     allow_narrow: bool = False

@@ -121,11 +121,11 @@ def solve(config: DecoderConfig, quantity: Quantity, depth: bool = False, tolera
     if nearest is None:
         raise ValueError(f"no n_embd makes a model of about {amount(own.target, quantity.name)}")
     at = f"n_embd={nearest.config.n_embd}" + (f" n_layer={nearest.config.n_layer}" if depth else "")
-    other = "" if depth else ", match.depth=true tries other depths"
+    other = "" if depth else "; match.depth=true tries other depths"
     raise ValueError(
         f"no n_embd comes within {tolerance:.0%} of {amount(nearest.target, quantity.name)}; nearest is {at} with "
         f"{amount(nearest.value, quantity.name)} ({nearest.difference:+.1%}), which "
-        f"match.tolerance={abs(nearest.difference) + 0.001:.3f} takes{other}"
+        f"match.tolerance={abs(nearest.difference) + 0.001:.3f} accepts{other}"
     )
 
 

@@ -219,7 +219,7 @@ def test_a_size_that_is_not_found_is_left_out_with_every_seed(cli: CommandLine, 
     done = cli(*words, "seed=1,2", *WORDS, *IN_PROCESS)
     assert done.code == 0, done.err
     assert "left out, 2 of 4 jobs: match.to=lineargpt: smallgpt-gpt: no n_embd comes within 5% of 0.24 ms" in done.err
-    assert "nearest is n_embd=48 with 0.48 ms a token (+100.0%), which match.tolerance=1.001 takes" in done.err
+    assert "nearest is n_embd=48 with 0.48 ms a token (+100.0%), which match.tolerance=1.001 accepts" in done.err
     assert measured == [48, 48]
 
 
