@@ -1,1 +1,1 @@
-"""What generating text costs: measured times, and what bytes and FLOPs promise."""
+"""Speed of generating text: measured times, and what bytes and FLOPs promise."""

@@ -1,4 +1,4 @@
-"""What models cost at inference, measured in turn on this machine, beside what their FLOPs and bytes promise."""
+"""Benchmark of models at inference, measured in turn on this machine, beside what their FLOPs and bytes promise."""
 
 import statistics
 from collections.abc import Callable, Collection, Sequence
@@ -17,9 +17,10 @@ WARM_UP_TOKENS = 4
 
 
 def fitted(asked: Benchmark, context: int, chosen: Collection[str] = ()) -> tuple[list[Work], list[str]]:
-    """The works that models of this context can do, and a line for each size that was cut to it.
+    """Fits the pieces of work of a benchmark into a context; returns them and a line for each size that was cut.
 
     Args:
+        context: context length in tokens that all models have.
         chosen: keys that the command line names; these are refused, where defaults are cut.
 
     Raises:
@@ -53,7 +54,7 @@ def fitted(asked: Benchmark, context: int, chosen: Collection[str] = ()) -> tupl
 
 
 Times = list[dict[Work, list[float]]]
-"""Seconds of each round, by work, of each subject."""
+"""Seconds of each round, for each subject by work."""
 
 
 def in_turn(
@@ -62,7 +63,7 @@ def in_turn(
     rounds: int,
     seconds: Callable[[Any, Work], float] = MeasuredModel.seconds,
 ) -> Times:
-    """Each round does each work with one subject after the other, so that all of them meet the same disturbances."""
+    """Times each work with one subject after the other in every round, so that all meet the same disturbances."""
     times: Times = [{work: [] for work in works} for _ in subjects]
     for _ in range(rounds):
         for work in works:
@@ -74,7 +75,7 @@ def in_turn(
 def measure_models(
     subjects: Sequence[MeasuredModel], asked: Benchmark, works: Sequence[Work], machine: Machine
 ) -> list[dict]:
-    """The section `inference` of each subject; the first is what the others are compared with."""
+    """Measures all subjects and returns the section `inference` of each; the first is the baseline of the others."""
     for subject in subjects:
         for work in works:
             # what is compiled is so for the places of the whole work
@@ -92,11 +93,12 @@ def measure_models(
 
 
 def growth(subject: MeasuredModel, work: Work) -> int | None:
+    """Bytes by which memory grows while a subject does a piece of work; None where the system does not say."""
     return peak_growth(lambda: subject.token_times(work), subject.device)
 
 
 def profile(subject: MeasuredModel, works: Sequence[Work]) -> dict[str, dict[str, float]] | None:
-    """Of the decoding of one sequence."""
+    """Breakdown of a token's time while the subject decodes one sequence."""
     decoding = next(work for work in works if work.kind == "decode")
     return subject.breakdown(Work("decode", decoding.prompt, decoding.new_tokens))
 
@@ -104,7 +106,7 @@ def profile(subject: MeasuredModel, works: Sequence[Work]) -> dict[str, dict[str
 def describe(
     subject: MeasuredModel, times: dict[Work, list[float]], growths: dict[Work, int | None], machine: Machine
 ) -> dict[str, Any]:
-    """What one subject takes and how much of the machine it uses."""
+    """Section `inference` of one subject: what it takes and how much of the machine it uses."""
     weights = subject.weight_bytes
     # products in fewer bits have another limit, which is not known
     rate = None if subject.quantize in ("int8_dynamic", "int4") else matrix_rate(machine.device, subject.dtype)
@@ -152,7 +154,7 @@ def describe(
 
 
 def cache_bytes(subject: MeasuredModel) -> dict[str, int | None]:
-    """Of a token, and of a sequence that fills the context."""
+    """Bytes of the cache per token, and of a sequence that fills the context; None where there is no closed form."""
     if not isinstance(subject.config, DecoderConfig):
         return {"cache_bytes_per_token": None, "cache_bytes_per_sequence": None}
     price = cost(subject.config, cache_dtype_bytes=subject.dtype.itemsize)
@@ -166,7 +168,7 @@ def cache_bytes(subject: MeasuredModel) -> dict[str, int | None]:
 def speed_up(
     baseline: MeasuredModel, before: dict[Work, list[float]], subject: MeasuredModel, times: dict[Work, list[float]]
 ) -> dict[str, Any]:
-    """How much faster than the baseline, round by round, and what FLOPs and bytes would have it."""
+    """Speed-up over the baseline, round by round, and what FLOPs and bytes would have it be."""
     found: dict[str, Any] = {"over": baseline.name, "prefill": {}, "decode": {}}
     for work, seconds in times.items():
         less, more = (demand(each, work, each.read_bytes) for each in (subject, baseline))
@@ -179,8 +181,10 @@ def speed_up(
 
 
 def ratio(a: float | None, b: float | None) -> float | None:
+    """Quotient of two numbers, None where one of them is unknown."""
     return None if a is None or b is None else a / b
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and greatest of the values."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}

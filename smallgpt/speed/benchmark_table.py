@@ -1,4 +1,4 @@
-"""How measurements of inference look on a terminal."""
+"""Tables of a benchmark on a terminal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,12 +7,12 @@ from smallgpt.reporting.tables import print_table
 from smallgpt.speed.time_breakdown import PARTS
 
 TIMED = {"prefill": ("time_to_first_token", "matrix_rate"), "decode": ("seconds_per_token", "bandwidth")}
-"""What is timed, and which limit of the machine it is held against."""
+"""Time that each kind of work is measured by, and the limit of the machine it is held against."""
 PROMISES = ("times faster", "by FLOPs", "by bytes")
 
 
 def print_benchmark(sections: dict[str, dict[str, Any]]) -> None:
-    """Tables of what each model takes, the first of them the baseline."""
+    """Prints tables of what each model takes; the first model is the baseline."""
     first = next(iter(sections.values()))
     threads = f", {first['threads']} threads" if first["device"] == "cpu" else ""
     print_table(
@@ -48,6 +48,7 @@ def print_benchmark(sections: dict[str, dict[str, Any]]) -> None:
 
 
 def memory(section: dict[str, Any]) -> list[Any]:
+    """Cells of a model's row in the table of memory."""
     return [
         megabytes(section["weight_bytes"]),
         megabytes(section["weight_bytes_read_per_token"]),
@@ -58,6 +59,7 @@ def memory(section: dict[str, Any]) -> list[Any]:
 
 
 def benchmark_rows(name: str, section: dict[str, Any], kind: str) -> list[list[Any]]:
+    """Rows of a model in the table of prefill or of decode, one for each size."""
     time, limit = TIMED[kind]
     faster = (section["speed_up"] or {}).get(kind, {})
     found = []
@@ -77,6 +79,7 @@ def benchmark_rows(name: str, section: dict[str, Any], kind: str) -> list[list[A
 
 
 def bits(text: dict[str, Any]) -> list[str | None]:
+    """Cells of a model's bits per byte, their difference to the first model's, and the verdict."""
     gap = text["difference"]
     known = with_interval(text["bits_per_byte"], text["bits_per_byte_interval"])
     if gap is None:
@@ -85,26 +88,29 @@ def bits(text: dict[str, Any]) -> list[str | None]:
 
 
 def with_interval(value: float, interval: Sequence[float] | None, sign: str = "") -> str:
-    """`1.2345 [1.1, 1.3]`: with its 95 % interval."""
+    """Writes a value with its 95 % interval, as `1.2345 [1.1, 1.3]`."""
     texts = [f"{number:{sign}.4f}" for number in (value, *(interval or ()))]
     return f"{texts[0]} [{texts[1]}, {texts[2]}]" if interval else texts[0]
 
 
 def promises(gain: dict[str, Any] | None) -> list[Any]:
+    """Cells of how many times faster a model is, as measured and as FLOPs and bytes promise."""
     if gain is None:
         return ["baseline", None, None]
     return [with_range(gain["measured"]), gain["flops"], gain["bytes"]]
 
 
 def with_range(spread: dict[str, float], scale: float = 1.0) -> str:
-    """`12.3 [11.9, 14]`: the median, and the least and greatest."""
+    """Writes the median with the least and the greatest, as `12.3 [11.9, 14]`."""
     median, low, high = (f"{scale * spread[key]:.3g}" for key in ("median", "min", "max"))
     return f"{median} [{low}, {high}]"
 
 
 def share(part: dict[str, float]) -> str:
+    """Writes milliseconds and share of one part of a token's time."""
     return f"{1e3 * part['seconds']:.3g} ({part['share']:.0%})"
 
 
 def megabytes(size: float | None) -> float | None:
+    """Converts bytes to megabytes; None stays None."""
     return None if size is None else size / 1e6

@@ -1,4 +1,4 @@
-"""How long a model takes for a token beside a baseline, measured on this machine and kept.
+"""Latency of a model beside a baseline, measured on this machine and kept.
 
     <cache_dir>/latency/<model type>-<fingerprint>.json     the conditions, and each size that was measured under them
 
@@ -41,23 +41,25 @@ NO_MATTER = {"dropout", "allow_narrow"}
 
 
 class Size(Group):
-    """What was measured of one size, in seconds a token."""
+    """Measurement of one size, in seconds per token."""
 
     n_layer: int
     n_embd: int
     seconds: float = Field(gt=0)
-    """The baseline's, times the median over the rounds of how many times as long the model took."""
+    """Time of the baseline, times the median over the rounds of how many times as long the model took."""
     baseline_seconds: float = Field(gt=0)
-    """The median over the same rounds."""
+    """Median time of the baseline over the same rounds."""
 
 
 class Kept(Group):
+    """Content of a latency file: the conditions, and the sizes that were measured under them."""
+
     conditions: dict[str, Any]
     sizes: tuple[Size, ...]
 
 
 class Latencies:
-    """Of a model at any size, with random weights: one sequence, greedily, with the cache."""
+    """Latencies of a model at any size, with random weights: one sequence, decoded greedily, with the cache."""
 
     def __init__(
         self,
@@ -94,26 +96,28 @@ class Latencies:
 
     @property
     def quantity(self) -> Quantity:
+        """Latency as a quantity that `match` can make equal."""
         return Quantity(LATENCY, self.of, measured=True)
 
     def of(self, config: DecoderConfig) -> tuple[float, float]:
-        """Seconds a token of the model at this size, and of the baseline."""
+        """Seconds per token of the model at this size, and of the baseline; measured where not known yet."""
         size = self.known(config) or self.found_out(config)
         return size.seconds, size.baseline_seconds
 
     def known(self, config: DecoderConfig) -> Size | None:
+        """Kept measurement of a config's size; None where there is none."""
         sizes = [size for size in self.read() if (size.n_layer, size.n_embd) == (config.n_layer, config.n_embd)]
         return sizes[0] if sizes else None
 
     def read(self) -> tuple[Size, ...]:
-        """Nothing where the file is damaged: it is measured again."""
+        """Kept measurements; none where the file is damaged, so that all is measured again."""
         try:
             return Kept.model_validate_json(self.path.read_text()).sizes
         except (OSError, ValueError):
             return ()
 
     def found_out(self, config: DecoderConfig) -> Size:
-        """Measured and kept. Raises UserError where the cache cannot be written."""
+        """Measures a size and keeps it. Raises UserError where the cache cannot be written."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with alone(self.path.with_name(".lock")):
@@ -135,6 +139,7 @@ class Latencies:
         return size
 
     def measure(self, config: DecoderConfig) -> tuple[float, float]:
+        """Measures seconds per token of the model at this size, and of the baseline."""
         with self.as_in_a_run():
             subjects = [self.subject_of_baseline]
             if latency_conditions(config) != latency_conditions(self.baseline):
@@ -150,6 +155,7 @@ class Latencies:
 
     @cached_property
     def subject_of_baseline(self) -> MeasuredModel:
+        """The baseline as a measured model, made at its first use."""
         say(
             f"measuring how long {self.model_type} takes for a token beside "
             f"{self.baseline.model_type}, threads: {self.threads}; kept in {self.path}"
@@ -158,7 +164,7 @@ class Latencies:
 
     @contextmanager
     def as_in_a_run(self) -> Generator[None]:
-        """With the threads of a run; leaves them and the random state as they were."""
+        """Runs the block with the threads of a run; leaves them and the random state as they were."""
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
@@ -170,14 +176,14 @@ class Latencies:
 
 
 def latency_conditions(config: DecoderConfig) -> dict[str, Any]:
-    """What a token's time depends on."""
+    """Model type and config fields that a token's time depends on."""
     values = {key: getattr(config, key) for key in config.settable() if key not in NO_MATTER}
     return {"model_type": config.model_type, **values}
 
 
 @contextmanager
 def alone(path: Path) -> Generator[None]:
-    """While the lock is held nobody else measures: two at a time would measure each other."""
+    """Holds a lock during the block so that nobody else measures: two at a time would measure each other."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -1,4 +1,4 @@
-"""What can be measured as it generates: a model in PyTorch, or an exported graph in ONNX Runtime."""
+"""Models that can be measured as they generate: one in PyTorch, or an exported graph in ONNX Runtime."""
 
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from smallgpt.speed.time_breakdown import breakdown
 
 
 class TokenClock(StoppingCriteria):
-    """Notes when each token is there, and stops nothing."""
+    """Stopping criterion that notes when each token is there, and stops nothing."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -31,10 +31,10 @@ class TokenClock(StoppingCriteria):
 
 
 class MeasuredModel:
-    """A model that is measured: ours with its own decoding, others with the library's.
+    """PyTorch model that is measured: ours with its own decoding, others with the library's.
 
     Raises:
-        UserError: it cannot be quantized or compiled so.
+        UserError: it cannot be quantized or compiled in this way.
     """
 
     engine = "torch"
@@ -50,22 +50,23 @@ class MeasuredModel:
 
     @property
     def kind(self) -> str:
-        """How its weights are stored and run: none, or words such as `bf16`, `int8_weight compiled`, `onnx int4`."""
+        """Name of how its weights are stored and run: none, or words as in `int8_weight compiled` or `onnx int4`."""
         words = [self.engine] if self.engine != "torch" else []
         words += [self.quantize] if self.quantize != "none" else []
         return " ".join(words + ["compiled"] * self.compiled) or "none"
 
     @cached_property
     def weight_bytes(self) -> int:
+        """Bytes of all weights, as they are stored."""
         return weight_bytes(self.model)
 
     @cached_property
     def read_bytes(self) -> int:
-        """Of weights that a token reads."""
+        """Bytes of weights that one token reads."""
         return read_bytes(self.model)
 
     def seconds(self, work: Work) -> float:
-        """To the first token; or from one token to the next, the mean over those after the first."""
+        """Seconds to the first token, or from one token to the next, the mean over those after the first."""
         first, *others = self.token_times(work)
         return first if work.kind == "prefill" else (others[-1] - first) / len(others)
 
@@ -78,18 +79,19 @@ class MeasuredModel:
         return times
 
     def prompt(self, work: Work) -> Tensor:
-        """Random tokens, the same each time."""
+        """Random prompts for a piece of work, (B, T), the same each time."""
         chance = torch.Generator().manual_seed(work.prompt)
         size = (work.batch, work.prompt)
         return torch.randint(self.config.vocab_size, size, generator=chance).to(self.device)
 
     def times(self, ids: Tensor, new_tokens: int) -> list[float]:
+        """Generates greedily and returns the clock time of each new token."""
         clock = TokenClock()
         self.generate(ids, new_tokens, clock)
         return clock.times
 
     def generate(self, ids: Tensor, new_tokens: int, clock: TokenClock) -> Tensor:
-        """Greedily."""
+        """Generates `new_tokens` greedily, with a clock that notes the time of each."""
         return self.model.generate(  # ty: ignore[not-callable]  # of GenerationMixin
             ids,
             attention_mask=torch.ones_like(ids),
@@ -99,12 +101,12 @@ class MeasuredModel:
         )
 
     def breakdown(self, work: Work) -> dict[str, dict[str, float]] | None:
-        """Where the time of a token goes, if it can be seen."""
+        """Breakdown of a token's time; None where it cannot be seen."""
         return None if self.compiled else breakdown(self.model, lambda: self.token_times(work), self.device)
 
 
 class MeasuredGraph(MeasuredModel):
-    """A folder made by task=export format=onnx, in ONNX Runtime on the CPU.
+    """Exported ONNX folder that is measured, in ONNX Runtime on the CPU.
 
     Raises:
         UserError: ONNX Runtime is missing, or the folder damaged.

@@ -1,4 +1,4 @@
-"""What a piece of inference takes, whatever machine does it: FLOPs and bytes."""
+"""FLOPs and bytes that a piece of inference takes, whatever machine does it."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -14,7 +14,7 @@ from smallgpt.models.cost import cost
 
 @dataclass(frozen=True)
 class Work:
-    """Something that is timed: reading a prompt, or making a token of each sequence after it.
+    """A piece of inference that is timed: reading a prompt, or making a token of each sequence after it.
 
     prefill: seconds to the first token; decode: seconds between two tokens, the mean over all after the first.
     """
@@ -26,43 +26,49 @@ class Work:
 
     @property
     def size(self) -> int:
-        """What a table calls it: the length of the prompt, or the number of sequences."""
+        """Size of the work in a table: the length of the prompt, or the number of sequences."""
         return self.prompt if self.kind == "prefill" else self.batch
 
     @property
     def tokens(self) -> int:
-        """That the time stands for."""
+        """Number of tokens that the measured time stands for."""
         return self.prompt if self.kind == "prefill" else self.batch
 
     @property
     def contexts(self) -> int:
-        """The length of a sequence over which attention has as many keys a token, on average, as over this work."""
+        """Length of a sequence in which attention has as many keys per token, on average, as in this work."""
         return self.prompt if self.kind == "prefill" else 2 * self.prompt + self.new_tokens - 1
 
 
 @dataclass(frozen=True)
 class Demand:
-    """Of a whole prompt, or of one step that makes a token of each sequence. None: there is no closed form for it."""
+    """FLOPs and bytes of a whole prompt, or of one step that makes a token of each sequence.
+
+    What has no closed form is None.
+    """
 
     flops: float | None
     weight_bytes: int
     cache_bytes: float | None
-    """Keys, values and states that a step reads, or that a prompt leaves."""
+    """Bytes of keys, values and states that a step reads, or that a prompt leaves."""
 
     @property
     def bytes(self) -> float | None:
+        """Bytes of weights and cache together."""
         return None if self.cache_bytes is None else self.weight_bytes + self.cache_bytes
 
 
 class Generating(Protocol):
-    """A model, in whatever engine."""
+    """Protocol of a model that generates, in whatever engine."""
 
     config: PreTrainedConfig
     dtype: torch.dtype
 
 
 def demand(model: Generating, work: Work, weights: int) -> Demand:
-    """Logits are made of the last token alone, so a prompt pays once for the head.
+    """FLOPs and bytes that a model needs for a piece of work.
+
+    Logits are made of the last token alone, so a prompt pays once for the head.
 
     Args:
         weights: `read_bytes` of the model.

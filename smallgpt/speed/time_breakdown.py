@@ -1,4 +1,4 @@
-"""Where the time of a token goes."""
+"""Breakdown of a token's time into the parts of the model that take it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,15 +14,18 @@ from smallgpt.inference.weight_formats import Blocked, Int8Weight, Transposed, i
 from smallgpt.machine.rates import now
 
 PARTS = ("products", "attention", "head", "sampling", "overhead")
-"""Matrix products of the body; attention between them, with its cache; the output head; choosing a token and all else
-outside of the forward pass; and norms, activations, sums and embeddings inside of it."""
+"""Parts of a token's time.
+
+Matrix products of the body; attention between them, with its cache; the output head; choosing a token and all else
+outside of the forward pass; and norms, activations, sums and embeddings inside of it.
+"""
 LINEAR = (nn.Linear, Transposed, Blocked, BatchedLinear, Int8Weight, Conv1D)
 
 
 def breakdown(
     model: PreTrainedModel, token_times: Callable[[], list[float]], device: torch.device
 ) -> dict[str, dict[str, float]]:
-    """Seconds a step and share of each part, the mean over the steps after the first token; the shares add up to 1.
+    """Seconds per step and share of each part, the mean over the steps after the first token; shares add up to 1.
 
     A clock is read before and after each module of interest, which adds some microseconds a module, and on a GPU waits
     for what was begun, which adds more: the shares say where the time goes, not how much there is.
@@ -62,6 +65,7 @@ def breakdown(
 
 
 def part_of(module: nn.Module, model: PreTrainedModel) -> str | None:
+    """Part that a module's time counts in; None where it counts in that of the module around it."""
     if module is model:
         return "overhead"
     if module is model.get_output_embeddings() or module is getattr(model, "head_proj", None):
