@@ -1,1 +1,1 @@
-"""What a model knows: benchmarks through the evaluation harness, likelihood of text, bias, a user's own task."""
+"""Evaluation of a model: harness benchmarks, likelihood of text, bias, free continuations, and a user's own tasks."""

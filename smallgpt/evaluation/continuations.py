@@ -1,4 +1,4 @@
-"""How often free continuations of a user's prompts hit a user's words, and how varied they are."""
+"""Free continuations of a user's prompts: how often they hit a user's words, and how varied they are."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from smallgpt.settings import Generation
 
 
 def read_lines(path: Path, key: str) -> list[str]:
-    """Prompts or words, one a line as it stands; blank lines are passed over.
+    """Reads prompts or words from a file, one a line as it stands; blank lines are passed over.
 
     Raises:
         UserError: names `key` where the file is missing, empty or not text.
@@ -37,7 +37,7 @@ def read_lines(path: Path, key: str) -> list[str]:
 
 
 def hits(text: str, words: Sequence[str]) -> bool:
-    """Whether any of the words is in the text as a whole, in upper or lower case.
+    """Whether any of the words is in the text as a whole word, in upper or lower case.
 
     An entry of several words is found across any white space.
     """
@@ -71,7 +71,9 @@ def continuations(
     settings: Generation,
     seed: int,
 ) -> list[list[str]]:
-    """`samples` continuations of each prompt, without the prompt. The same prompts and seed give the same texts.
+    """Generates `samples` continuations of each prompt and returns them without it.
+
+    The same prompts and seed give the same texts.
 
     Raises:
         UserError: a prompt leaves no room in the model's context, or the settings give one text alone.

@@ -1,4 +1,4 @@
-"""The documents of a text that bits per byte are measured on."""
+"""Corpora that bits per byte are measured on, read as documents."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from smallgpt.settings import Evaluation
 
 
 def read_corpora(settings: Evaluation) -> dict[str, list[str]]:
-    """The documents of each of `eval.corpora`, no more than `eval.limit`, by the name of its file or folder.
+    """Reads the documents of each of `eval.corpora`, no more than `eval.limit`, by the name of its file or folder.
 
     Raises UserError as `read_corpus`.
     """
@@ -21,7 +21,7 @@ def read_corpora(settings: Evaluation) -> dict[str, list[str]]:
 
 
 def read_corpus(name: str, data_dir: Path | None, split: str, field: str, document_start: str | None) -> list[str]:
-    """The documents of one split of a file or folder; all of them where no file is named after a split.
+    """Reads the documents of one split of a file or folder; all of them where no file is named after a split.
 
     Args:
         name: a path, or the name of a file or folder anywhere under `data_dir`.
@@ -48,6 +48,7 @@ def read_corpus(name: str, data_dir: Path | None, split: str, field: str, docume
 
 
 def find_corpus(name: str, data_dir: Path | None) -> Path:
+    """Finds a corpus by its path, or by its name anywhere under `data_dir`. Raises UserError where it is missing."""
     path = Path(name).expanduser()
     if path.exists():
         return path
@@ -61,6 +62,7 @@ def find_corpus(name: str, data_dir: Path | None) -> Path:
 
 
 def rows_of(path: Path, field: str) -> list[str]:
+    """Reads the texts of a file's rows. Raises UserError, in words of `eval`, where that is not possible."""
     try:
         formats.check_file(path, field)
         return [text for text, _ in formats.read_documents(path, field, in_blocks=True)]
@@ -73,7 +75,7 @@ def rows_of(path: Path, field: str) -> list[str]:
 
 
 def joined_lines(rows: Sequence[str], document_start: str | None) -> Iterable[str]:
-    """Lines put together to documents, if any of them begins one."""
+    """Joins rows that are lines to documents, where any of them begins one; otherwise each row is a document."""
     start = re.compile(document_start) if document_start else None
     if start is None or not any(start.match(row) for row in rows):
         return rows

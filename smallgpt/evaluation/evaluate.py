@@ -1,4 +1,4 @@
-"""From checkpoints to what they know: what is asked is made and checked once, then every model is asked the same."""
+"""Evaluating checkpoints: what is asked is made and checked once, then every model is asked the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,31 +29,32 @@ from smallgpt.settings import Evaluation, Generation
 
 @dataclass
 class Plan:
-    """What every model is asked."""
+    """Plan of an evaluation: all that every model is asked."""
 
     settings: Evaluation
     generation: Generation
-    """How the prompts are continued."""
+    """Settings with which the prompts are continued."""
     seed: int
-    """Of the continuations and of the untrained model's weights."""
+    """Seed of the continuations and of the untrained model's weights."""
     device: torch.device
     quantize: str
-    """How the weights are stored."""
+    """Format in which the weights are stored."""
     tasks: dict[str, Any]
-    """The harness's, by name."""
+    """The harness's task objects, by name."""
     rows: dict[str, list[int]] | None
-    """Which items of each; None: all."""
+    """Rows of each task that are asked; None: all."""
     lines: dict[str, list[int]]
-    """Where the rows of a user's own task stand in its file."""
+    """Line in its file of each row of a user's own task, by task."""
     corpora: dict[str, list[str]]
     prompts: list[str]
     words: list[str]
 
     def where(self, task: str, row: int) -> str:
+        """Words for a message that say where a row of a task stands."""
         return f"{task} line {self.lines[task][row]}" if task in self.lines else f"{task} row {row}"
 
     def label(self, task: str) -> str:
-        """Names a task's result: what was asked, so that other results of the task may stand beside it."""
+        """Name of a task's result: what was asked, so that other results of the task may stand beside it."""
         settings = self.settings
         fixed = self.tasks[task].get_config("num_fewshot") == 0  # as some tasks want it
         shots = [f"{settings.num_fewshot}-shot"] if settings.num_fewshot and not fixed else []
@@ -61,6 +62,7 @@ class Plan:
         return f"{task} ({', '.join(asked)})" if (asked := shots + limit + self._kind) else task
 
     def corpus_label(self, corpus: str) -> str:
+        """Name of a corpus's result: what was asked, so that other results of the corpus may stand beside it."""
         documents = len(self.corpora[corpus])
         limit = [f"{documents} documents"] if documents == self.settings.limit else []
         return f"{corpus} ({', '.join(asked)})" if (asked := limit + self._kind) else corpus
@@ -70,26 +72,28 @@ class Plan:
         return [] if self.quantize == "none" else [self.quantize]
 
     def items(self, task: str) -> int:
+        """Number of items that a task has, before `eval.limit`."""
         return len(self.tasks[task].eval_docs)
 
 
 @dataclass
 class Answers:
-    """What one model said."""
+    """Answers of one model to a plan."""
 
     name: str
     precision: str
-    """Of the products."""
+    """Precision of the matrix products."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     corpora: dict[str, list[TextRecord]] = field(default_factory=dict)
     continuations: list[list[str]] = field(default_factory=list)
     untrained: "Answers | None" = None
+    """Answers of an untrained model of the same config, where they are asked for."""
 
 
 def make_plan(
     settings: Evaluation, generation: Generation, seed: int, device: torch.device, quantize: str = "none"
 ) -> Plan:
-    """Raises UserError for the first thing that cannot be asked."""
+    """Makes an evaluation's plan. Raises UserError for the first thing that cannot be asked."""
     own = [read_own_task(path.expanduser()) for path in settings.path]
     names = [each.name for each in own]
     if twice := [name for name in names if names.count(name) > 1 or name in settings.tasks]:
@@ -121,7 +125,7 @@ def ask(
     shown: bool = True,
     wanted: Wanted = ANY,
 ) -> Answers:
-    """A checkpoint's answers, with those of an untrained model of the same config beside them.
+    """Asks a checkpoint all of a plan, and beside it an untrained model of the same config.
 
     Args:
         name: what tables call it.
@@ -148,6 +152,7 @@ def ask(
 def answers_of(
     plan: Plan, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, shown: bool
 ) -> Answers:
+    """Asks a loaded model all of a plan."""
     dtype = torch.bfloat16 if plan.settings.precision == "bf16" else torch.float32
     model = model.to(plan.device, dtype).eval()
     if plan.quantize != "none":
@@ -169,7 +174,7 @@ def answers_of(
 
 
 def evaluation_section(plan: Plan, answers: Answers) -> dict[str, Any]:
-    """The section `evaluation` of a result: tasks, corpora and continuations by name, with every measure."""
+    """Section `evaluation` of a result: tasks, corpora and continuations by name, with every measure."""
     untrained = answers.untrained
     how = {"precision": answers.precision, "quantize": plan.quantize}
     tasks = {}
@@ -212,13 +217,13 @@ def task_measures(outcome: Outcome) -> dict[str, Any]:
 
 
 def short(scores: dict[str, Any]) -> dict[str, Any]:
-    """What is said of another model beside a model."""
+    """The few measures that are shown of an untrained model, or of one kind of items."""
     kept = ("accuracy", "interval", "n", "at_chance", "bits_per_byte", "bits_per_byte_interval", "harness")
     return {key: scores[key] for key in kept if key in scores}
 
 
 def sentences(items: Sequence[ItemRecord]) -> list[TextRecord]:
-    """The options of items without a context as texts, so that bias is read beside how well they are known."""
+    """Turns the options of items without a context into texts, so that bias is read beside how well they are known."""
     texts = []
     for item in items:
         for option, loglikelihood, tokens in zip(item.options, item.loglikelihoods, item.tokens, strict=True):
@@ -227,7 +232,10 @@ def sentences(items: Sequence[ItemRecord]) -> list[TextRecord]:
 
 
 def compare_models(plan: Plan, everyone: Sequence[Answers]) -> list[dict[str, Any]]:
-    """Each later model against the first on the same items; p is corrected by Holm's method for the number of tests."""
+    """Compares each later model with the first on the same items.
+
+    p is corrected by Holm's method for the number of tests.
+    """
     first, *others = everyone
     found = []
     for other in others:

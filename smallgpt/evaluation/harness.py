@@ -29,23 +29,23 @@ BY = {"crows_pairs_english": "bias_type"}  # tasks whose items are counted by a 
 
 @dataclass
 class Outcome:
-    """What one model did on one task."""
+    """Outcome of one task for one model."""
 
     task: str
     items: list[ItemRecord] = field(default_factory=list)
-    """Of multiple choice with one right option."""
+    """Records of a task with multiple choice and one right option."""
     texts: list[TextRecord] = field(default_factory=list)
-    """Of likelihood."""
+    """Records of a task that measures likelihood."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """The harness's own."""
+    """Metrics that the harness itself computes."""
     kinds: dict[str, list[ItemRecord]] = field(default_factory=dict)
-    """The items by the column of `BY`."""
+    """Records of the items by the column that `BY` names."""
 
 
 def load_tasks(
     names: Sequence[str], own: Sequence[Own], data_dir: Path | None, num_fewshot: int, label_prompt: str
 ) -> dict[str, Any]:
-    """The harness's tasks by name: its own, also groups and tags, and a user's.
+    """Loads tasks by name: those of the harness, also groups and tags, and a user's own.
 
     Raises:
         UserError: an unknown name, data that cannot be had, more examples than there are.
@@ -98,7 +98,7 @@ def _check_examples(name: str, task: ConfigurableTask, num_fewshot: int) -> None
 
 
 def configs(name: str, known: dict[str, Entry]) -> list[dict[str, Any]]:
-    """The configurations of a task, or of all tasks of a group or tag."""
+    """Configurations of a task, or of all tasks of a group or tag."""
     entry = known[name]
     if entry.kind == Kind.TAG:
         return [config for child in sorted(entry.tags) for config in configs(child, known)]
@@ -114,7 +114,7 @@ def configs(name: str, known: dict[str, Entry]) -> list[dict[str, Any]]:
 
 
 def sampled(tasks: dict[str, Any], limit: int | None) -> dict[str, list[int]] | None:
-    """The rows that are asked of each task; None: all."""
+    """Draws the rows that are asked of each task; None: all."""
     if limit is None:
         return None
     chosen = {}
@@ -127,7 +127,7 @@ def sampled(tasks: dict[str, Any], limit: int | None) -> dict[str, list[int]] | 
 def run_tasks(
     lm: HarnessModel, tasks: dict[str, Any], num_fewshot: int, rows: dict[str, list[int]] | None
 ) -> dict[str, Outcome]:
-    """What the model does on each task.
+    """Runs a model on all tasks and returns its outcome on each.
 
     Raises:
         UserError: an option that the model cannot read, by its task and row.
@@ -147,7 +147,7 @@ def run_tasks(
 
 
 def outcome(lm: HarnessModel, name: str, task: Any, done: dict[str, Any]) -> Outcome:
-    """The harness's answer on one task as our records."""
+    """Translates the harness's answer on one task into our records."""
     result = Outcome(name)
     for key, value in done["results"][name].items():
         metric, _, kind = key.partition(",")
@@ -171,6 +171,7 @@ def outcome(lm: HarnessModel, name: str, task: Any, done: dict[str, Any]) -> Out
 
 
 def item_of(lm: HarnessModel, name: str, task: Any, place: int, row: int, doc: dict[str, Any]) -> ItemRecord:
+    """Makes the record of one multiple-choice item. Raises UserError where its right option is not one of them."""
     options = task.doc_to_choice(doc)
     fills = bool(task.multiple_input)  # the options stand in the context, and what follows them is scored
     gold = task.doc_to_text(doc) if fills else task.doc_to_target(doc)

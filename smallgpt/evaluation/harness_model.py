@@ -1,4 +1,4 @@
-"""A model of ours behind the interface of EleutherAI's evaluation harness."""
+"""Adapter that puts a model behind the interface of EleutherAI's evaluation harness."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from smallgpt.evaluation.text_likelihood import Reader
 
 
 class HarnessModel(TemplateLM):
-    """The harness's interface to a `Reader`; tokens are split as its own `HFLM` does."""
+    """Model of the evaluation harness that asks a `Reader`; tokens are split as the harness's own `HFLM` does."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What the weights whose latency is measured know: bits per byte of held-out documents, the same for every model."""
+"""Bits per byte of held-out documents for the weights whose latency is measured, the same for every model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from smallgpt.settings import Settings
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A text that no model was trained on."""
+    """Documents that no model was trained on, under a common name."""
 
     name: str
     documents: list[str]
@@ -40,13 +40,14 @@ def check_held_out(settings: Settings) -> None:
     if len(asked.corpora) > 1:
         raise UserError(f"eval.corpora={list(asked.corpora)}: task=benchmark reads one text")
     if asked.precision != "fp32":
-        raise UserError(f"eval.precision={asked.precision}: task=benchmark has quantize={asked.precision} for it")
+        raise UserError(f"eval.precision={asked.precision}: task=benchmark takes quantize={asked.precision} instead")
 
 
 def held_out(settings: Settings, checkpoints: Sequence[str]) -> HeldOut | None:
-    """The text of `eval.corpora`, else what the runs of the checkpoints held out themselves, as far as they validate.
+    """Reads the text of `eval.corpora`, or else the held-out split that the runs of the checkpoints share.
 
-    Says why there is none. Raises UserError for a text that cannot be read.
+    Of that split it is as much as the runs validate on. Where there is none, the reason is printed and None returned.
+    Raises UserError for a text that cannot be read.
     """
     if settings.eval is not None:
         ((corpus, documents),) = read_corpora(settings.eval).items()
@@ -61,7 +62,7 @@ def held_out(settings: Settings, checkpoints: Sequence[str]) -> HeldOut | None:
 
 
 def of_runs(runs: Sequence[str], cache_dir: Path, tokens: int | None) -> HeldOut | str:
-    """The documents that all of the runs have held out, within so many tokens, or why there are none."""
+    """Documents that all of the runs have held out, within so many tokens; or the reason why there are none."""
     fingerprints = {(read_result(Path(run).expanduser()) or {}).get("data_fingerprint") for run in runs}
     if None in fingerprints:
         return "not every checkpoint is the directory of a run"
@@ -85,7 +86,7 @@ def of_runs(runs: Sequence[str], cache_dir: Path, tokens: int | None) -> HeldOut
 
 
 def measure_held_out(readers: Sequence[Reader], text: HeldOut) -> list[dict[str, Any]]:
-    """The section `text` of each model; the later ones are compared with the first, document by document."""
+    """Measures the section `text` of each model; later ones are compared with the first, document by document."""
     first, *others = (reader.likelihood_of_texts(text.documents) for reader in readers)
     gaps = [None, *(compare_texts(first, each) for each in others)]
     return [

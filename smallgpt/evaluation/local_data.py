@@ -1,4 +1,4 @@
-"""The harness's data sets out of a folder of files, for machines without a network.
+"""Data sets of the harness's tasks out of a folder of files, for machines without a network.
 
 A task's split is looked for by name in the whole folder: `arc_easy_validation.jsonl` for the split `validation` of the
 task `arc_easy`, also as .json, .csv, .parquet or compressed, with the hub's columns. A snapshot of the hub
@@ -23,7 +23,7 @@ PUBLISHED = {  # names under which data is published by its authors, other than 
 
 
 class LocalData:
-    """The files under `eval.data_dir`."""
+    """Index of the files under `eval.data_dir`."""
 
     def __init__(self, folder: Path):
         """Raises UserError: no such folder."""
@@ -33,7 +33,7 @@ class LocalData:
         self.files = {path.name: path for path in sorted(self.folder.rglob("*"), reverse=True) if path.is_file()}
 
     def redirect(self, config: dict[str, Any], num_fewshot: int) -> dict[str, Any]:
-        """A task's configuration with its data from here.
+        """Changes a task's configuration so that its data comes from this folder.
 
         Raises:
             UserError: a file is missing; the message has its name.
@@ -85,7 +85,7 @@ class LocalData:
 
 
 def read_local_data(paths: list[Path], adapt: Callable[[dict[str, Any]], dict[str, Any]]) -> datasets.Dataset:
-    """Raises UserError: not what its name says."""
+    """Reads the rows of JSON, CSV or Parquet files. Raises UserError where a file is not what its name says."""
     names: list[Any] = [str(path) for path in paths]
     make: Callable[..., Any] = datasets.Dataset.from_json
     if names[0].endswith(".csv"):
@@ -102,7 +102,7 @@ def read_local_data(paths: list[Path], adapt: Callable[[dict[str, Any]], dict[st
 
 
 def with_context_parts(row: dict[str, Any]) -> dict[str, Any]:
-    """HellaSwag from its cleaned text, which has `ctx` alone: the harness joins `ctx_a` and `ctx_b`.
+    """Splits `ctx` of a row of HellaSwag's cleaned text into the `ctx_a` and `ctx_b` that the harness joins.
 
     `ctx_b` is the sentence that the endings complete; of a context that ends with a sentence it is empty.
     """
@@ -115,7 +115,7 @@ def with_context_parts(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_targets(row: dict[str, Any]) -> dict[str, Any]:
-    """TruthfulQA from the authors' table of best, correct and incorrect answers."""
+    """Makes a TruthfulQA row from the authors' table of best, correct and incorrect answers."""
     if "Question" not in row:
         return row
     answers = {

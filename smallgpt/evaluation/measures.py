@@ -1,4 +1,4 @@
-"""What the records of one model, or of two on the same questions, add up to. The statistics themselves are scipy's."""
+"""Measures of the records of one model, or of two on the same questions. The statistics themselves are scipy's."""
 
 import math
 from collections import Counter
@@ -34,16 +34,16 @@ class Rate:
 
 @dataclass(frozen=True)
 class Average:
-    """A mean over items; one item has neither error nor interval."""
+    """A mean over items; a single item has neither error nor interval."""
 
     value: float
     standard_error: float | None
     interval: list[float] | None
-    """Normal, 95 %."""
+    """Normal 95 % interval of the mean."""
 
 
 def rate(hits: Sequence[bool]) -> Rate:
-    """Raises ValueError where there is nothing to count."""
+    """Share of hits with its 95 % interval. Raises ValueError where there is nothing to count."""
     if not hits:
         raise ValueError("a rate of nothing")
     from scipy import stats
@@ -55,16 +55,20 @@ def rate(hits: Sequence[bool]) -> Rate:
 
 
 def accuracy(items: Sequence[ItemRecord]) -> Rate:
+    """Share of items whose likeliest option is the right one."""
     return rate([item.choice == item.gold for item in items])
 
 
 def accuracy_by_characters(items: Sequence[ItemRecord]) -> Rate | None:
-    """By log-likelihood a character, the harness's acc_norm; None where options fill a gap: all score the same text."""
+    """Accuracy by log-likelihood per character, the harness's acc_norm.
+
+    It is None where options fill a gap, since all of them score the same text.
+    """
     return _by_length(items, len)
 
 
 def accuracy_by_bytes(items: Sequence[ItemRecord]) -> Rate | None:
-    """By log-likelihood a byte, the harness's acc_bytes; None where options fill a gap."""
+    """Accuracy by log-likelihood per byte, the harness's acc_bytes; None where options fill a gap."""
     return _by_length(items, _bytes)
 
 
@@ -81,7 +85,7 @@ def _bytes(text: str) -> int:
 
 
 def margin(items: Sequence[ItemRecord]) -> Average:
-    """How much likelier the right option is than the likeliest wrong one, in nats a byte of what was scored."""
+    """How much likelier the right option is than the likeliest wrong one, in nats per byte of what was scored."""
     margins = []
     for item in items:
         # where a gap is the end of the text nothing is scored: 0 nats, 0 bytes
@@ -99,7 +103,7 @@ def _average(values: Sequence[float]) -> Average:
 
 
 def chance(items: Sequence[ItemRecord]) -> float:
-    """Expected accuracy of guessing."""
+    """Accuracy that guessing at random is expected to have."""
     return float(np.mean([1 / len(item.options) for item in items]))
 
 
@@ -109,7 +113,7 @@ def majority(items: Sequence[ItemRecord]) -> float:
 
 
 def shortest(items: Sequence[ItemRecord]) -> float:
-    """Expected accuracy of choosing the option with the fewest tokens, any of them where several have."""
+    """Accuracy expected of choosing the option with the fewest tokens, any of them where several have."""
     fewest = [_fewest_tokens(item) for item in items]
     return float(np.mean([(item.gold in some) / len(some) for item, some in zip(items, fewest, strict=True)]))
 
@@ -119,12 +123,12 @@ def _fewest_tokens(item: ItemRecord) -> set[int]:
 
 
 def at_chance(rate: Rate, level: float) -> bool:
-    """Whether the items cannot tell the rate from guessing."""
+    """Whether the items cannot tell the rate from guessing: its interval holds the level of chance."""
     return rate.low <= level <= rate.high
 
 
 def score_items(items: Sequence[ItemRecord]) -> dict[str, Any]:
-    """Every measure of a multiple-choice task; likelihoods in nats. Raises ValueError without items."""
+    """Computes every measure of a multiple-choice task; likelihoods in nats. Raises ValueError without items."""
     right = accuracy(items)
     by_characters, by_bytes = accuracy_by_characters(items), accuracy_by_bytes(items)
     gap, level = margin(items), chance(items)
@@ -154,7 +158,7 @@ def score_items(items: Sequence[ItemRecord]) -> dict[str, Any]:
 
 
 def compare_items(first: Sequence[ItemRecord], second: Sequence[ItemRecord]) -> dict[str, Any]:
-    """The accuracy of a second model less that of a first on the same items, matched by id.
+    """Compares the accuracy of a second model with that of a first on the same items, matched by id.
 
     `p` is McNemar's exact test and decides the verdict on the second model. `items_needed` would show this difference
     with 80 % power at 5 %, two-sided: the normal approximation of McNemar's test, (1.96 + 0.8416)² q / difference²
@@ -188,7 +192,7 @@ def _matched(first: Sequence[Any], second: Sequence[Any]) -> list[tuple[Any, Any
 
 
 def text_score(texts: Sequence[TextRecord]) -> dict[str, Any]:
-    """Bits per byte, perplexity a token, and where there are prompts exact match. Raises ValueError without text."""
+    """Bits per byte, perplexity per token, and exact match where there are prompts. Raises ValueError without text."""
     losses, sizes, tokens = [-t.loglikelihood for t in texts], [t.bytes for t in texts], sum(t.tokens for t in texts)
     value, interval = _bits_per_byte(losses, sizes)
     scores = {
@@ -208,7 +212,7 @@ def text_score(texts: Sequence[TextRecord]) -> dict[str, Any]:
 
 
 def compare_texts(first: Sequence[TextRecord], second: Sequence[TextRecord]) -> dict[str, Any]:
-    """The bits per byte of a second model less those of a first on the same documents; less is better.
+    """Compares the bits per byte of a second model with those of a first on the same documents; less is better.
 
     Interval and verdict (on the second) are None for fewer than five documents. Raises ValueError where ids or bytes
     are not the same.

@@ -1,4 +1,4 @@
-"""An exported ONNX folder in a model's place, for what reads logits alone."""
+"""Exported ONNX folder in a model's place, for code that reads logits alone."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from smallgpt.inference.onnx_engine import OnnxEngine
 
 
 class GraphModel:
-    """Answers a `Scorer` that shares no contexts."""
+    """Model that answers a `Scorer` with an ONNX graph, as long as the scorer shares no contexts."""
 
     device = torch.device("cpu")
 
@@ -29,7 +29,10 @@ class GraphModel:
     def forward(
         self, input_ids: Tensor, logits_to_keep: int, attention_mask: Tensor | None = None, use_cache: bool = False
     ) -> CausalLMOutputWithPast:
-        """Each row without its padding and alone: a graph in eight bits rounds all inputs of a call on one scale."""
+        """Runs each row alone and without its padding; logits (R, last `logits_to_keep`, V).
+
+        A graph in eight bits rounds all inputs of a call on one scale.
+        """
         mask_RT = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         kept: list[Tensor] = []
         for ids_T, mask_T in zip(input_ids, mask_RT.bool(), strict=True):
@@ -44,6 +47,6 @@ class GraphModel:
 
 
 def reader_of(engine: OnnxEngine, title: str | None = None) -> Reader:
-    """Scores texts with a graph, as its folder's tokenizer splits them."""
+    """Makes a reader that scores texts with a graph, as its folder's tokenizer splits them."""
     tokenizer: Any = AutoTokenizer.from_pretrained(engine.folder, trust_remote_code=False)
     return Reader(GraphModel(engine), tokenizer, share=False, title=title)

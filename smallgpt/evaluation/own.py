@@ -30,20 +30,23 @@ Function = Callable[[dict[str, Any]], Any]
 
 @dataclass(frozen=True)
 class Own:
+    """A user's own task, read from a file."""
+
     name: str
     kind: Kind
     rows: list[dict[str, Any]]
-    """The keys of the kind alone; an `answer` is an index."""
+    """Rows with the keys of the kind alone; an `answer` is an index."""
     lines: list[int]
     """Number of each row's line in the file, from 1."""
 
     @property
     def labels(self) -> list[str]:
+        """Labels that the rows have, sorted."""
         return sorted({row["label"] for row in self.rows if "label" in row})
 
 
 def read_own_task(path: Path) -> Own:
-    """Every row of a file, also compressed; its first row says of which kind all are.
+    """Reads a user's task from a file, also compressed; its first row decides of which kind all rows are.
 
     Raises UserError with the line of the first fault.
     """
@@ -194,16 +197,19 @@ def _text(key: str, value: object) -> str:
 
 
 def joined_option(context: str, option: str) -> str:
-    """What follows the context for an option: one space apart, unless white space or nothing is there already."""
+    """Text that follows a context for an option: one space apart, unless white space or nothing is there already."""
     apart = not context or context[-1].isspace() or option[0].isspace()
     return option if apart else f" {option}"
 
 
 def harness_config(own: Own, label_prompt: str) -> dict[str, Any]:
-    """The config of an `lm_eval.api.task.ConfigurableTask`; `label_prompt` stands between a text and its label.
+    """Makes the config of an `lm_eval.api.task.ConfigurableTask` for a user's task.
 
     Texts reach the harness through functions, since it would run a string as a template. Few-shot examples are other
     rows of the file.
+
+    Args:
+        label_prompt: stands between a text and its label.
     """
     from datasets import Dataset
 

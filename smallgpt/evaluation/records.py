@@ -1,4 +1,4 @@
-"""What a model said to one question: the record that every measure is computed from."""
+"""Records of what a model said to one question, from which every measure is computed."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ItemRecord:
-    """A question of multiple choice with the log-likelihood of each option."""
+    """A multiple-choice question with the log-likelihood of each option."""
 
     id: int
     """Number of its row in the task's data, from 0."""
@@ -14,17 +14,17 @@ class ItemRecord:
     gold: int
     """Index of the right option."""
     loglikelihoods: tuple[float, ...]
-    """Of each option after its context, in nats."""
+    """Log-likelihood of each option after its context, in nats."""
     tokens: tuple[int, ...]
-    """How many tokens of each option were scored."""
+    """Number of tokens of each option that were scored."""
     scored: tuple[str, ...]
-    """The text that was scored for each option: the option, or where options fill a gap, what follows it."""
+    """Text that was scored for each option: the option, or where options fill a gap, what follows it."""
     faulty: tuple[float, ...] | None = None
-    """The score of the authors of arXiv 2404.14462, summed over the whole vocabulary; for study alone."""
+    """Score by the authors of arXiv 2404.14462, summed over the whole vocabulary; for study alone."""
 
     @property
     def choice(self) -> int:
-        """The option that the model takes: the most likely, of equals the first."""
+        """Option that the model takes: the most likely, of equals the first."""
         return max(range(len(self.loglikelihoods)), key=self.loglikelihoods.__getitem__)
 
     def to_dict(self) -> dict[str, Any]:
@@ -37,9 +37,9 @@ class TextRecord:
 
     id: int
     loglikelihood: float
-    """In nats."""
+    """Log-likelihood of the text, in nats."""
     bytes: int
-    """Of the UTF-8 text that was scored."""
+    """Bytes of the UTF-8 text that was scored."""
     tokens: int
     greedy: bool | None = None
     """Whether greedy decoding gives exactly this text; None where there is no prompt."""

@@ -25,12 +25,12 @@ Tokens = tuple[int, ...]
 
 
 class Model(Protocol):
-    """A causal model of `transformers`, or what answers as one."""
+    """Protocol of a causal model of `transformers`, or of what answers as one."""
 
     config: Any
-    """Says the vocabulary's size, and how long the context is."""
+    """Config that says the vocabulary's size, and how long the context is."""
     forward: Any
-    """Is looked at for whether it takes `position_ids`."""
+    """Function whose signature shows whether it takes `position_ids`."""
 
     @property
     def device(self) -> torch.device: ...
@@ -54,17 +54,21 @@ class Request:
 
 @dataclass(frozen=True)
 class Score:
+    """Score of one continuation after its context."""
+
     loglikelihood: float
-    """log p(continuation | context), in nats."""
+    """Log-likelihood log p(continuation | context), in nats."""
     greedy: bool
     """Whether greedy decoding gives the continuation."""
     faulty: float = 0.0
-    """log p summed over the whole vocabulary after each token of the continuation: how the code of arXiv 2404.14462
-    scores an option. Only with `Scorer(faulty=True)`."""
+    """Log p summed over the whole vocabulary after each token, as the code of arXiv 2404.14462 scores an option.
+
+    It is there with `Scorer(faulty=True)` alone.
+    """
 
 
 def pieces(request: Request, max_length: int) -> list[Request]:
-    """The request, or where its continuation is longer than the context, parts that each follow what lies before."""
+    """Splits a request whose continuation is longer than the context into parts that each follow what lies before."""
     context, continuation = request.context, request.continuation
     if len(continuation) <= max_length:
         return [request]
@@ -74,7 +78,7 @@ def pieces(request: Request, max_length: int) -> list[Request]:
 
 
 def total(scores: Sequence[Score]) -> Score:
-    """Of the pieces of one continuation."""
+    """Adds up the scores of the pieces of one continuation."""
     return Score(
         sum(score.loglikelihood for score in scores),
         all(score.greedy for score in scores),
@@ -99,7 +103,7 @@ class Scorer:
 
     @torch.inference_mode()
     def score(self, requests: Sequence[Request], advance: Callable[[int], None] = lambda done: None) -> list[Score]:
-        """The scores in the order of the requests; equal requests are scored once.
+        """Scores requests and returns the scores in their order; equal requests are scored once.
 
         Args:
             advance: called after each batch with the number of requests that it has settled.
@@ -257,7 +261,7 @@ def runs_of_like_length(order: Sequence[int], lengths: Sequence[int]) -> Iterato
 
 
 def likelihood(logits_GTV: Tensor, targets_RT: Tensor, owner_R: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Sum of log p over the scored targets of each row, and whether each is the most likely token, (R).
+    """Sums log p over the scored targets of each row, and tells whether each is the most likely token, (R).
 
     Args:
         owner_R: the row of the logits that a row of targets reads, where several read one.
@@ -276,11 +280,12 @@ def likelihood(logits_GTV: Tensor, targets_RT: Tensor, owner_R: Tensor | None = 
 
 
 def over_vocabulary(logits_RTV: Tensor, read_RT: Tensor) -> Tensor:
-    """log p summed over the vocabulary and over the positions whose input is a token of the option, (R)."""
+    """Sums log p over the vocabulary and over the positions whose input is a token of the option, (R)."""
     logits_RTV = logits_RTV.float()
     each_RT = logits_RTV.sum(-1) - logits_RTV.shape[-1] * logits_RTV.logsumexp(-1)
     return torch.where(read_RT != UNSCORED, each_RT, 0.0).double().sum(-1)
 
 
 def scores_of(logp_R: Tensor, greedy_R: Tensor, faulty_R: Tensor) -> list[Score]:
+    """Makes scores out of their numbers in tensors, (R) each."""
     return [Score(*row) for row in zip(logp_R.tolist(), greedy_R.tolist(), faulty_R.tolist(), strict=True)]

@@ -1,4 +1,4 @@
-"""How an evaluation looks on a terminal."""
+"""Tables of an evaluation on a terminal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ COLUMNS = (
 
 
 def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[dict[str, Any]]) -> None:
-    """Tables of what each checkpoint did, and of how they differ."""
+    """Prints tables of what each checkpoint did, and of how they differ."""
     several = len(sections) > 1
     first = ("checkpoint",) if several else ()
     named = [(([name] if several else []), section) for name, section in sections.items()]
@@ -69,6 +69,7 @@ def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[
 
 
 def choice_row(entry: dict[str, Any]) -> list[Any]:
+    """Cells of a multiple-choice task's row in the table."""
     untrained = entry.get("untrained")
     return [
         rate_with_interval(entry),
@@ -84,7 +85,10 @@ def choice_row(entry: dict[str, Any]) -> list[Any]:
 
 
 def verdict(entry: dict[str, Any]) -> str:
-    """What the accuracy says; a model of random weights may have found what is wrong with a task's options."""
+    """Names what an accuracy says: at chance, as untrained, above or below chance.
+
+    A model of random weights may have found what is wrong with a task's options.
+    """
     if entry["at_chance"]:
         return "at chance"
     if entry.get("over_untrained", {}).get("verdict") == "no difference":
@@ -93,6 +97,7 @@ def verdict(entry: dict[str, Any]) -> str:
 
 
 def text_row(entry: dict[str, Any]) -> list[Any]:
+    """Cells of a text's row in the table of likelihood."""
     untrained, perplexity = entry.get("untrained"), entry.get("token_perplexity")
     return [
         rate_with_interval(entry, "bits_per_byte"),
@@ -103,7 +108,7 @@ def text_row(entry: dict[str, Any]) -> list[Any]:
 
 
 def rate_with_interval(entry: dict[str, Any], key: str = "accuracy") -> str | None:
-    """`0.312 [0.29, 0.33]`: with its 95 % interval."""
+    """Writes a measure with its 95 % interval, as `0.312 [0.29, 0.33]`; None where it was not measured."""
     value = entry.get(key)
     if value is None:
         return None
@@ -112,6 +117,7 @@ def rate_with_interval(entry: dict[str, Any], key: str = "accuracy") -> str | No
 
 
 def print_continuations(name: str, found: dict[str, Any]) -> None:
+    """Prints the table of free continuations, of a model and of its untrained twin."""
     rows = []
     for who, scores in (("model", found), ("untrained", found.get("untrained"))):
         if scores:
@@ -123,6 +129,7 @@ def print_continuations(name: str, found: dict[str, Any]) -> None:
 
 
 def print_comparisons(comparisons: Sequence[dict[str, Any]]) -> None:
+    """Prints the table of how each later model differs from the first on the same items."""
     columns = ("second", "on", "second less first", "95 %", "p (Holm)", "verdict", "items", "items needed")
     rows = []
     for gap in comparisons:

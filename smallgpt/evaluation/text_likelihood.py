@@ -1,4 +1,4 @@
-"""What a model makes of whole texts."""
+"""Likelihood of whole texts: what a model makes of documents of any length."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ DEFAULT_CONTEXT = 2048  # tokens, where neither the model nor its tokenizer says
 
 
 class Reader:
-    """A model that reads what its tokenizer splits."""
+    """A model with its tokenizer, which scores texts."""
 
     def __init__(
         self,
@@ -35,22 +35,27 @@ class Reader:
 
     @property
     def start(self) -> int:
-        """The token before a text."""
+        """Token that stands before a text: the tokenizer's first of a sequence, else its end of a text."""
         bos = self.tokenizer.bos_token_id
         return self.tokenizer.eos_token_id if bos is None else bos
 
     def encode(self, text: str, add_special_tokens: bool | None = None) -> list[int]:
+        """Encodes a text; the start of a sequence is not put before a text that has it already."""
         if add_special_tokens is None and text.startswith(self.tokenizer.decode(self.start)):
             add_special_tokens = False
         given = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
         return self.tokenizer.encode(text, verbose=False, **given)  # long texts are cut here, not by it
 
     def score(self, requests: Sequence[Request]) -> list[Score]:
+        """Scores requests, with a progress bar on standard error where the reader has a title."""
         with Progress(self.title or "", len(requests), shown=self.title is not None) as progress:
             return self.scorer.score(requests, progress.advance)
 
     def likelihood_of_texts(self, texts: Sequence[str]) -> list[TextRecord]:
-        """Of whole documents, each on its own, in windows of the model's context; every token is scored once."""
+        """Measures the log-likelihood of whole documents, each on its own.
+
+        They are read in windows of the model's context; every token is scored once.
+        """
         split = [self.encode(text) for text in texts]
         requests = [list(windows(ids, self.start, self.max_length)) for ids in split]
         scores = iter(self.score([window for each in requests for window in each]))
@@ -62,7 +67,7 @@ class Reader:
 
 
 def windows(ids: Sequence[int], start: int, length: int) -> Iterator[Request]:
-    """The tokens of a text in pieces of `length`, each behind one token; the last piece sees as many as fit."""
+    """Cuts a text's tokens into pieces of `length`, each behind one token; the last piece sees as many as fit."""
     known = (start, *ids)
     for begin in range(0, len(ids), length):
         end = min(begin + length, len(ids))
@@ -70,7 +75,7 @@ def windows(ids: Sequence[int], start: int, length: int) -> Iterator[Request]:
 
 
 def context_length(model: Model, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens that the model can read."""
+    """Number of tokens that the model can read: its own limit, else its tokenizer's, else 2,048."""
     config = model.config.get_text_config()
     longest = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
     return int(longest) if longest and longest < 10**9 else DEFAULT_CONTEXT
