@@ -1,4 +1,4 @@
-"""What a run ran on: versions, processor, GPU, commit of the code."""
+"""Environment of a run: versions, processor, GPU, commit of the code."""
 
 import os
 import platform
@@ -14,7 +14,10 @@ LIBRARIES = ("torch", "lightning", "transformers")
 
 
 def environment() -> dict[str, Any]:
-    """What a run ran on. Asks only for what is loaded, so that it costs nothing."""
+    """Describes the environment of a run: versions, processor, threads, GPU and commit.
+
+    It asks only for what is loaded, so that it costs nothing.
+    """
     torch = sys.modules.get("torch")
     gpu = torch is not None and torch.cuda.is_available()
     return {
@@ -31,6 +34,7 @@ def environment() -> dict[str, Any]:
 
 
 def cpu_name() -> str:
+    """Name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -40,7 +44,7 @@ def cpu_name() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the code, with `+` where files differ from it; None outside of a repository."""
+    """Commit of the code, with `+` where files differ from it; None outside of a repository."""
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None

@@ -14,17 +14,17 @@ class UserError(Exception):
 
 
 class Impossible(UserError):
-    """Values that are each in order and make no model together; a sweep leaves such a job out and says so."""
+    """Error of values that are each in order and make no model together; a sweep leaves such a job out."""
 
 
 def nearest(word: str, options: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the closest option, or nothing."""
+    """Hint `; did you mean 'x'?` at the closest option, or an empty text."""
     close = get_close_matches(word, list(options), n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def nearest_key(key: str, keys: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for a dotted key, or what there is in its group.
+    """Hint `; did you mean 'x'?` at the closest dotted key, or at what there is in its group.
 
     The same name in another group is nearer than a similar one in the same group.
     """
@@ -39,18 +39,20 @@ def nearest_key(key: str, keys: Iterable[str]) -> str:
 
 
 def nearest_multiples(value: int, unit: int) -> str:
+    """Names the multiples of `unit` below and above a value."""
     below = value // unit * unit
     return f"{below} and {below + unit}" if below else str(unit)
 
 
 def nearest_divisors(value: int, whole: int) -> str:
+    """Names the divisors of `whole` below and above a value."""
     divisors = [n for n in range(1, whole + 1) if whole % n == 0]
     below = max(n for n in divisors if n <= value)
     return " and ".join([str(below), *[str(n) for n in divisors if n > value][:1]])
 
 
 def shown(value: Any) -> str:
-    """A value as one would write it on the command line, cut where it is long."""
+    """Writes a value as one would on the command line, cut where it is long."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = " ".join(str(value).split())
@@ -58,7 +60,7 @@ def shown(value: Any) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of any error without its line breaks."""
+    """Message of any error without its line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -80,7 +82,7 @@ MUST = {  # pydantic's types of faults, in our words
 
 
 def explain(error: "ValidationError", prefix: str) -> str:
-    """The first fault that pydantic found as one line: key, value, what would be right."""
+    """Explains the first fault that pydantic found on one line: key, value, what would be right."""
     fault = error.errors(include_url=False)[0]
     kind, limits = fault["type"], fault.get("ctx", {})
     if kind == "value_error":  # one of ours, which names key and value itself

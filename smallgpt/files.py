@@ -27,7 +27,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def whole_folder(target: Path) -> Generator[Path]:
-    """An empty folder to fill, which takes the place of `target` when it is complete; after an error nothing is left.
+    """Yields an empty folder to fill, which becomes `target` when it is complete; after an error nothing is left.
 
     Where there is a `target` already, its files are replaced one by one and what the new folder lacks is removed. Of
     two model folders of one run only the weights differ, so a reader finds a complete model at any moment.
@@ -76,5 +76,5 @@ def size_of(folder: Path) -> int:
 
 
 def nearest_beside(path: Path) -> str:
-    """`; did you mean 'x'?` for the nearest name that lies where a missing path would, or nothing."""
+    """Hint `; did you mean 'x'?` at the nearest name that lies where a missing path would, or an empty text."""
     return nearest(path.name, [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else [])

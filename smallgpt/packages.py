@@ -6,7 +6,7 @@ from smallgpt.errors import UserError
 
 
 def require(key: str, *modules: str, install: str = "", instead: str = "") -> None:
-    """Refuses what needs packages that are not installed.
+    """Raises UserError where a package is not installed that a key of the command line needs.
 
     Args:
         key: the words of the command line that need them, with which the message begins.

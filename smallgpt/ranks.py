@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def started_by() -> tuple[str, int, int] | None:
-    """The program that started this process as one of several, its number among them, and how many they are."""
+    """Program that started this process as one of several, its number among them, and how many they are."""
     env = os.environ
     if {"TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE"} <= env.keys():
         return "torchrun", int(env["RANK"]), int(env["WORLD_SIZE"])
@@ -26,9 +26,10 @@ def is_first_process() -> bool:
 
 
 def job_command(run_dir: Path) -> list[str]:
+    """Command that runs the job of a run directory in a process of its own."""
     return [sys.executable, "-m", "smallgpt.launch.process", str(run_dir.absolute())]
 
 
 def python_path() -> str:
-    """For a process that is to import smallgpt, and what the user's own process can import."""
+    """PYTHONPATH for a process that is to import smallgpt, and what this process was given to import."""
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

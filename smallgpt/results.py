@@ -13,10 +13,12 @@ from smallgpt.files import write_text
 
 
 def write_result(run_dir: Path, result: dict[str, Any]) -> None:
+    """Writes result.json of a run, whole or not at all."""
     write_text(run_dir / "result.json", json.dumps(plain_json(result), indent=2) + "\n")
 
 
 def read_result(run_dir: Path) -> dict[str, Any] | None:
+    """Reads result.json of a run; None where it is missing or damaged."""
     try:
         result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -25,7 +27,7 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
 
 
 def plain_json(value: Any) -> Any:
-    """As JSON has it: no NaN, no infinity, no paths."""
+    """Converts a value to what JSON has: no NaN, no infinity, no paths."""
     if isinstance(value, dict):
         return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -39,7 +41,7 @@ def add_section(run_dir: Path, name: str, found: dict[str, Any], merge: Callable
     """Adds what was found out later to the result of a run that trained a model; does nothing elsewhere.
 
     Args:
-        merge: of the section as it was, empty where there was none, and of what was found.
+        merge: makes the new section of the one that was there (empty where there was none) and of what was found.
     """
     if not (run_dir / "result.json").exists():
         return
@@ -72,7 +74,7 @@ def evaluation_numbers(evaluation: dict[str, Any]) -> dict[str, dict[str, float]
 
 
 def inference_numbers(inference: dict[str, Any]) -> dict[str, Any]:
-    """A section `inference` on one line: its own numbers, those of its text, and those of each kind as `KIND/name`."""
+    """Flattens a section `inference`: its own numbers, those of its text, and each kind's as `KIND/name`."""
     found = {key: value for key, value in inference.items() if not isinstance(value, dict | list)}
     if text := inference.get("text"):
         found |= {
@@ -88,5 +90,6 @@ def inference_numbers(inference: dict[str, Any]) -> dict[str, Any]:
 
 
 def three(found: dict[str, Any], key: str, interval: str) -> dict[str, float | None]:
+    """Splits a measure with its interval into its value and the two ends."""
     low, high = found[interval] or (None, None)
     return {key: found[key], f"{key}_low": low, f"{key}_high": high}

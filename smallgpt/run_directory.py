@@ -1,4 +1,4 @@
-"""What a run leaves behind: config.yaml and result.json, each written whole or not at all."""
+"""Run directory: what a run leaves behind, config.yaml and result.json, each written whole or not at all."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ STATE = Path("checkpoints", "last.ckpt")
 
 
 def claim(run_dir: Path, key: str = "hydra.run.dir") -> list[Path]:
-    """Makes the directory, proves that it can be written, and returns what was made, outermost first.
+    """Makes a run directory, proves that it can be written, and returns what was made, outermost first.
 
     Raises:
         UserError: it cannot be written; then nothing is left behind.
@@ -61,7 +61,10 @@ def refuse_other_config(run_dir: Path, settings: Settings, key: str = "hydra.run
 
 
 def refuse_other_size(run_dir: Path, model: Any, key: str) -> None:
-    """What match=latency measures again, elsewhere or after its cache was lost, may come to another size."""
+    """Raises UserError where a run was begun with another size than `match` now comes to.
+
+    What match=latency measures again, elsewhere or after its cache was lost, may come to another size.
+    """
     try:
         begun = json.loads((run_dir / "checkpoints" / "last" / "config.json").read_text())
     except (OSError, ValueError):  # what is damaged is refused when it is loaded
@@ -75,7 +78,7 @@ def refuse_other_size(run_dir: Path, model: Any, key: str) -> None:
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested groups as dotted keys."""
+    """Flattens nested groups to dotted keys."""
     if not isinstance(values, dict):
         return {prefix[:-1]: values}
     return {name: leaf for key, value in values.items() for name, leaf in flat(value, f"{prefix}{key}.").items()}
@@ -91,11 +94,12 @@ def release(made: list[Path]) -> None:
 
 
 def write_config(run_dir: Path, plain: dict[str, Any]) -> None:
+    """Writes config.yaml of a run, whole or not at all."""
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
 
 
 def result_header(settings: Settings, variant: str) -> dict[str, Any]:
-    """The sections that every result begins with."""
+    """Sections that every result begins with."""
     return {
         "task": settings.task_name,
         "variant": variant,
@@ -107,6 +111,6 @@ def result_header(settings: Settings, variant: str) -> dict[str, Any]:
 
 
 def config_hash(plain: dict[str, Any]) -> str:
-    """The same for runs that differ only in where they write."""
+    """Hash of a config, the same for runs that differ only in where they write and how they are shown."""
     what = {key: value for key, value in plain.items() if key not in LOCATION_KEYS}
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()

@@ -8,13 +8,14 @@ from smallgpt.errors import UserError, one_line, shown
 
 
 def target(name: str, values: Any) -> tuple[str, dict[str, Any]]:
-    """The `_target_` of a chosen group and its other values."""
+    """Splits a chosen group into its `_target_` and its other values."""
     if not isinstance(values, dict) or "_target_" not in values:
         raise UserError(f"{name}={shown(values)}: not one of the choices; see `python run.py --help`")
     return str(values["_target_"]), {key: value for key, value in values.items() if key != "_target_"}
 
 
 def imported(name: str, path: str) -> Any:
+    """Imports what a `_target_` names. Raises UserError where that is not possible."""
     module, _, attribute = path.rpartition(".")
     try:
         return getattr(import_module(module), attribute)
@@ -23,7 +24,7 @@ def imported(name: str, path: str) -> Any:
 
 
 def baseline_model(name: str, own: dict[str, Any], config: Any, given: Iterable[str], **others: Any) -> tuple[Any, Any]:
-    """The class of a variant and its config, at the size and block of another model.
+    """Class of a variant and its config, at the size and block of another model.
 
     Args:
         name: key of the config that holds `own`.

@@ -1,1 +1,1 @@
-"""A trained model as a folder that other programs read, compared with the checkpoint before it is called done."""
+"""Export of a trained model to a folder that other programs read, compared with the checkpoint before it is done."""

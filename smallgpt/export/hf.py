@@ -1,4 +1,4 @@
-"""A folder that `AutoModelForCausalLM.from_pretrained(..., trust_remote_code=True)` loads where smallgpt is not."""
+"""Export to a folder that `from_pretrained(..., trust_remote_code=True)` of transformers loads without smallgpt."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from smallgpt.models.decoder import Decoder
 
 
 def write_hf_folder(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder: Path, bf16: bool) -> None:
-    """Weights, config, tokenizer and the model's own code, which the library copies with what it imports."""
+    """Writes weights, config, tokenizer and the model's own code, which the library copies with what it imports."""
     if bf16:
         model = model.to(torch.bfloat16)
     with code_goes_along(model):
@@ -21,7 +21,7 @@ def write_hf_folder(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder: 
 
 @contextmanager
 def code_goes_along(model: Decoder) -> Generator[None]:
-    """Has `save_pretrained` copy the classes' files; other saves of this process do not."""
+    """Makes `save_pretrained` copy the classes' files within the block; other saves of this process do not."""
     classes = type(model), type(model.config)
     type(model).register_for_auto_class("AutoModelForCausalLM")
     type(model.config).register_for_auto_class()

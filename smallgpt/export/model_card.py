@@ -1,4 +1,4 @@
-"""README.md of an exported model: what it is, what it was trained on, what it costs and what it is worth."""
+"""Model card, README.md of an exported model: what it is, what it was trained on, what it costs and is worth."""
 
 import json
 import re
@@ -48,7 +48,7 @@ class Run:
 
 
 def read_run(checkpoint: str) -> Run:
-    """Of a run directory, or of a model folder in its `checkpoints`."""
+    """Reads what there is about a checkpoint: a run directory, or a model folder in its `checkpoints`."""
     path = Path(checkpoint).expanduser().absolute()
     run_dir = path.parent.parent if path.parent.name == "checkpoints" else path
     result = read_result(run_dir) or {}
@@ -62,7 +62,7 @@ def read_run(checkpoint: str) -> Run:
 
 
 def origin_of(result: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
-    """As the prepared data has it, else as far as the config does."""
+    """Source and licence of the data, as the prepared data has it, else as far as the config does."""
     prepared = Path(config.get("cache_dir") or ".").expanduser() / "prepared"
     for index in prepared.glob(f"*-{result.get('data_fingerprint')}/index.json"):
         try:
@@ -75,7 +75,7 @@ def origin_of(result: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
 
 
 def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
-    """Markdown with the hub's header."""
+    """Writes a model card in Markdown, with the hub's header."""
     config = model.config
     name = f"{config.model_type} {config.schedule_string()}"
     parts = [
@@ -105,6 +105,7 @@ def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
 
 
 def card_header(run: Run, form: str) -> str:
+    """Writes the YAML header by which the hub sorts a model."""
     repository = run.config.get("data", {}).get("repository")
     library = {"hf": "transformers", "onnx": "onnx"}[form]
     lines = ["---", f"library_name: {library}", "pipeline_tag: text-generation", "tags: [smallgpt]"]
@@ -114,6 +115,7 @@ def card_header(run: Run, form: str) -> str:
 
 
 def costs(model: Decoder) -> list[tuple[str, ...]]:
+    """Rows of the table of costs: parameters, FLOPs and cache."""
     price = cost(model.config)
     return [
         ("parameters", f"{price.parameters:,}"),
@@ -125,6 +127,7 @@ def costs(model: Decoder) -> list[tuple[str, ...]]:
 
 
 def data(run: Run) -> list[tuple[str, ...]]:
+    """Rows of the table of the training data: corpus, source, licence and fingerprint."""
     section = run.config.get("data", {})
     target = str(section.get("_target_", "")).rpartition(".")[2]
     source = run.origin.get("source")
@@ -140,7 +143,7 @@ def data(run: Run) -> list[tuple[str, ...]]:
 
 
 def quality(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Held-out loss, then the tasks and corpora of an evaluation."""
+    """Rows of the table of quality: held-out loss, then the tasks and corpora of an evaluation."""
     val, evaluation = result.get("val") or {}, result.get("evaluation") or {}
     names = {"loss": "validation loss", "bits_per_byte": "validation bits per byte"}
     rows: list[tuple[str, ...]] = [(name, number(val[key]), "", "") for key, name in names.items() if val.get(key)]
@@ -157,6 +160,7 @@ def quality(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def training(run: Run) -> list[tuple[str, ...]]:
+    """Rows of the table of the training: tokens, optimizer, schedule, seed and libraries."""
     done, environment = run.result.get("train") or {}, run.result.get("environment") or {}
     versions = [f"{name} {environment[name]}" for name in ("python", "torch", "transformers") if environment.get(name)]
     return [
@@ -170,7 +174,7 @@ def training(run: Run) -> list[tuple[str, ...]]:
 
 
 def settings_of(group: dict[str, Any] | None) -> str:
-    """`AdamW, lr 0.001, ...` of a group of the config."""
+    """Writes a group of the config on one line, as `AdamW, lr 0.001, ...`."""
     if not group:
         return "not known"
     values = [f"{key} {value}" for key, value in group.items() if key != "_target_"]
@@ -178,19 +182,22 @@ def settings_of(group: dict[str, Any] | None) -> str:
 
 
 def card_table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:
+    """Writes a table in Markdown."""
     columns = list(columns)
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def number(value: float) -> str:
+    """Writes a measure with four decimals."""
     return f"{value:.4f}"
 
 
 def span(interval: list[float] | None) -> str:
+    """Writes an interval, or nothing where there is none."""
     return f"{number(interval[0])} to {number(interval[1])}" if interval else ""
 
 
 def plain(text: Any) -> str:
-    """On one line, without what Markdown or HTML would take for a sign of its own."""
+    """Writes a text on one line, without what Markdown or HTML would take for a sign of its own."""
     return re.sub(r"([\\`*_{}\[\]<>|#~!$])", r"\\\1", " ".join(str(text).split()))

@@ -1,4 +1,4 @@
-"""A model as one ONNX graph that reads a prompt and continues it, with the cache as its inputs and outputs.
+"""Export of a model as one ONNX graph that reads a prompt and continues it, with the cache as inputs and outputs.
 
     input_ids (B, T), attention_mask (B, S + T), logits_to_keep (N,),
     past_key.0 (B, H, S, K), past_value.0, ..., past_conv.0 (B, W, k - 1)
@@ -36,28 +36,31 @@ MOST_BYTES_IN_ONE_FILE = 1_500_000_000  # of weights; a protocol buffer ends at 
 
 @dataclass(frozen=True)
 class CacheInput:
-    """An input of the graph that it hands back longer, or newer, as an output."""
+    """Input of the graph that holds a part of the cache, and comes back longer, or newer, as an output."""
 
     kind: str
-    """key, value or conv."""
+    """Kind of what it holds: key, value or conv."""
     layer: int
     shape: tuple[str | int, ...]
-    """Names for what differs from call to call."""
+    """Sizes of the tensor, with names for those that differ from call to call."""
 
     @property
     def past(self) -> str:
+        """Name of the graph's input."""
         return f"past_{self.kind}.{self.layer}"
 
     @property
     def present(self) -> str:
+        """Name of the graph's output."""
         return f"present_{self.kind}.{self.layer}"
 
     def example(self, sizes: dict[str, int]) -> Tensor:
+        """Tensor of zeros in this shape, with numbers for the named sizes."""
         return torch.zeros([sizes[size] if isinstance(size, str) else size for size in self.shape])
 
 
 def cache_inputs(config: DecoderConfig) -> list[CacheInput]:
-    """Of the layers that inference runs, which come first in the cache."""
+    """Cache inputs of the layers that inference runs, which come first in the cache."""
     running = sum(part.active and part.cache_elements > 0 for part in config.layout())
     shapes = config.block_shapes()[:running]
     keys_and_values = [
@@ -74,7 +77,7 @@ def cache_inputs(config: DecoderConfig) -> list[CacheInput]:
 
 
 class GraphCache:
-    """A cache for layers, in tensors that come and go."""
+    """Cache for the layers of a graph, in tensors that come and go."""
 
     def __init__(self, tensors: dict[tuple[str, int], Tensor]) -> None:
         self.tensors = tensors
@@ -91,7 +94,7 @@ class GraphCache:
 
 
 class Graph(nn.Module):
-    """A model whose cache is plain tensors."""
+    """Module around a model whose cache is plain tensors."""
 
     def __init__(self, model: Decoder) -> None:
         super().__init__()
@@ -118,7 +121,7 @@ class Graph(nn.Module):
 
 
 def write_onnx_folder(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """The graph in fp32 with all that generates text from it; generate.py there does, and needs nothing of ours."""
+    """Writes the graph in fp32 with its tokenizer and config, and a generate.py that needs nothing of smallgpt."""
     export_graph(model.float().eval(), folder / GRAPH)
     tokenizer.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
@@ -135,6 +138,7 @@ def write_onnx_folder(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder
 
 
 def export_graph(model: Decoder, path: Path) -> None:
+    """Writes a model's graph to a file; large weights go into a second file beside it."""
     graph = Graph(model)
     # sizes that differ from each other and from 1, which the exporter would take for fixed
     batch, time, past = 2, 3, 5
@@ -184,12 +188,13 @@ def describe_weights(folder: Path, quantize: str) -> None:
 
 
 def is_large(model: Decoder) -> bool:
+    """Whether a model's weights need a file of their own beside the graph."""
     return 4 * sum(p.numel() for p in model.parameters()) > MOST_BYTES_IN_ONE_FILE
 
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Without what the exporter and the quantizer say about their own insides."""
+    """Silences within the block what the exporter and the quantizer say about their own insides."""
     root = logging.getLogger()
     level, handlers = root.manager.disable, root.handlers[:]
     logging.disable(logging.WARNING)

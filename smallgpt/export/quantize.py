@@ -1,4 +1,4 @@
-"""Graphs with smaller numbers: int8, whose inputs are rounded as they come, or int4 weights in blocks of 32.
+"""Quantizing an ONNX graph: int8, whose inputs are rounded as they come, or int4 weights in blocks of 32.
 
 Embeddings are int8 in both. What it does to the text is measured by `verify_onnx`.
 """
@@ -14,7 +14,7 @@ BLOCK = 32
 
 
 def quantize_graph(path: Path, kind: str, large: bool) -> None:
-    """Puts a quantized graph in the place of one in fp32; `large`: with the weights in a file beside it."""
+    """Replaces a graph in fp32 by a quantized one; `large`: with the weights in a file beside it."""
     with quiet(), tempfile.TemporaryDirectory(dir=path.parent) as temporary:
         done = Path(temporary, "done")
         done.mkdir()
@@ -31,6 +31,7 @@ def quantize_graph(path: Path, kind: str, large: bool) -> None:
 
 
 def to_int8(source: Path, target: Path, kinds: list[str], large: bool) -> None:
+    """Writes a graph whose operations of the named kinds have weights in int8, a scale per channel."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
@@ -44,6 +45,7 @@ def to_int8(source: Path, target: Path, kinds: list[str], large: bool) -> None:
 
 
 def to_int4(source: Path, target: Path, large: bool) -> None:
+    """Writes a graph whose products have weights in int4, in blocks of 32."""
     import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 

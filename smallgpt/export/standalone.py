@@ -1,4 +1,4 @@
-"""Text from this folder: python generate.py "a prompt" (needs numpy, onnxruntime and tokenizers)."""
+"""Generates text from this folder: python generate.py "a prompt" (needs numpy, onnxruntime and tokenizers)."""
 
 import json
 import sys

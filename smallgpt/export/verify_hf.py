@@ -1,4 +1,4 @@
-"""An exported folder against the model it was made from: loaded by another process that has no smallgpt."""
+"""Check of an exported folder against its model: another process loads it that has no smallgpt."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from smallgpt.models.decoder import Decoder
 
 PROMPT, GREEDY = 12, 32  # tokens, as far as the context has room
 TOLERANCE = 1e-5
-"""Of logits, relative to the largest; the same kernels on the same weights give the same bits."""
+"""Largest difference of logits, relative to the largest; the same kernels on the same weights give the same bits."""
 
 LOADED_ELSEWHERE = """
 import json, sys
@@ -37,7 +37,7 @@ torch.save({"logits": logits, "text": text, "decoded": tokenizer.decode(text[0])
 
 
 def verify_hf(model: Decoder, tokenizer: Any, folder: Path, checkpoint: dict[str, Tensor]) -> dict[str, Any]:
-    """Compares logits and greedy text.
+    """Compares an exported folder's logits and greedy text with the model's.
 
     Args:
         model: with the numbers that the folder stores.
@@ -81,7 +81,7 @@ def verify_hf(model: Decoder, tokenizer: Any, folder: Path, checkpoint: dict[str
 
 
 def question(model: Decoder, vocabulary: int) -> tuple[list[int], int]:
-    """A prompt of random tokens, and how many are to follow."""
+    """Draws a prompt of random tokens, and tells how many are to follow."""
     limit = model.config.block_size
     prompt = torch.randint(vocabulary, (min(PROMPT, limit // 2),), generator=torch.Generator().manual_seed(0))
     return prompt.tolist(), min(GREEDY, limit - len(prompt))
@@ -89,7 +89,7 @@ def question(model: Decoder, vocabulary: int) -> tuple[list[int], int]:
 
 @torch.inference_mode()
 def answers(model: Decoder, vocabulary: int) -> dict[str, Tensor]:
-    """Logits of the prompt, and the prompt with its likeliest continuation."""
+    """Logits of the prompt, and the prompt with its greedy continuation."""
     ids, steps = question(model, vocabulary)
     prompt = torch.tensor([ids])
     how = {"do_sample": False, "max_new_tokens": steps, "min_new_tokens": steps}

@@ -1,4 +1,4 @@
-"""An exported graph against the model it was made from."""
+"""Check of an exported graph against the model it was made from."""
 
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from smallgpt.inference.onnx_engine import OnnxEngine
 from smallgpt.models.decoder import Decoder
 
 TOLERANCE = 1e-4
-"""Of logits, relative to the largest."""
+"""Largest difference of logits, relative to the largest logit."""
 PROMPT, GREEDY = 12, 64  # tokens, as far as the context has room
 
 
 def verify_onnx(model: Decoder, folder: Path, exact: bool) -> dict[str, Any]:
-    """Compares a prompt read at once, in two pieces and padded in a batch, then tokens one by one, and greedy text.
+    """Compares a graph's logits and greedy text with the model's.
+
+    A prompt is read at once, in two pieces and padded in a batch, then tokens one by one.
 
     Args:
         exact: the graph must do what the model does; else it is measured how near it comes.
@@ -60,16 +62,18 @@ def verify_onnx(model: Decoder, folder: Path, exact: bool) -> dict[str, Any]:
 
 
 def random_tokens(length: int, vocabulary: int) -> list[int]:
+    """Random tokens, the same each time."""
     return torch.randint(vocabulary, (length,), generator=torch.Generator().manual_seed(0)).tolist()
 
 
 @torch.inference_mode()
 def logits_of_model(model: Decoder, ids: list[int]) -> Array:
+    """Logits of a text in the model, (L, V)."""
     return model(torch.tensor([ids]), use_cache=False).logits[0].float().numpy()
 
 
 def greedy_of_model(model: Decoder, ids: list[int], steps: int) -> list[int]:
-    """Prompt and likeliest continuation, without a cache and whatever ends a document."""
+    """Prompt and greedy continuation of a model, without a cache and whatever ends a document."""
     text = list(ids)
     for _ in range(steps):
         text.append(int(logits_of_model(model, text)[-1].argmax()))
@@ -77,6 +81,7 @@ def greedy_of_model(model: Decoder, ids: list[int], steps: int) -> list[int]:
 
 
 def greedy_of_engine(engine: OnnxEngine, ids: list[int], steps: int) -> list[int]:
+    """Prompt and greedy continuation of a graph, with its cache."""
     text, new, cache = list(ids), list(ids), engine.empty_cache(1)
     for _ in range(steps):
         logits_BTV, cache = engine.forward(np.array([new]), np.ones((1, len(text)), np.int64), cache)
@@ -104,6 +109,6 @@ def in_pieces(engine: OnnxEngine, text: list[int], prompt: int) -> Array:
 
 
 def is_tie(expected_LV: Array, one: list[int], other: list[int], tolerance: float) -> bool:
-    """Where two texts part, the model finds both tokens as likely, as far as rounding can tell."""
+    """Whether the model finds both tokens as likely where two texts part, as far as rounding can tell."""
     place = next(i for i, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
     return abs(expected_LV[place - 1, one[place]] - expected_LV[place - 1, other[place]]) <= 2 * tolerance

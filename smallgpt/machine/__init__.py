@@ -1,1 +1,1 @@
-"""What this machine is and offers: cores, devices, precision, memory, rates of copies and of matrix products."""
+"""This machine and what it offers: cores, devices, precision, memory, rates of copies and of matrix products."""

@@ -1,4 +1,4 @@
-"""How the C library treats freed memory."""
+"""Treatment of freed memory by the C library."""
 
 import ctypes
 import platform
@@ -10,7 +10,7 @@ M_MMAP_MAX = -4
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep freed memory in the process instead of giving it back to the kernel.
+    """Makes glibc keep freed memory in the process instead of giving it back to the kernel.
 
     A training step frees and takes the same large blocks again and again. By default each of them
     is a fresh mapping whose pages the kernel must clear one by one, which slows a CPU run by a

@@ -1,4 +1,4 @@
-"""The Linux control groups that limit this process: a container's, or those of a Slurm job."""
+"""Linux control groups that limit this process: a container's, or those of a Slurm job."""
 
 from pathlib import Path
 

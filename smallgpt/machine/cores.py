@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use."""
+"""CPU cores that this process may use."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ def available_cores() -> int:
 
 
 def cpu_quota(version: int, folder: Path) -> float | None:
-    """Cores whose time a control group may use up, such as 1.5; None where it sets no limit."""
+    """Number of cores whose time a control group may use up, such as 1.5; None where it sets no limit."""
     try:
         if version == 2:
             quota, period = (folder / "cpu.max").read_text().split()

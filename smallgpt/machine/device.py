@@ -1,4 +1,4 @@
-"""The device a run uses, and the precision its processor is made for."""
+"""Device that a run uses, and the precision its processor is made for."""
 
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ Precision = Literal["fp32", "bf16"]
 
 
 def device(accelerator: str, devices: int = 1) -> torch.device:
-    """The kind of device that `trainer.accelerator` names; a UserError if this machine has too few."""
+    """Kind of device that `trainer.accelerator` names. Raises UserError where this machine has too few."""
     if accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu: no CUDA device is visible here; use trainer=cpu")
     if accelerator == "cpu" or not torch.cuda.is_available():
@@ -27,7 +27,7 @@ def resolved_precision(precision: Literal["auto", "fp32", "bf16"], device: torch
 
 
 def native_precision(device: torch.device) -> Precision:
-    """bf16 where the processor computes in it natively, fp32 elsewhere."""
+    """Precision that a device is made for: bf16 where it computes in it natively, fp32 elsewhere."""
     if device.type == "cuda":
         native = torch.cuda.get_device_capability() >= (8, 0)
     else:
@@ -36,7 +36,7 @@ def native_precision(device: torch.device) -> Precision:
 
 
 def processor_flags() -> set[str]:
-    """The instruction sets of this CPU, as Linux names them; empty where it does not say."""
+    """Instruction sets of this CPU, as Linux names them; empty where it does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

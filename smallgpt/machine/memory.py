@@ -1,4 +1,7 @@
-"""Whether a batch fits in memory, found out before it is made: where it does not, Linux may kill the process."""
+"""Memory of this machine: how much is free, whether a batch fits, and how much a piece of work takes.
+
+Whether a batch fits is found out before it is made, since Linux may kill a process that takes too much.
+"""
 
 import ctypes
 import gc
@@ -24,7 +27,7 @@ def refuse_too_large(what: str, batch: int, bytes_each: int | None, available: i
 
     Args:
         what: the key and value, or the words, that the message begins with.
-        bytes_each: at least, for each of the batch.
+        bytes_each: bytes that each of the batch takes at least.
     """
     if bytes_each is None or available is None or batch * bytes_each <= available:
         return
@@ -36,11 +39,12 @@ def refuse_too_large(what: str, batch: int, bytes_each: int | None, available: i
 
 
 def gigabytes(size: int) -> str:
+    """Writes a number of bytes in GB."""
     return f"{size / 1e9:,.3g} GB" if size < 1e12 else f"{size / 1e9:,.0f} GB"
 
 
 def free_bytes(device: "torch.device | None" = None) -> int | None:
-    """Of a GPU, or of this machine as far as this process may use it; None where the system does not say."""
+    """Free bytes of a GPU, or of this machine as far as this process may use it; None where it is not known."""
     if device is not None and device.type == "cuda":
         import torch
 
@@ -55,13 +59,13 @@ def free_bytes(device: "torch.device | None" = None) -> int | None:
 
 
 def left_to_groups() -> list[int]:
-    """What the limits of the control groups leave, in which this process is: a container's, or a job's of Slurm."""
+    """Bytes that are left in each control group around this process: a container's, or those of a Slurm job."""
     left = [left_to_group(folder, *GROUP_FILES[version]) for version, folder in groups.control_groups("memory")]
     return [size for size in left if size is not None]
 
 
 def left_to_group(folder: Path, limit: str, used: str, cached: str) -> int | None:
-    """None where there is no limit."""
+    """Bytes that are left in one control group; None where it sets no limit."""
     try:
         statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         taken = int((folder / used).read_text()) - int(statistics[cached])  # files in memory make room
@@ -102,7 +106,7 @@ def peak_growth(work: Callable[[], object], device: "torch.device") -> int | Non
 
 
 def resident(field: str) -> int | None:
-    """Bytes, from this process's status: VmRSS now, VmHWM at most."""
+    """Resident bytes of this process: now (VmRSS), or at most so far (VmHWM); None where it is not known."""
     try:
         lines = (PROCESS / "status").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What this machine offers and takes: how fast memory is copied, how fast matrices are multiplied, how much memory."""
+"""Rates of this machine: how fast memory is copied, and how fast matrices are multiplied."""
 
 import time
 from dataclasses import dataclass
@@ -14,24 +14,28 @@ COPIES = 7
 
 @dataclass(frozen=True)
 class Machine:
+    """Device on which something is measured, with its threads and its bandwidth."""
+
     device: torch.device
     threads: int
     bandwidth: float
-    """Bytes a second, read and written, of the fastest of several copies."""
+    """Bytes per second, read and written, of the fastest of several copies."""
 
 
 @cache
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float | None:
-    """FLOPs a second of a large matrix product; None for numbers of which it is not known."""
+    """FLOPs per second of a large matrix product; None for numbers of which it is not known."""
     precision: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
     return peak_flops(device, precision[dtype]) if dtype in precision else None
 
 
 def measured_machine(device: torch.device) -> Machine:
+    """Measures a device's bandwidth, with the threads that PyTorch has now."""
     return Machine(device, torch.get_num_threads(), copy_bandwidth(device))
 
 
 def copy_bandwidth(device: torch.device, size: int = COPIED_BYTES) -> float:
+    """Bytes per second, read and written, of the fastest of several copies of `size` bytes."""
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     target.copy_(source)  # its pages exist from now on
@@ -44,7 +48,7 @@ def copy_bandwidth(device: torch.device, size: int = COPIED_BYTES) -> float:
 
 
 def now(device: torch.device) -> float:
-    """Seconds, when all that the device was given is done."""
+    """Clock time in seconds, when all that the device was given is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -55,7 +59,7 @@ PEAK_SECONDS = 0.5  # long enough that one product in it is not disturbed by wha
 
 
 def peak_flops(device: torch.device, precision: Precision) -> float | None:
-    """FLOPs a second: measured on a CPU, the maker's figure for one GPU; None if unknown."""
+    """FLOPs per second: measured on a CPU, the maker's figure for one GPU; None if unknown."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     if device.type == "cuda":
         from lightning.fabric.utilities.throughput import get_available_flops

@@ -1,4 +1,4 @@
-"""What can be set, with types, ranges and defaults.
+"""Settings of a run: what can be set, with types, ranges and defaults.
 
 Every group of the config is a `Group`. Groups that a user chooses from (data, tokenizer, optimizer, schedule, logger)
 name their own class with `_target_`; the model names a model class, whose config class says what can be set.

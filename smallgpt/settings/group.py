@@ -1,4 +1,4 @@
-"""The base of every group of settings: what it refuses, and how one value stands for a list of it."""
+"""Base of every group of settings: what it refuses, and how one value stands for a list of it."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ class Group(BaseModel):
 
 
 def one_or_several(value: Any) -> Any:
-    """A list, also of one value that stands alone."""
+    """Turns a value that stands alone into a list of one, and null into an empty one."""
     if value is None:
         return ()
     return value if isinstance(value, list | tuple) else (str(value),)

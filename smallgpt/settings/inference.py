@@ -11,16 +11,21 @@ from smallgpt.settings.group import Group, one_or_several
 
 
 class Generation(Group):
+    """Settings of how a text is continued."""
+
     max_new_tokens: int = Field(100, gt=0)
     temperature: float = Field(0.8, ge=0)
-    """0 is greedy."""
+    """Temperature of sampling; 0 is greedy decoding."""
     top_k: int | None = Field(None, gt=0)
+    """Number of likeliest tokens that are drawn from; null: all."""
     top_p: float | None = Field(None, gt=0, le=1)
+    """Share of the probability that the tokens drawn from have together; null: all."""
     num_beams: int = Field(1, gt=0)
+    """Number of beams; 1 is greedy decoding or sampling."""
     stop: tuple[str, ...] = ()
     """Texts that end a continuation; they are not part of it."""
     window: bool = False
-    """A prompt longer than the context loses its beginning; else it is refused."""
+    """Whether a prompt longer than the context loses its beginning; otherwise it is refused."""
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -29,40 +34,42 @@ class Generation(Group):
 
 
 class Evaluation(Group):
-    """What a checkpoint is asked; a choice of the group `eval`."""
+    """Settings of what a checkpoint is asked; a choice of the group `eval`."""
 
     tasks: tuple[str, ...] = ()
     """Tasks, groups or tags of the evaluation harness."""
     path: tuple[Path, ...] = ()
-    """A user's own tasks: files of JSON lines."""
+    """Files of JSON lines with a user's own tasks."""
     corpora: tuple[str, ...] = ()
     """Files or folders of text, or their names in data_dir, for bits per byte."""
     split: Literal["train", "validation", "test"] = "test"
-    """Of a corpus that has it."""
+    """Split of a corpus that is read, where it has it."""
     field: str = "text"
-    """Which field or column of a corpus holds the text."""
+    """Field or column of a corpus that holds the text."""
     document_start: str | None = None
-    """Where the rows of a corpus are lines: the pattern of a document's first one."""
+    """Pattern of a document's first line, where the rows of a corpus are lines."""
     prompts: Path | None = None
-    """A file, one prompt a line, that the model continues freely."""
+    """File with one prompt a line, which the model continues freely."""
     words: Path | None = None
-    """A file, one word a line, that is looked for in the continuations."""
+    """File with one word a line, each of which is looked for in the continuations."""
     samples: int = Field(5, gt=0)
-    """Continuations of each prompt."""
+    """Number of continuations of each prompt."""
     data_dir: Path | None = None
-    """A folder with the tasks' data; null: the hub."""
+    """Folder with the tasks' data; null: the hub."""
     num_fewshot: int = Field(0, ge=0)
+    """Number of solved examples before each item."""
     limit: int | None = Field(None, gt=0)
-    """At most so many items of a task, the same for every model."""
+    """Largest number of items of a task and of documents of a corpus, the same for every model; null: all."""
     label_prompt: str = "\nLabel:"
-    """Between a text and its label, in a task of one's own."""
+    """Text between a text and its label, in a user's own task."""
     long_options: Literal["refuse", "windows"] = "refuse"
-    """What becomes of an option longer than the model's context: windows scores it piece by piece."""
+    """Treatment of an option longer than the model's context: `windows` scores it piece by piece."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of the weights and of the products."""
     untrained: bool = True
-    """Also ask a model of the same config with random weights."""
+    """Whether a model of the same config with random weights is asked too."""
     paper_scoring: bool = False
-    """Also score as the code of arXiv 2404.14462 does, which is wrong, to show what that does."""
+    """Whether options are also scored as in the code of arXiv 2404.14462, which is wrong, to show what that does."""
 
     @field_validator("tasks", "path", "corpora", mode="before")
     @classmethod
@@ -91,21 +98,22 @@ class Evaluation(Group):
 
 
 class Benchmark(Group):
-    """What task=benchmark measures."""
+    """Settings of what task=benchmark measures."""
 
     prompts: tuple[Annotated[int, Field(gt=0)] | None, ...] = (64, None)
-    """Lengths in tokens, read in one go; null: the whole context. Decoding follows a prompt of the first length."""
+    """Lengths of prompts in tokens, read in one go; null: the whole context. Decoding follows the first of them."""
     batches: tuple[Annotated[int, Field(gt=0)], ...] = (1, 8, 32)
-    """Sequences that are decoded at once."""
+    """Numbers of sequences that are decoded at once."""
     new_tokens: int = Field(64, gt=1)
+    """Number of tokens that are decoded."""
     rounds: int = Field(5, gt=0)
-    """Each measures every model once, in turn."""
+    """Number of rounds; each measures every model once, in turn."""
     to: str = "gpt"
     """Name of the YAML of the baseline that a config is measured with."""
     baseline: dict[str, Any] = Field(default_factory=dict)
-    """The values of that file."""
+    """Values of the baseline's YAML."""
     profile: bool = True
-    """Also where the time of a token goes."""
+    """Whether it is also measured where the time of a token goes."""
 
     @field_validator("prompts", "batches", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""The settings of a whole run, checked together."""
+"""Settings of a whole run, checked together."""
 
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,35 +14,35 @@ MICRO_BATCH_TOKENS = 16_384  # one forward pass, if batch.micro does not say; la
 
 
 class Common(Group):
-    """What belongs to no group."""
+    """Settings that belong to no group."""
 
     prompt: tuple[str, ...] = ()
-    """What task=generate continues: one text, or a list; none: the start of a document."""
+    """Text that task=generate continues, or a list of texts; none: the start of a document."""
     checkpoint: tuple[str, ...] = ()
     """Run directories, model folders or names on the hub: one, or a list."""
     resume: Literal["auto", "last"] | None = None
-    """auto: go on from the last checkpoint in the run directory, where there is one; last: in the last run's."""
+    """Run to go on with: auto takes the run directory's own, where it has a checkpoint, last takes the last run's."""
     seed: int = Field(1337, ge=0, lt=2**32)
     cache_dir: Path
-    """Where prepared data and measured latencies are kept."""
+    """Folder where prepared data and measured latencies are kept."""
     log_every: int = Field(10, gt=0)
-    """Optimizer steps between rows of metrics.csv."""
+    """Number of optimizer steps between rows of metrics.csv."""
     compile: bool = False
-    """Training, and the step that makes a token in task=generate and task=benchmark."""
+    """Whether PyTorch compiles the training, and the decoding of task=generate and task=benchmark."""
     format: Literal["hf", "onnx"] = "hf"
-    """What task=export makes: a folder for transformers, or a graph for ONNX Runtime."""
+    """Format that task=export writes: a folder for transformers, or a graph for ONNX Runtime."""
     quantize: Literal["none", "bf16", "int8_weight", "int8_dynamic", "int4"] = "none"
-    """How the weights of a loaded or exported model are stored."""
+    """Format in which the weights of a loaded or exported model are stored."""
     study: str
     """Name of a sweep's directory."""
     question: str | None = None
-    """What a sweep is to answer; its report begins with it."""
+    """Question that a sweep is to answer; its report begins with it."""
     sweep: tuple[str, ...] = ()
     """Directories of sweeps that task=report shows and task=benchmark measures: one, or a list."""
     dry_run: bool = False
-    """task=dashboard writes what it would send, and sends nothing."""
+    """Whether task=dashboard writes what it would send, and sends nothing."""
     baseline: str | None = None
-    """The arm that a report compares the others with, as its table calls it; null: the one arm of gpt, or the first."""
+    """Arm that a report compares the others with, as its table calls it; null: the one arm of gpt, or the first."""
 
     @field_validator("cache_dir")
     @classmethod
@@ -56,14 +56,14 @@ class Common(Group):
 
 
 class Settings(Common):
-    """A whole run, checked. `plain` is the config as plain values, for config.yaml."""
+    """Settings of a whole run, checked. `plain` is the config as plain values, for config.yaml."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     task: str
     """Dotted name of the function that does the work."""
     model: Any
-    """The model's config, with vocab_size filled in."""
+    """Config of the model, with vocab_size filled in."""
     model_class: Any
     data: Any
     tokenizer: Any
@@ -79,7 +79,7 @@ class Settings(Common):
     match: Match | None = None
     eval: Evaluation | None = None
     matched: Any = None
-    """What `match` has come to, a smallgpt.models.matching.Matched."""
+    """Result of `match`, a smallgpt.models.matching.Matched."""
     chosen: frozenset[str] = frozenset()
     """Keys that the command line names."""
     overrides: tuple[str, ...] = ()
@@ -103,28 +103,28 @@ class Settings(Common):
 
     @property
     def task_name(self) -> str:
-        """`train` of `smallgpt.tasks.train.run`."""
+        """Name of the task, such as `train` of `smallgpt.tasks.train.run`."""
         return self.task.split(".")[-2]
 
     @property
     def micro_batch_size(self) -> int:
-        """Sequences of one forward pass on one device."""
+        """Micro-batch: number of sequences of one forward pass on one device."""
         sequences = self.batch.tokens // (self.model.block_size * self.trainer.processes)
         most = max(1, MICRO_BATCH_TOKENS // self.model.block_size)
         return self.batch.micro or max(n for n in range(1, min(most, sequences) + 1) if sequences % n == 0)
 
     @property
     def accumulation(self) -> int:
-        """Forward passes of one optimizer step on one device."""
+        """Gradient accumulation: number of forward passes of one optimizer step on one device."""
         return self.batch.tokens // (self.micro_batch_size * self.model.block_size * self.trainer.processes)
 
     def steps(self, training_flops_per_token: float) -> int | None:
-        """Optimizer steps of the whole run; None where epochs or seconds decide."""
+        """Number of optimizer steps of the whole run; None where epochs or seconds decide."""
         tokens = self.budget.tokens
         if self.budget.flops is not None:
             tokens = self.budget.flops / training_flops_per_token
         return None if tokens is None else self.steps_for(tokens)
 
     def steps_for(self, tokens: float) -> int:
-        """Optimizer steps that see at least so many tokens."""
+        """Number of optimizer steps that see at least so many tokens."""
         return max(1, int(-(-tokens // self.batch.tokens)))

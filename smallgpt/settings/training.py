@@ -11,28 +11,34 @@ DEFAULT_BUDGET_TOKENS = 1_000_000
 
 
 class Batch(Group):
+    """Settings of the effective batch and of the micro-batch."""
+
     tokens: int = Field(8192, gt=0)
-    """Tokens of one optimizer step, over all devices."""
+    """Effective batch: tokens of one optimizer step, over all devices."""
     micro: int | None = Field(None, gt=0)
-    """Sequences of one forward pass; null: as many as fit in 16,384 tokens."""
+    """Micro-batch: sequences of one forward pass on one device; null: as many as fit in 16,384 tokens."""
 
 
 class Validation(Group):
+    """Settings of how often and on how much held-out text a run validates."""
+
     every: int | None = Field(None, gt=0)
-    """Optimizer steps between validations; null: ten times a run."""
+    """Number of optimizer steps between validations; null: ten validations a run."""
     tokens: int | None = Field(65_536, gt=0)
-    """At most about this many held-out tokens, in whole documents; null: all of them."""
+    """Largest number of held-out tokens, about, in whole documents; null: all of them."""
 
 
 class Budget(Group):
-    """How long to train: one of the four, or a million tokens if none is given."""
+    """Settings of how long to train: one of the four, or a million tokens if none is given."""
 
     tokens: int | None = Field(None, gt=0)
+    """Number of training tokens."""
     flops: float | None = Field(None, gt=0)
-    """Of the model's own closed form, so that a cheaper model sees more tokens."""
+    """Training FLOPs by the model's own closed form, so that a cheaper model sees more tokens."""
     epochs: float | None = Field(None, gt=0)
+    """Number of times that the training text is seen."""
     seconds: float | None = Field(None, gt=0)
-    """Of training; validation and saving do not count."""
+    """Seconds of training; validation and saving do not count."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -46,50 +52,50 @@ class Budget(Group):
 
 
 class Trainer(Group):
-    """The hardware and how a step runs on it."""
+    """Settings of the hardware and of how a step runs on it."""
 
     accelerator: Literal["auto", "cpu", "gpu"] = "cpu"
-    """auto: GPUs where there are any."""
+    """Kind of device; auto: GPUs where there are any."""
     devices: int = Field(1, gt=0)
-    """Processes on each machine: one a GPU, or several that share a CPU."""
+    """Number of processes on each machine: one a GPU, or several that share a CPU."""
     num_nodes: int = Field(1, gt=0)
-    """Machines; several need torchrun or Slurm."""
+    """Number of machines; several need torchrun or Slurm."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    """What several processes share: ddp the gradients, fsdp also the weights; auto: ddp."""
+    """Strategy of several processes: ddp shares the gradients, fsdp also the weights; auto: ddp."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 where the processor has it natively, else fp32."""
+    """Precision of the products; auto: bf16 where the processor has it natively, else fp32."""
     threads: int | None = Field(None, gt=0)
-    """CPU threads; null: PyTorch's choice."""
+    """Number of CPU threads; null: PyTorch's choice."""
     clip: float | None = Field(1.0, gt=0)
     """Largest norm of the gradient; null: no limit."""
     workers: int = Field(0, ge=0)
-    """Processes that load batches; 0: the training process itself."""
+    """Number of processes that load batches; 0: the training process itself."""
     overfit: bool = False
-    """Train on the first batch again and again."""
+    """Whether to train on the first batch again and again."""
     profile: bool = False
-    """Record where the time of a few steps goes."""
+    """Whether to record where the time of a few steps goes."""
 
     @property
     def processes(self) -> int:
-        """Of the whole run, on all machines."""
+        """Number of processes of the whole run, on all machines."""
         return self.devices * self.num_nodes
 
 
 class Match(Group):
-    """What a model's width is solved for, so that it costs what the baseline does."""
+    """Settings of what a model's width is solved for, so that it costs what the baseline does."""
 
     quantity: Literal["params", "flops", "latency"]
-    """Parameters, training FLOPs a token, or seconds to decode a token, measured on this machine."""
+    """Quantity to match: parameters, training FLOPs per token, or measured seconds to decode a token."""
     to: str
     """Name of the baseline's YAML; its size and block are those of the model."""
     baseline: dict[str, Any]
-    """The values of that file."""
+    """Values of the baseline's YAML."""
     exclude_embeddings: bool = False
-    """Count neither embeddings, positions nor an untied output matrix."""
+    """Whether embeddings, positions and an untied output matrix are left out of the count."""
     depth: bool = False
-    """Look at other depths where no width is near enough."""
+    """Whether other depths are tried where no width is near enough."""
     tolerance: float = Field(0.02, gt=0)
-    """Largest relative difference."""
+    """Largest relative difference to the baseline."""
 
     @model_validator(mode="after")
     def _whole_models_take_time(self) -> Self:
