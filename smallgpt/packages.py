@@ -6,7 +6,7 @@ from smallgpt.errors import UserError
 
 
 def require(key: str, *modules: str, install: str = "", instead: str = "") -> None:
-    """Raises UserError where a package is not installed that a key of the command line needs.
+    """Raises UserError where a package that a key of the command line needs is not installed.
 
     Args:
         key: the words of the command line that need them, with which the message begins.

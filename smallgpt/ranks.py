@@ -1,4 +1,4 @@
-"""Which process of a distributed run this one is, and how another one is started."""
+"""Ranks: the place of this process in a distributed run, and how another process is started."""
 
 import os
 import sys

@@ -27,7 +27,7 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
 
 
 def plain_json(value: Any) -> Any:
-    """Converts a value to what JSON has: no NaN, no infinity, no paths."""
+    """Converts a value to what JSON can hold: NaN and infinity become null, paths become text."""
     if isinstance(value, dict):
         return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -62,7 +62,7 @@ def validations(run_dir: Path) -> list[dict[str, float]]:
 
 
 def evaluation_numbers(evaluation: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Every number of an evaluation by label and measure; a corpus that is called as a task is `label (text)`."""
+    """Every number of an evaluation by label and measure; a corpus with a task's name becomes `label (text)`."""
     tasks, corpora = evaluation.get("tasks", {}), evaluation.get("corpora", {})
     entries = {**tasks, **{f"{label} (text)" if label in tasks else label: entry for label, entry in corpora.items()}}
     if found := evaluation.get("continuations"):

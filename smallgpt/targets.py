@@ -1,4 +1,4 @@
-"""From a `_target_` of the config to the class that it names, and a variant's own model from its YAML."""
+"""Targets: from a `_target_` of the config to the class that it names, and a variant's own model from its YAML."""
 
 from collections.abc import Iterable
 from importlib import import_module

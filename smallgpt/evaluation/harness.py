@@ -29,7 +29,7 @@ BY = {"crows_pairs_english": "bias_type"}  # tasks whose items are counted by a 
 
 @dataclass
 class Outcome:
-    """Outcome of one task for one model."""
+    """Records and metrics of one model on one task."""
 
     task: str
     items: list[ItemRecord] = field(default_factory=list)

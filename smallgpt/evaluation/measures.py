@@ -43,7 +43,7 @@ class Average:
 
 
 def rate(hits: Sequence[bool]) -> Rate:
-    """Share of hits with its 95 % interval. Raises ValueError where there is nothing to count."""
+    """Share of hits with its 95 % Wilson interval. Raises ValueError where there is nothing to count."""
     if not hits:
         raise ValueError("a rate of nothing")
     from scipy import stats
@@ -158,7 +158,7 @@ def score_items(items: Sequence[ItemRecord]) -> dict[str, Any]:
 
 
 def compare_items(first: Sequence[ItemRecord], second: Sequence[ItemRecord]) -> dict[str, Any]:
-    """Compares the accuracy of a second model with that of a first on the same items, matched by id.
+    """Accuracy of a second model less that of a first on the same items, matched by id.
 
     `p` is McNemar's exact test and decides the verdict on the second model. `items_needed` would show this difference
     with 80 % power at 5 %, two-sided: the normal approximation of McNemar's test, (1.96 + 0.8416)² q / difference²
@@ -212,7 +212,7 @@ def text_score(texts: Sequence[TextRecord]) -> dict[str, Any]:
 
 
 def compare_texts(first: Sequence[TextRecord], second: Sequence[TextRecord]) -> dict[str, Any]:
-    """Compares the bits per byte of a second model with those of a first on the same documents; less is better.
+    """Bits per byte of a second model less those of a first on the same documents; less is better.
 
     Interval and verdict (on the second) are None for fewer than five documents. Raises ValueError where ids or bytes
     are not the same.

@@ -40,11 +40,11 @@ def verify_hf(model: Decoder, tokenizer: Any, folder: Path, checkpoint: dict[str
     """Compares an exported folder's logits and greedy text with the model's.
 
     Args:
-        model: with the numbers that the folder stores.
-        checkpoint: the `answers` of the checkpoint itself, whose numbers may be longer.
+        model: the model with the weights that the folder stores.
+        checkpoint: the `answers` of the checkpoint itself, whose weights may have more bits.
 
     Raises:
-        UserError: the folder does not load there, or gives something else.
+        UserError: the folder does not load without smallgpt, or gives something else.
     """
     ids, steps = question(model, len(tokenizer))
     with tempfile.TemporaryDirectory() as temporary:

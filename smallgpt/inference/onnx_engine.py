@@ -19,7 +19,7 @@ HALF_A_CHARACTER = "\ufffd"  # what tokenizers decode it to
 
 
 def find_onnx_folder(checkpoint: str) -> Path | None:
-    """Finds the ONNX folder that a checkpoint's name stands for: itself, or `onnx` in an export's run directory."""
+    """Finds the ONNX folder that a checkpoint's name stands for: itself or its `onnx`; None if neither is one."""
     path = Path(checkpoint).expanduser()
     return next((folder for folder in (path, path / "onnx") if (folder / GRAPH).is_file()), None)
 
@@ -97,7 +97,7 @@ class OnnxEngine:
         return self.tokenizer.encode(prompt, add_special_tokens=False).ids or [self.end]
 
     def tokens(self, prompts: Sequence[Sequence[int]], settings: Generation, seed: int) -> Iterator[list[int | None]]:
-        """Yields the next token of all prompts, None behind the end of a document or of the model's context.
+        """Yields one new token of every prompt at a time, None behind the end of a document or of the context.
 
         Raises:
             UserError: a prompt leaves no room in the model's context, all of them do not fit in memory, or beams are
@@ -138,7 +138,7 @@ class OnnxEngine:
             mask = np.concatenate([mask, [[int(not done)] for done in ended]], axis=1)
 
     def generate(self, prompts: Sequence[str], settings: Generation, seed: int) -> Iterator[list[str]]:
-        """Yields new text of all prompts, first the prompts themselves. The same seed gives the same text.
+        """Yields new text of every prompt piece by piece, the prompts first. The same seed gives the same text.
 
         Raises:
             UserError: as `tokens`.

@@ -121,7 +121,7 @@ MAKE: dict[str, Callable[[nn.Linear], nn.Module]] = {
 BF16 = {"bf16", "int8_weight"}
 COMPILERS = ("c++", "g++", "clang++")
 COMPILED = {"none", "int8_weight"}
-"""Values of `quantize` that the compiler sees through; the others give their weights to libraries in own layouts."""
+"""Values of `quantize` that the compiler sees through; the others store weights in layouts of their libraries."""
 
 
 def for_inference(model: PreTrainedModel, quantize: str = "none", compiled: bool = False) -> PreTrainedModel:

@@ -27,7 +27,7 @@ def resolved_precision(precision: Literal["auto", "fp32", "bf16"], device: torch
 
 
 def native_precision(device: torch.device) -> Precision:
-    """Precision that a device is made for: bf16 where it computes in it natively, fp32 elsewhere."""
+    """Precision that a device is made for: bf16 where it computes so natively, fp32 elsewhere."""
     if device.type == "cuda":
         native = torch.cuda.get_device_capability() >= (8, 0)
     else:

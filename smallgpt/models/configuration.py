@@ -37,7 +37,7 @@ class LayoutPart:
     """One part of a model and what it costs. Elements are numbers, not bytes; FLOPs count a multiply-add as two."""
 
     group: str
-    """Group that its parameters count in: embedding, positions, blocks, narrowing, paths or head."""
+    """Group that its parameters are counted in: embedding, positions, blocks, narrowing, paths or head."""
     label: str
     in_width: int
     out_width: int
@@ -99,7 +99,7 @@ class DecoderConfig(PreTrainedConfig):
     mlp_ratio: float = 4.0
     """Hidden width of the MLP over the block's width; a gated MLP takes 2/3 of it, for the same parameters."""
     mlp_ratio_last: float | None = None
-    """Ratio of the last block, reached from `mlp_ratio` along a cosine over depth; null: the same everywhere."""
+    """MLP ratio of the last block, reached from `mlp_ratio` along a cosine over depth; null: the same everywhere."""
     head_policy: Literal["count", "width"] = "count"
     """Number of heads where the stream is narrower: `count` keeps n_head (the paper), `width` keeps a head's width."""
     output_head: Literal["direct", "projected"] = "direct"

@@ -19,7 +19,7 @@ class Generation(Group):
     top_k: int | None = Field(None, gt=0)
     """Number of likeliest tokens that are drawn from; null: all."""
     top_p: float | None = Field(None, gt=0, le=1)
-    """Share of the probability that the tokens drawn from have together; null: all."""
+    """Nucleus of sampling: the likeliest tokens that reach this probability together are drawn from; null: all."""
     num_beams: int = Field(1, gt=0)
     """Number of beams; 1 is greedy decoding or sampling."""
     stop: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ class Benchmark(Group):
     batches: tuple[Annotated[int, Field(gt=0)], ...] = (1, 8, 32)
     """Numbers of sequences that are decoded at once."""
     new_tokens: int = Field(64, gt=1)
-    """Number of tokens that are decoded."""
+    """Number of tokens decoded after the prompt."""
     rounds: int = Field(5, gt=0)
     """Number of rounds; each measures every model once, in turn."""
     to: str = "gpt"
@@ -113,7 +113,7 @@ class Benchmark(Group):
     baseline: dict[str, Any] = Field(default_factory=dict)
     """Values of the baseline's YAML."""
     profile: bool = True
-    """Whether it is also measured where the time of a token goes."""
+    """Whether to measure, too, where the time of a token goes."""
 
     @field_validator("prompts", "batches", mode="before")
     @classmethod

@@ -21,7 +21,7 @@ class Common(Group):
     checkpoint: tuple[str, ...] = ()
     """Run directories, model folders or names on the hub: one, or a list."""
     resume: Literal["auto", "last"] | None = None
-    """Run to go on with: auto takes the run directory's own, where it has a checkpoint, last takes the last run's."""
+    """Run that is continued: auto takes the one in the run directory, if it has a checkpoint; last, the last run."""
     seed: int = Field(1337, ge=0, lt=2**32)
     cache_dir: Path
     """Folder where prepared data and measured latencies are kept."""

@@ -36,7 +36,7 @@ class Budget(Group):
     flops: float | None = Field(None, gt=0)
     """Training FLOPs by the model's own closed form, so that a cheaper model sees more tokens."""
     epochs: float | None = Field(None, gt=0)
-    """Number of times that the training text is seen."""
+    """Number of passes over the training text."""
     seconds: float | None = Field(None, gt=0)
     """Seconds of training; validation and saving do not count."""
 
@@ -61,7 +61,7 @@ class Trainer(Group):
     num_nodes: int = Field(1, gt=0)
     """Number of machines; several need torchrun or Slurm."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    """Strategy of several processes: ddp shares the gradients, fsdp also the weights; auto: ddp."""
+    """Strategy of several processes: ddp averages their gradients, fsdp also splits the weights; auto: ddp."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of the products; auto: bf16 where the processor has it natively, else fp32."""
     threads: int | None = Field(None, gt=0)
