@@ -1,1 +1,1 @@
-"""From the command line to a task: what is refused before any work, and what a job leaves behind."""
+"""The way from the command line to jobs: configs are composed and checked, sweeps and searches run, errors told."""

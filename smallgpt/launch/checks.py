@@ -28,7 +28,7 @@ TASKS_WITH_DATA = {"train", "prepare", "inspect"}
 
 
 class Checks(Callback):
-    """A single run is checked before it is made; the jobs of a sweep by the sweeper, which knows them."""
+    """Hydra callback that checks a single run before it is made; the sweeper checks the jobs of a sweep."""
 
     def __init__(self) -> None:
         self.made: list[Path] = []
@@ -61,7 +61,7 @@ class Checks(Callback):
 
 @contextmanager
 def refusing() -> Generator[None]:
-    """Ends the process on what is wrong: Hydra turns an ordinary exception of a callback into a warning."""
+    """Context that ends the process on any error: Hydra turns an ordinary exception of a callback into a warning."""
     try:
         yield
     except Exception as error:
@@ -86,7 +86,7 @@ def checked_settings(config: DictConfig) -> Settings:
 
 
 def check_grid(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> list[list[str]]:
-    """Those jobs of a sweep that can exist, after its directory has been made; says which are left out.
+    """Jobs of a sweep that can exist; says which ones are left out, and claims the directory of the sweep.
 
     Raises:
         UserError: for the first job that is wrong, or if none can exist.

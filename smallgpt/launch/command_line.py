@@ -44,35 +44,35 @@ def guarded(main: Callable[[], Any]) -> int:
 
 
 def complain(message: str) -> None:
-    """One line on standard error, after the traceback if the user asks for it."""
+    """Prints an error as one line on standard error, below its traceback if HYDRA_FULL_ERROR=1 asks for that."""
     if TRACEBACKS:
         traceback.print_exc()
     print(f"error: {message}", file=sys.stderr, flush=True)
 
 
 def refuse(message: str) -> None:
-    """For what is wrong before any work: the line, and a result that says the same."""
+    """Reports what is wrong before any work: one line on standard error, and a result whose status is `refused`."""
     complain(message)
     announce({"status": "refused", "error": message})
 
 
 def announce(result: dict[str, Any]) -> None:
-    """The result as the last line on standard output."""
+    """Prints the result as JSON, the last line on standard output."""
     from smallgpt.results import plain_json
 
     print(json.dumps(plain_json(result), allow_nan=False), flush=True)
 
 
 def own_tracebacks() -> Any:
-    """Within it the environment is as the user gave it, for processes that a task starts."""
+    """Context in which HYDRA_FULL_ERROR is as the user set it, for processes that a task starts."""
     return env_override({"HYDRA_FULL_ERROR": "1" if TRACEBACKS else "0"})
 
 
 def given(hydra: Any) -> list[str]:
-    """The words of the command line that a job was composed with, `${...}` in them left as it is."""
+    """Overrides that a job was composed with, as they were written: `${...}` in them is not resolved."""
     return [str(word) for word in cast(list, OmegaConf.to_container(hydra.overrides.task, resolve=False))]
 
 
 def unexpected(error: BaseException) -> str:
-    """What to say of an error that is no fault of the user's."""
+    """Message for an error that is no fault of the user's: its type and its text, on one line."""
     return f"{type(error).__name__}: {one_line(error)}"

@@ -32,7 +32,7 @@ BEFORE_WORK = {"config.yaml", ".job.json", ".lock", ".slurm", "log.txt", "result
 
 
 def run_job(cfg: DictConfig) -> dict[str, Any]:
-    """The run that Hydra has composed, in this process."""
+    """Runs the job that Hydra has composed, in this process; returns its result."""
     hydra = HydraConfig.get()
     variant = str(hydra.runtime.choices["model"])
     run_dir = Path(hydra.runtime.output_dir)
@@ -82,7 +82,7 @@ def execute(cfg: DictConfig, overrides: list[str], variant: str, run_dir: Path, 
 
 @contextmanager
 def stopped_by_signals() -> Generator[None]:
-    """Lets a signal end the job with a result that says so; what trains takes them over, to save first."""
+    """Context in which a signal ends the job with a result that says so; training handles it itself, to save first."""
 
     def stop(number: int, _: Any) -> None:
         raise Stopped(number)
@@ -96,7 +96,7 @@ def stopped_by_signals() -> Generator[None]:
 
 
 class Stopped(SystemExit):
-    """Exit code 128 + the signal's number, as a shell has it."""
+    """Exit after a signal, with the code that a shell gives it: 128 plus the signal's number."""
 
     def __init__(self, number: int):
         super().__init__(128 + number)
@@ -107,7 +107,7 @@ class Stopped(SystemExit):
 
 
 def known(error: Exception, task: str | None = None) -> str | None:
-    """A sentence for what is no fault of the program: a full disk, too little memory."""
+    """Sentence for an error that is no fault of the program, a full disk or too little memory; None for others."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full; make room, then resume=auto goes on from the last checkpoint, if there is one"
     text = str(error)
@@ -120,7 +120,7 @@ def known(error: Exception, task: str | None = None) -> str | None:
 
 
 def finish(run_dir: Path, result: dict[str, Any], alone: bool) -> None:
-    """Writes and prints the result; a refused run leaves nothing, unless a sweep counts it."""
+    """Writes and prints the result of a job; a refused run leaves nothing behind, unless it is part of a sweep."""
     if not is_first_process():
         return
     if alone and result["status"] == "refused":
@@ -135,4 +135,5 @@ def finish(run_dir: Path, result: dict[str, Any], alone: bool) -> None:
 
 
 def has_output(run_dir: Path) -> bool:
+    """Whether a run directory holds more than what lies there before the work begins."""
     return any(path.name not in BEFORE_WORK for path in run_dir.iterdir())

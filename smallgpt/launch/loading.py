@@ -1,4 +1,4 @@
-"""From a composed config to checked `Settings`, or a UserError for the first thing that is wrong."""
+"""Loading of settings: a composed config becomes checked `Settings`, or a UserError names the first fault."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast
@@ -20,9 +20,9 @@ GroupType = TypeVar("GroupType", bound=Group)
 
 
 def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "") -> Settings:
-    """Checks a config, without Hydra's own node, that the words `overrides` of a command line have changed.
+    """Checked settings of a composed config; `overrides` are the words of the command line that changed it.
 
-    Raises UserError for the first thing that is wrong.
+    The config comes without Hydra's own node. Raises UserError for the first thing that is wrong.
     """
     plain = resolved_config(cfg)
     names = set(Settings.model_fields) - DERIVED
@@ -46,7 +46,7 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
 
 
 def resolved_config(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain values."""
+    """Config as plain Python values, with its interpolations resolved."""
     try:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -57,14 +57,14 @@ def resolved_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def of_omegaconf(error: OmegaConfBaseException) -> str:
-    """Its message with the key in front; or that of a resolver of ours."""
+    """Message of an OmegaConf error, with its key in front, or that of the resolver of ours which raised it."""
     text = one_line(error).partition(" full_key:")[0]
     _, of_resolver, message = text.partition("UserError raised while resolving interpolation: ")
     return message if of_resolver else f"{error.full_key}: {text}"
 
 
 def schema_of(name: str, values: Any) -> type[Group]:
-    """What can be set in a group of the config."""
+    """Class whose fields are what can be set in a group of the config."""
     field = Settings.model_fields[name].annotation
     if isinstance(field, type) and issubclass(field, Group):
         return field
@@ -79,6 +79,7 @@ def schema_of(name: str, values: Any) -> type[Group]:
 
 
 def build_group(name: str, plain: dict[str, Any]) -> Group:
+    """Checked settings of the group `name` of a config."""
     values = plain.get(name)
     schema = schema_of(name, values)
     return build(schema, name, target(name, values)[1] if name in CHOSEN_GROUPS else values)
@@ -103,7 +104,7 @@ def build_model(plain: dict[str, Any], tokenizer: Any) -> tuple[Any, Any]:
 
 
 def build(schema: type[GroupType], name: str, values: Any) -> GroupType:
-    """An instance of a group. Raises UserError for its first fault, found by pydantic, in our words."""
+    """Instance of a group of settings; raises UserError, in words of ours, for the first fault that pydantic finds."""
     if not isinstance(values, dict):
         raise UserError(f"{name}={shown(values)}: must be a group, such as {name}.{next(iter(schema.model_fields))}=")
     prefix = f"{name}." if name else ""

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def main(run_dir: Path) -> int:
+    """Runs the job of a directory unless it is completed; returns an exit code, BUSY if another process runs it."""
     first = is_first_process()  # of a distributed run: it has started the others and holds the lock
     end_with_the_starter(signal.SIGTERM if first else signal.SIGKILL)
     try:
@@ -37,6 +38,7 @@ def main(run_dir: Path) -> int:
 
 
 def run(run_dir: Path) -> int:
+    """Executes the job that a directory describes; returns 0 if it is completed, else 1."""
     config = OmegaConf.load(run_dir / "config.yaml")
     assert isinstance(config, DictConfig)
     job: dict[str, Any] = {"overrides": [], "variant": ""}  # for the result, which the first process writes

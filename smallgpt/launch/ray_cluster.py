@@ -18,11 +18,11 @@ STOP_SECONDS = 60.0
 
 
 class RayCluster:
-    """The sweep's directory must be on a disk that all machines share.
+    """Ray cluster that runs the jobs of a sweep, whose directory must be on a disk that all machines share.
 
     Args:
-        address: of the cluster; null: RAY_ADDRESS, or a Ray that is started here and ends with the sweep.
-        cpus: cores of a job; null: one a process.
+        address: address of the cluster; null: RAY_ADDRESS, or a Ray that is started here and ends with the sweep.
+        cpus: number of cores per job; null: one per process.
     """
 
     queues = True
@@ -66,6 +66,8 @@ class RayCluster:
 
 
 class RayProcess:
+    """Ray task that runs a job, with the methods of a `Process`."""
+
     def __init__(self, task: Any) -> None:
         self.task = task
 
@@ -87,7 +89,7 @@ class RayProcess:
 
 
 def run(run_dir: str, threads: int) -> int:
-    """One job on a worker, in a process of its own; told to stop, it lets the run save."""
+    """Runs one job on a Ray worker, in a process of its own; if Ray cancels the task, the run saves before it ends."""
     env = os.environ | {"OMP_NUM_THREADS": str(threads)}
     with Path(run_dir, "log.txt").open("ab") as log:
         process = subprocess.Popen(job_command(Path(run_dir)), env=env, stdout=log, stderr=subprocess.STDOUT)

@@ -44,6 +44,7 @@ def rephrase(error: Exception) -> str:
 
 
 def missing_config(error: MissingConfigException) -> str:
+    """Message for a file of a group that does not exist, with those that do."""
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     if not error.options:
         return f"{group or '--config-name'}={choice}: no such file; see `python run.py --help`"
@@ -52,13 +53,14 @@ def missing_config(error: MissingConfigException) -> str:
 
 
 def unreadable(word: str, message: str) -> str:
+    """Message for an override that Hydra cannot parse."""
     if "missing EQUAL" in message:
         return f"{word}: has no value; write {word}=<value>"
     return f"{word}: cannot be read; close brackets and quotes, and quote a text: key='\"a, b\"'"
 
 
 def unknown_key(key: str) -> str:
-    """The nearest key of the config; or how to add one that the chosen file leaves out."""
+    """Message for an unknown key, with the nearest one, or with how to add one that the chosen file leaves out."""
     word = next((w for w in sys.argv[1:] if w.lstrip("+").partition("=")[0] == key), key)
     config = with_choices()
     near = nearest_key(key, dotted(config))
@@ -96,7 +98,7 @@ def with_choices() -> DictConfig:
 
 
 def dotted(node: Any, prefix: str = "") -> list[str]:
-    """The keys of a config, of groups and of values."""
+    """Dotted keys of a config: those of its groups and those of its values."""
     keys = []
     for key in node:
         keys.append(f"{prefix}{key}")

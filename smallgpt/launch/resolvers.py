@@ -1,4 +1,4 @@
-"""What `${name:...}` in the YAML files stands for, beside Hydra's own."""
+"""Resolvers that the YAML files use as `${name:...}`, beside those of Hydra and OmegaConf."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ VARIANTS = Path(__file__).parents[2] / "conf" / "model"
 
 
 def directory(resume: str | None, root: str, new: str) -> str:
-    """`new` under `root`, or with resume=last the directory there that a run or sweep was last written to.
+    """Directory of a run or sweep: `new` under `root`, or with resume=last the one there that was last written to.
 
     Raises:
         UserError: there is none.
@@ -35,6 +35,7 @@ def variant(name: str, key: str = "match.to") -> Any:
 
 
 def register() -> None:
+    """Registers these resolvers with OmegaConf."""
     # cached: a run that makes its directory must not find another one when asked again
     OmegaConf.register_new_resolver("directory", directory, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("variant", variant, replace=True)

@@ -44,25 +44,27 @@ EXAMPLE = "optimizer.lr=tag(log,interval(1e-4,1e-2))"
 
 
 class Options(Group):
+    """Options of `hydra/sweeper=optuna`."""
+
     n_trials: int = Field(20, gt=0)
-    """Of the study, over all starts."""
+    """Number of trials of the study, over all of its starts."""
     sampler: Literal["tpe", "random"] = "tpe"
     metric: str = "val.loss"
-    """A number of result.json; the least is the best."""
+    """Dotted key of a number in result.json; the least is the best."""
     seed: int | None = Field(0, ge=0)
     prune: bool = False
     batch: int = Field(1, gt=0)
-    """Jobs chosen at a time."""
+    """Number of jobs that are chosen together, before the results of any of them are known."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """Words of the command line that a recipe gives, which the command line itself overrides."""
+    """Overrides that a recipe gives; those of the command line replace them."""
 
 
 class Search:
-    """What is searched over, and the study that remembers it.
+    """Search over the values of a sweep, with the Optuna study that remembers its trials.
 
     Args:
-        config: of the sweep.
-        options: see Options.
+        config: composed config of the sweep, with Hydra's own node.
+        options: values of `Options`.
     """
 
     def __init__(self, config: DictConfig, options: dict[str, Any]) -> None:
@@ -92,15 +94,16 @@ class Search:
             raise UserError(f"hydra.sweeper.prune=true: a validation does not measure {self.options.metric}")
 
     def words(self, params: dict[str, Any]) -> list[str]:
-        """The words of the command line for one trial."""
+        """Overrides that run a trial with these values."""
         return [
             f"{key}={spelled(params[key], self.space[key])}" if key in self.space else str(override.input_line)
             for key, override in self.overrides.items()
         ]
 
     def known_jobs(self) -> Iterator[tuple[int, list[str]]]:
-        """Number and words of the jobs that can be checked before the search: the next with the first value of every
-        key, and those that are done.
+        """Number and overrides of each job that can be checked before the search.
+
+        These are the next job, with the first value of every key, and those that are done.
 
         Raises:
             UserError: the study in the directory is another one.
@@ -193,7 +196,7 @@ class Search:
         return trial
 
     def reopened(self, study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | optuna.Trial:
-        """A trial of a former start, which may have been killed before all its values were chosen."""
+        """Trial of an earlier start, which may have been killed before all values of the trial were chosen."""
         if trial.state.is_finished():
             return trial
         study.sampler = self.sampler(trial.number)
@@ -211,7 +214,7 @@ class Search:
                 trial.suggest_float(key, values.low, values.high, step=values.step, log=values.log)
 
     def sampler(self, number: int) -> BaseSampler:
-        """For one trial, with a seed of its own: a search that goes on must not draw its first values again."""
+        """Sampler of one trial, with a seed of its own: a resumed search must not draw its first values again."""
         seed = self.options.seed
         if seed is not None:
             seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
@@ -226,7 +229,7 @@ class Search:
         return trial.should_prune()
 
     def report(self, trial: optuna.Trial, run_dir: Path) -> None:
-        """Trials are compared after the same number of tokens: their steps may be of different size."""
+        """Reports validations to Optuna by the tokens seen, since the steps of different trials may differ in size."""
         known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
         name = self.options.metric.replace(".", "/", 1)
         curve = {int(row["tokens"]): row[name] for row in validations(run_dir) if name in row}
@@ -245,7 +248,7 @@ class Search:
         trial.study.tell(trial.number, value, TrialState.FAIL if value is None else TrialState.COMPLETE)
 
     def value(self, number: int, result: dict[str, Any]) -> float | None:
-        """The metric; None where it is no finite number, which JSON has as null."""
+        """Metric of a result; None where it is not finite, which JSON has as null."""
         value: Any = result
         for name in self.options.metric.split("."):
             if not isinstance(value, dict) or name not in value:
@@ -267,12 +270,12 @@ class Search:
 
 
 def run_directory(job: JobReturn) -> Path:
-    """Of a job of any launcher: Hydra's own take the directory in which they were started for a working directory."""
+    """Directory of a job of any launcher: `working_dir` of Hydra's own launchers is where the sweep was started."""
     return Path(str(job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else job.working_dir))
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """Optuna's for a word of the command line; choices stay as they are written. Raises UserError."""
+    """Optuna distribution that an override asks for; choices stay as they are written. Raises UserError."""
     word, values = override.input_line, override.value()
     tags = getattr(values, "tags", set())
     if tags - {"log"}:
@@ -306,11 +309,12 @@ def distribution(override: Override) -> BaseDistribution:
 
 
 def first(values: BaseDistribution) -> Any:
+    """First value of a distribution: its first choice, or its lower end."""
     return values.choices[0] if isinstance(values, CategoricalDistribution) else values.low  # ty: ignore
 
 
 def distribution_text(values: BaseDistribution) -> str:
-    """As the study keeps it, and shows it where another one is asked for."""
+    """Text of a distribution, by which a study recognises its own and messages show it."""
     if isinstance(values, CategoricalDistribution):
         return ",".join(map(str, values.choices))
     assert isinstance(values, FloatDistribution | IntDistribution)
@@ -320,13 +324,14 @@ def distribution_text(values: BaseDistribution) -> str:
 
 
 def spelled(value: Any, values: BaseDistribution) -> str:
-    """A value for the command line: six digits are enough of one that lies anywhere in an interval."""
+    """Spelling of a value on the command line; six digits are enough of one that lies anywhere in an interval."""
     if not isinstance(values, FloatDistribution):
         return str(value)
     return f"{value:.{12 if values.step else 6}g}"
 
 
 def is_number(value: Any) -> bool:
+    """Whether a value is a number; a bool is none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

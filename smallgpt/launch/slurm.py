@@ -22,12 +22,12 @@ NEEDED_PROGRAMS = ("sbatch", "srun", "sacct")
 
 
 class Slurm:
-    """Submits from a login node. The sweep's directory must be on a disk that all machines share.
+    """Slurm cluster that runs the jobs of a sweep, whose directory must be on a disk that all machines share.
 
     Args:
-        n_jobs: of the array at a time.
+        n_jobs: number of jobs of the array that run at the same time.
         max_num_timeout: how often a job that reached its time limit is queued again.
-        parameters: of submitit's SlurmExecutor, by its names; null leaves out.
+        parameters: those of submitit's SlurmExecutor, by its names; a null one is left out.
     """
 
     queues = True
@@ -95,7 +95,7 @@ class Slurm:
 
 
 class Task:
-    """What one process of a job does; submitit calls `checkpoint` before it queues the job again."""
+    """Work of one process of a job; submitit calls `checkpoint` before it queues the job again."""
 
     def __call__(self, run_dir: Path) -> int:
         if is_first_process():
@@ -112,13 +112,13 @@ class Task:
 
 
 class SlurmProcess:
-    """A job of Slurm's as a process; it runs as long as any of its tasks does, or waits in the queue."""
+    """Slurm job with the methods of a `Process`; it runs as long as any of its tasks runs or waits in the queue."""
 
     def __init__(self, job: Any) -> None:
         self.job = job
 
     def is_known(self) -> bool:
-        """Whether Slurm has heard of it."""
+        """Whether Slurm knows the job."""
         return self.job.watcher.get_state(self.job.job_id, mode="force") != "UNKNOWN"
 
     def poll(self) -> int | None:
@@ -135,5 +135,6 @@ class SlurmProcess:
 
 
 def read_id(run_dir: Path) -> str | None:
+    """Slurm's number of the job that was last submitted for a run directory, or None."""
     path = run_dir / ".slurm"
     return path.read_text() if path.exists() else None

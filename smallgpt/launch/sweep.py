@@ -38,10 +38,10 @@ OVER = ("completed", "pruned")
 
 
 class Process(Protocol):
-    """A job at work, wherever it is."""
+    """Process that runs a job, on whatever machine."""
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None as long as it waits or runs."""
+        """Exit code, negative after a signal; None as long as the process waits or runs."""
 
     def terminate(self) -> None:
         """Asks it to end, and does not wait for it."""
@@ -49,17 +49,19 @@ class Process(Protocol):
 
 @dataclass
 class SweepJob:
+    """Job of a sweep: its directory, what it needs, and the process that runs it."""
+
     run_dir: Path
     overrides: list[str]
     trainer: Trainer
-    """Says what the job needs."""
+    """Trainer settings, which say what machine the job needs."""
     number: int
     name: str = ""
-    """Its number and what sets it apart."""
+    """Name in messages: the number, and the overrides that set the job apart."""
     process: Process | None = None
     started: float = 0.0
     pruned: bool = False
-    """Told to end, because it would not be among the best."""
+    """Whether it was told to end because it would not be among the best."""
 
     @property
     def result(self) -> dict[str, Any]:
@@ -72,24 +74,25 @@ class SweepJob:
 
 
 class Machines(Protocol):
-    """Where jobs run. Each runs `python -m smallgpt.launch.process DIRECTORY`, or what does the same."""
+    """Machines that run jobs, each as `python -m smallgpt.launch.process DIRECTORY` or what does the same."""
 
     n_jobs: int
-    """At a time."""
+    """Number of jobs that run at the same time."""
     queues: bool
-    """Takes more jobs than it runs at a time."""
+    """Whether more jobs can be handed over than run at the same time."""
 
     def check(self, trainer: Trainer) -> None:
         """Raises UserError for a job that cannot run here."""
 
     def start(self, jobs: list[SweepJob]) -> None:
-        """Sets the process of each."""
+        """Starts the jobs and sets the `process` of each."""
 
     def stop(self, jobs: list[SweepJob]) -> str:
-        """When the sweep is told to stop; returns what to tell the user of these jobs."""
+        """Ends the jobs, or leaves them, when the sweep is told to stop; returns what to tell the user of them."""
 
 
 def refuse_several_machines(trainer: Trainer) -> None:
+    """Raises UserError for a job on several machines, which only Slurm gives."""
     if trainer.num_nodes > 1:
         raise UserError(f"trainer.num_nodes={trainer.num_nodes}: in a sweep only hydra/launcher=slurm gives several")
 
@@ -119,7 +122,7 @@ def launch(
 
 
 def prepare_job(loader: ConfigLoader, config: DictConfig, words: list[str], number: int) -> SweepJob:
-    """The directory of a job with its config, resolved now: later edits of a YAML change nothing."""
+    """Makes the directory of a job with its config, resolved now: later edits of a YAML change nothing."""
     composed = loader.load_sweep_config(config, words)
     with open_dict(composed):
         composed.hydra.job.id = composed.hydra.job.num = number
@@ -145,7 +148,7 @@ class Starter:
         self.waiting = [job for job in jobs if not job.over]
         self.running: list[SweepJob] = []
         self.elsewhere: list[SweepJob] = []
-        """Run by another starter of the same sweep."""
+        """Jobs that another starter of the same sweep runs."""
         self.seconds: list[float] = []
         self.next_line = time.monotonic() + LINE_SECONDS
         self.next_look = 0.0
@@ -163,7 +166,7 @@ class Starter:
                 time.sleep(POLL_SECONDS)
 
     def start(self) -> None:
-        """As many of the waiting jobs as there is room for."""
+        """Starts as many of the waiting jobs as there is room for."""
         room = len(self.waiting) if self.machines.queues else self.machines.n_jobs - len(self.running)
         chosen: list[SweepJob] = []
         while self.waiting and len(chosen) < room:
@@ -239,7 +242,7 @@ class Starter:
 
     @property
     def left(self) -> str:
-        """Time left, from the jobs done so far."""
+        """Estimate of the time left, from the jobs done so far."""
         if not self.seconds:
             return ""
         mean, now = sum(self.seconds) / len(self.seconds), time.monotonic()
@@ -257,7 +260,7 @@ class Starter:
 
 @contextmanager
 def forwarded_signals(starter: Starter) -> Generator[None]:
-    """Ctrl-C and SIGTERM stop the jobs, then the sweep."""
+    """Context in which Ctrl-C and SIGTERM stop the jobs, then the sweep."""
 
     def stop(number: int, _: Any) -> None:
         say(starter.machines.stop(starter.running))
@@ -272,7 +275,7 @@ def forwarded_signals(starter: Starter) -> Generator[None]:
 
 
 def is_locked(job: SweepJob) -> bool:
-    """Whether a process, of this starter or of another, is at work in its directory."""
+    """Whether a process, started by this sweep or by another one, is at work in the directory of a job."""
     try:
         with FileLock(job.run_dir / ".lock", timeout=0):
             return False
@@ -281,6 +284,7 @@ def is_locked(job: SweepJob) -> bool:
 
 
 def last_line(log: Path) -> str:
+    """Last line of a log, or an empty text where nothing is written yet."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 500))

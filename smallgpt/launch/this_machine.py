@@ -16,6 +16,8 @@ DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "
 
 
 class ThisMachine:
+    """This machine, which runs `n_jobs` jobs of a sweep at the same time."""
+
     queues = False
 
     def __init__(self, n_jobs: int = 1) -> None:
@@ -39,7 +41,7 @@ class ThisMachine:
                 )
 
     def environment(self, job: SweepJob, slot: int) -> dict[str, str]:
-        """Its share of the machine, and nothing of another job's process group."""
+        """Environment of a job: its share of the machine, and nothing of another job's process group."""
         env = {key: value for key, value in os.environ.items() if key not in DISTRIBUTED}
         env["PYTHONPATH"] = python_path()
         devices = job.trainer.devices
@@ -66,6 +68,7 @@ class ThisMachine:
 
 
 def uses_gpu(accelerator: str) -> bool:
+    """Whether a job with this accelerator runs on a GPU here."""
     import torch
 
     return accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())

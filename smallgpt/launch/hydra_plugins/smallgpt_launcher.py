@@ -1,4 +1,4 @@
-"""Hydra's door to smallgpt.launch.sweep; Hydra takes launchers from the namespace package `hydra_plugins` alone."""
+"""Hydra launchers of sweeps; Hydra looks for launchers in the namespace package `hydra_plugins` alone."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -12,15 +12,15 @@ from omegaconf import DictConfig
 
 
 class SweepLauncher(Launcher):
-    """Each job of a sweep in a process tree of its own, on machines that a subclass names."""
+    """Launcher that runs each job of a sweep in a process tree of its own, on machines that a subclass names."""
 
     where: str
-    """The class of `smallgpt.launch.sweep.Machines` that takes the launcher's options."""
+    """Path of the class of machines (`smallgpt.launch.sweep.Machines`) that takes the launcher's options."""
 
     def __init__(self, **options: Any):
         self.options = options
         self.hopeless: Callable[[Any], bool] | None = None
-        """Set by a sweeper; asked now and then of each job at work, which is stopped where it says so."""
+        """Function that a sweeper sets: a running job of which it is true is stopped."""
 
     @cached_property
     def machines(self) -> Any:
@@ -38,12 +38,18 @@ class SweepLauncher(Launcher):
 
 
 class ProcessLauncher(SweepLauncher):
+    """Launcher of jobs as processes of this machine: `hydra/launcher=processes`."""
+
     where = "smallgpt.launch.this_machine.ThisMachine"
 
 
 class SlurmLauncher(SweepLauncher):
+    """Launcher of jobs as an array of Slurm jobs: `hydra/launcher=slurm`."""
+
     where = "smallgpt.launch.slurm.Slurm"
 
 
 class RayLauncher(SweepLauncher):
+    """Launcher of jobs as tasks of a Ray cluster: `hydra/launcher=ray`."""
+
     where = "smallgpt.launch.ray_cluster.RayCluster"

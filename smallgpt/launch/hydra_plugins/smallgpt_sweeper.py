@@ -1,4 +1,4 @@
-"""Hydra's door to grids and searches; Hydra takes sweepers from the namespace package `hydra_plugins` alone."""
+"""Hydra sweepers for grids and searches; Hydra looks for sweepers in the namespace package `hydra_plugins` alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 
 class GridSweeper(BasicSweeper):
-    """Every combination of the values on the command line; all are checked before the first of them runs."""
+    """Sweeper over every combination of the values on the command line, all checked before the first of them runs."""
 
     def __init__(self, params: Any = None):
         super().__init__(max_batch_size=None, params=params)
@@ -26,7 +26,7 @@ class GridSweeper(BasicSweeper):
 
 
 class OptunaSweeper(Sweeper):
-    """The options are those of `smallgpt.launch.search.Options`."""
+    """Sweeper that searches with Optuna; its options are those of `smallgpt.launch.search.Options`."""
 
     def __init__(self, **options: Any):
         self.options = options
