@@ -1,4 +1,4 @@
-"""task=benchmark: what models cost at inference, on this machine, and what checkpoints know with the same weights."""
+"""`task=benchmark` measures what models cost on this machine at inference, and what checkpoints know beside that."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ LONGEST_CONTEXT = 1024  # of a model that sets no limit
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint that is measured."""
+    """Checkpoint that is measured: the model that is timed, and a reader of texts with the same weights."""
 
     checkpoint: str
     subject: "MeasuredModel"
     reader: "Reader"
-    """Of texts, with the weights of the subject."""
+    """Reader of texts, with the weights of the subject."""
 
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
 
 
 def named_checkpoints(checkpoints: Sequence[str]) -> dict[str, str]:
-    """Each by what tables call it."""
+    """Checkpoints by the names that tables give them."""
     from smallgpt.tasks.evaluate import names_of
 
     return dict(zip(names_of(checkpoints), checkpoints, strict=True))
@@ -114,7 +114,7 @@ def runs_of(sweeps: Sequence[Path], baseline: str | None) -> dict[str, str]:
 
 
 def text_sections(loaded: list[Loaded], text: "HeldOut") -> list[dict[str, Any]]:
-    """The sections `text`; a difference says from whom, and whether that is the same checkpoint, not quantized."""
+    """Sections `text`; a difference names the model it is from, and whether that is the same checkpoint unquantized."""
     from smallgpt.evaluation.held_out import measure_held_out
     from smallgpt.inference.checkpoint import run_of
 
@@ -131,7 +131,7 @@ def text_sections(loaded: list[Loaded], text: "HeldOut") -> list[dict[str, Any]]
 
 
 def beside(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The section of a run: as PyTorch runs what it trained; quantized, compiled or a graph under `kinds`."""
+    """Section `inference` of a run: the trained model in PyTorch; quantized, compiled or a graph under `kinds`."""
     kinds = before.get("kinds", {})
     if new["kind"] != "none":
         return {**before, "kinds": {**kinds, new["kind"]: new}}
@@ -175,7 +175,7 @@ def check_memory(subjects: Sequence["MeasuredModel"], works: Sequence["Work"], w
 
 
 def of_checkpoints(settings: Settings, named: dict[str, str], asked: "Wanted", where: "torch.device") -> list[Loaded]:
-    """The first is the baseline, as it is stored; one alone that is quantized is compared with itself."""
+    """Loaded checkpoints: the first is the baseline, as it is stored; a single quantized one is its own baseline."""
     from smallgpt.evaluation.onnx_model import reader_of
     from smallgpt.evaluation.text_likelihood import Reader
     from smallgpt.inference import onnx_engine
@@ -201,9 +201,9 @@ def of_checkpoints(settings: Settings, named: dict[str, str], asked: "Wanted", w
 
 
 def of_config(settings: Settings, where: "torch.device") -> list["MeasuredModel"]:
-    """The baseline at the size and block of the config, then the config's own model, with random weights.
+    """Models of a config, with random weights: the baseline at the same size and block, then the config's own.
 
-    Where they are the same there is one.
+    Where both are the same there is only one.
     """
     import torch
 

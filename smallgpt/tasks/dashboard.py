@@ -1,4 +1,4 @@
-"""task=dashboard: a workspace and a report on W&B for a sweep that was logged there, made or updated."""
+"""`task=dashboard` makes or updates a workspace and a report on W&B for a sweep that was logged there."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from smallgpt.settings import Settings
 
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
-    """Saves them, or with dry_run=true writes their specification; returns the section `dashboard`.
+    """Saves workspace and report, or with dry_run=true writes their specification; returns the section `dashboard`.
 
     The addresses are kept in the sweep's dashboard.json, so that the next call updates what this one made.
     """

@@ -1,4 +1,4 @@
-"""task=evaluate: what checkpoints know, with how sure that is."""
+"""`task=evaluate` measures what checkpoints know, and how sure that is."""
 
 import json
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
-    """Asks every checkpoint the same, prints tables, keeps every item in `evaluation/`, returns `evaluation`.
+    """Asks every checkpoint the same items, prints tables, keeps each item in `evaluation/`, returns `evaluation`.
 
     What a run directory's checkpoint knows also goes into the result.json of that run, if it runs as it was trained.
     """
@@ -92,6 +92,7 @@ def check_evaluation(settings: Settings, where: "torch.device") -> None:
 
 
 def plan_of(settings: Settings, where: "torch.device") -> "Plan":
+    """Plan of the evaluation that the settings ask for."""
     from smallgpt.evaluation.evaluate import make_plan
 
     assert settings.eval is not None
@@ -99,7 +100,7 @@ def plan_of(settings: Settings, where: "torch.device") -> "Plan":
 
 
 def names_of(checkpoints: Sequence[str]) -> list[str]:
-    """What tables call each: its path without what all of them begin with."""
+    """Names of checkpoints in tables: their paths without the folders that all of them begin with."""
     paths = [Path(checkpoint).expanduser() for checkpoint in checkpoints]
     if any(path.is_absolute() for path in paths):
         paths = [path.absolute() for path in paths]
@@ -108,7 +109,7 @@ def names_of(checkpoints: Sequence[str]) -> list[str]:
 
 
 def keep_items(plan: "Plan", answers: "Answers", folder: Path) -> None:
-    """A file of JSON lines a task, one line an item, with the model's choice."""
+    """Writes a file of JSON lines for each task, with one line for each item and the model's choice."""
     from smallgpt.files import write_text
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +127,7 @@ def keep_items(plan: "Plan", answers: "Answers", folder: Path) -> None:
 
 
 def with_parts(before: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """An evaluation with what was found later; the same task's result is replaced."""
+    """Section `evaluation` with later results added; the result of the same task is replaced."""
     for part, entries in found.items():
         entries = entries if part == "continuations" else {**before.get(part, {}), **entries}
         before = {**before, part: entries}

@@ -1,4 +1,4 @@
-"""task=export: a checkpoint as a folder for transformers, or as a graph for ONNX Runtime."""
+"""`task=export` writes a checkpoint as a folder for transformers, or as a graph for ONNX Runtime."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +65,7 @@ def check_export(settings: Settings) -> None:
 def write_hf(
     model: "Decoder", tokenizer: "PreTrainedTokenizerBase", record: "Run", quantize: str, folder: Path
 ) -> dict[str, Any]:
+    """Writes a folder for transformers; returns how it compares with the checkpoint."""
     from smallgpt.export import hf, verify_hf
     from smallgpt.export.model_card import model_card
 
@@ -77,6 +78,7 @@ def write_hf(
 def write_onnx(
     model: "Decoder", tokenizer: "PreTrainedTokenizerBase", record: "Run", quantize: str, folder: Path
 ) -> dict[str, Any]:
+    """Writes a folder for ONNX Runtime; returns how it compares with the checkpoint."""
     from smallgpt.export import onnx_graph, verify_onnx
     from smallgpt.export.model_card import model_card
     from smallgpt.export.quantize import quantize_graph

@@ -1,4 +1,4 @@
-"""task=generate: text from a checkpoint, or from an exported ONNX folder."""
+"""`task=generate` continues prompts with a checkpoint, or with an exported ONNX folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +38,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
 def from_weights(
     settings: Settings, checkpoint: str, prompts: Sequence[str], asked: "Wanted", where: "torch.device", live: bool
 ) -> list[str]:
+    """Prompts with their continuations by a checkpoint; `live` prints the single one as it is made."""
     from transformers import TextStreamer
 
     from smallgpt.inference.checkpoint import load_checkpoint
@@ -59,6 +60,7 @@ def from_weights(
 def from_graph(
     settings: Settings, folder: Path, prompts: Sequence[str], asked: "Wanted", where: "torch.device", live: bool
 ) -> list[str]:
+    """Prompts with their continuations by an ONNX folder; `live` prints the single one as it is made."""
     from smallgpt.inference.onnx_engine import OnnxEngine, until_stop
 
     refuse_for_graphs(settings, asked, where)

@@ -1,4 +1,4 @@
-"""task=inspect: checks a config and says what it would cost; prepares and trains nothing."""
+"""`task=inspect` checks a config and says what it would cost; it prepares and trains nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
 
 
 def match(settings: Settings) -> dict[str, Any]:
-    """The section of what the size was solved for, if it was."""
+    """Section `match` of a result: what the size was solved for; nothing where it was not solved."""
     return {"match": settings.matched.to_dict()} if settings.matched else {}
 
 
 def budget_section(settings: Settings, flops: float, parameters: int) -> dict[str, Any]:
-    """What the whole run takes; all None where only the run itself can tell."""
+    """Steps, tokens and training FLOPs of the whole run; None where only the run itself can tell."""
     steps = settings.steps(flops)
     if steps is None:
         return dict.fromkeys(("steps", "tokens", "training_flops", "tokens_per_parameter"))

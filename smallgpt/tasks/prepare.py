@@ -1,4 +1,4 @@
-"""task=prepare: text to tokens, once; runs with the same corpus and tokenizer then start at once."""
+"""`task=prepare` turns text into tokens; runs with the same corpus and tokenizer then start without waiting."""
 
 from pathlib import Path
 from typing import Any

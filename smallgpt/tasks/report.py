@@ -1,4 +1,4 @@
-"""task=report: the tables, the figures and the page of one or several sweeps, made again."""
+"""`task=report` makes the tables, the figures and the page of one or several sweeps again."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from smallgpt.settings import Settings
 
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
-    """Writes into the sweep's directory, or for several into the run's; returns the section `report`."""
+    """Writes the report of a sweep into its directory, that of several into the run's; returns the section `report`."""
     if not settings.sweep:
         raise UserError("sweep=null: task=report needs the directory of a sweep, such as multirun_outputs/STUDY")
     from smallgpt.reporting.arms import read_study

@@ -1,4 +1,4 @@
-"""task=train: from settings to a trained model, its record and its score."""
+"""`task=train` trains a model and leaves the checkpoint, its metrics, its scores and a sample."""
 
 import os
 from pathlib import Path
@@ -88,6 +88,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
 
 
 def data_module(settings: Settings, prepared: "PreparedData") -> "TokenDataModule":
+    """Data module of the run; with trainer.overfit=true it repeats one batch."""
     from smallgpt.data.datamodule import TokenDataModule
     from smallgpt.training.overfit import OverfitDataModule
 
@@ -106,7 +107,7 @@ def data_module(settings: Settings, prepared: "PreparedData") -> "TokenDataModul
 
 
 def run_length(settings: Settings, training_flops_per_token: float, epoch_tokens: int) -> "RunLength":
-    """The budget in optimizer steps, or in seconds."""
+    """Length of the run that the budget gives, in optimizer steps or in seconds."""
     from smallgpt.training.run_length import RunLength
 
     budget = settings.budget
@@ -133,6 +134,7 @@ def trainer_for(
     where: "torch.device",
     precision: "Precision",
 ) -> "Trainer":
+    """Lightning's trainer for the run, with its callbacks and loggers."""
     from smallgpt.ranks import is_first_process
     from smallgpt.training.checkpoints import Checkpoints
     from smallgpt.training.interruption import Interruption
@@ -184,6 +186,7 @@ def score_sections(recorder: "Recorder") -> dict[str, dict[str, Any]]:
 
 
 def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData", run_dir: Path) -> list[str]:
+    """Prompts with their continuations by the trained model."""
     from transformers import AutoTokenizer
 
     from smallgpt.inference.generate import generate
@@ -197,6 +200,7 @@ def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData
 
 
 def print_summary(settings: Settings, sections: dict[str, Any]) -> None:
+    """Prints what the run reached, and its first sample."""
     train, val = sections["train"], sections["val"]
     rows = {
         "model": settings.model.model_type,

@@ -1,4 +1,4 @@
-"""What is said of the model beside `checkpoint=`: it must be so, or it is run so; a sweep's runs are found."""
+"""`model.*` overrides beside `checkpoint=` apply at inference or must be the checkpoint's; sweeps' runs are found."""
 
 import json
 from pathlib import Path
