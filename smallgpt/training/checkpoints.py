@@ -1,4 +1,4 @@
-"""What a run keeps: model folders that transformers can load, and the state of the training itself.
+"""Checkpoints of a run: model folders that transformers can load, and the state of the training itself.
 
     checkpoints/best/      the weights with the lowest validation loss
     checkpoints/last/      the weights of the latest validation
@@ -25,7 +25,7 @@ from smallgpt.training.run_length import TrainingClock
 
 
 class Checkpoints(L.Callback):
-    """Saves at each validation, and so at the end of a run.
+    """Callback that saves at each validation, and so at the end of a run.
 
     Args:
         directory: the run's `checkpoints/`.
@@ -113,7 +113,7 @@ class Checkpoints(L.Callback):
 
 
 def random_state() -> dict[str, Any]:
-    """Every random generator's state, in types that `torch.load(weights_only=True)` accepts."""
+    """States of all random generators, in types that `torch.load(weights_only=True)` accepts."""
     version, numbers, gauss = random.getstate()
     name, keys, place, has_gauss, cached = np.random.get_state()
     return {
@@ -125,6 +125,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
+    """Sets all random generators to what `random_state` returned."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     name, keys, place, has_gauss, cached = state["numpy"]
@@ -135,7 +136,7 @@ def restore_random_state(state: dict[str, Any]) -> None:
 
 
 def gather(mine: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every rank's, in the order of the ranks."""
+    """Values of all ranks, in the order of the ranks."""
     if not torch.distributed.is_initialized():
         return [mine]
     states: list[Any] = [None] * torch.distributed.get_world_size()

@@ -1,4 +1,4 @@
-"""A run that is told to stop saves between two steps and says so."""
+"""Interruption of a run by a signal: it saves between two steps, and its result says so."""
 
 import math
 import os
@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # the
 
 
 class Interrupted(SystemExit):
-    """Exit code 128 + the signal's number, as a shell has it, if a cluster's own handler has none."""
+    """Exit after a signal with the code 128 + its number, as a shell has it, if a cluster's own handler has none."""
 
     def __init__(self, number: int, step: int, code: Any = None):
         super().__init__(code or 128 + number)
@@ -26,7 +26,7 @@ class Interrupted(SystemExit):
 
 
 class Interruption(L.Callback):
-    """Listed after what records and saves. The second signal ends the run at once."""
+    """Callback that saves and ends a run after a signal, at once after a second; it follows what records and saves."""
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
@@ -60,7 +60,7 @@ class Interruption(L.Callback):
             self._end(trainer)
 
     def _told(self, trainer: L.Trainer) -> bool:
-        """Whether any rank was told; all then stop at the same step."""
+        """Whether any rank was told to stop; all then stop at the same step."""
         if trainer.world_size == 1:
             return bool(self.received)
         return trainer.strategy.reduce_boolean_decision(bool(self.received), all=False)

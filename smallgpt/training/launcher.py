@@ -1,4 +1,4 @@
-"""How the processes of a distributed run on one machine are started, watched and ended together.
+"""Launcher of a distributed run: its processes on one machine are started, watched and ended together.
 
 What the processes after the first print is kept, and shown only when one of them fails.
 """
@@ -36,7 +36,7 @@ class Launcher(_SubprocessScriptLauncher):
         self.run_dir = run_dir
         self.outputs: list[IO[bytes]] = []
         self.left = threading.Event()
-        """Training is over in this process, well or not."""
+        """Event that is set when training is over in this process, well or not."""
 
     def launch(self, function: Callable, *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
@@ -107,7 +107,7 @@ class Launcher(_SubprocessScriptLauncher):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _lost(self, seconds: float) -> str | None:
-        """What to say of a process that failed, or fails within so many seconds."""
+        """Message about a process that has failed or fails within so many seconds."""
         deadline = time.monotonic() + seconds
         while self.procs:
             for rank, (process, output) in enumerate(zip(self.procs, self.outputs, strict=True), start=1):
@@ -120,7 +120,7 @@ class Launcher(_SubprocessScriptLauncher):
         return None
 
     def _stop(self, seconds: float) -> None:
-        """Waits so long for the others to end, then ends them."""
+        """Waits a time for the other processes to end, then ends them."""
         deadline = time.monotonic() + seconds
         for process in self.procs:
             try:
@@ -134,7 +134,7 @@ class Launcher(_SubprocessScriptLauncher):
 
 
 def reason(code: int, output: IO[bytes]) -> str:
-    """Why a process ended, from its code and its last words."""
+    """Reason why a process ended, from its exit code and its last lines."""
     output.seek(0)
     words = output.read().decode(errors="replace")
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -147,7 +147,7 @@ def reason(code: int, output: IO[bytes]) -> str:
 
 
 def leave_group(finished: bool) -> None:
-    """Without it libraries complain at exit. After an error the others may be gone."""
+    """Leaves the process group, or libraries complain at exit; aborts it where the others may be gone."""
     if not dist.is_initialized():
         return
     if finished or dist.get_backend() != "nccl":
@@ -157,6 +157,6 @@ def leave_group(finished: bool) -> None:
 
 
 def abort_group() -> None:
-    """Ends what waits on the GPU for a process that is gone."""
+    """Aborts the group, and so what waits on the GPU for a process that is gone."""
     if dist.is_initialized() and dist.get_backend() == "nccl":
         dist.distributed_c10d._abort_process_group()

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class CSV(Group):
-    """Nothing more: every run writes `metrics.csv`."""
+    """Logger choice `csv`, which adds nothing: every run writes `metrics.csv`."""
 
     def build(self, settings: Settings, run_dir: Path) -> list["Logger"]:
         return []
 
 
 class TensorBoard(Group):
-    """Event files in the run's `tensorboard/`, for `tensorboard --logdir`."""
+    """Logger choice `tensorboard`: event files in the run's `tensorboard/`, for `tensorboard --logdir`."""
 
     def model_post_init(self, _: Any) -> None:
         require("logger=tensorboard", "tensorboard", instead="logger=csv")
@@ -33,7 +33,7 @@ class TensorBoard(Group):
 
 @runtime_checkable
 class Lasting(Protocol):
-    """What a logger has that goes on after the training."""
+    """Logger that goes on after the training, with samples and evaluations."""
 
     def log_samples(self, texts: list[str]) -> None: ...
 
@@ -44,7 +44,7 @@ class Lasting(Protocol):
 
 @contextmanager
 def until_the_end(loggers: Sequence["Logger"]) -> Generator[list[Lasting]]:
-    """Those of the loggers that last; in the end they hear whether what was done within it failed."""
+    """Context with the loggers that go on after the training; at its end they hear whether what it held failed."""
     lasting: list[Lasting] = [logger for logger in loggers if isinstance(logger, Lasting)]
     failed = True
     try:

@@ -1,4 +1,4 @@
-"""The record of a run: what is measured, when, and the `metrics.csv` it goes to."""
+"""Record of a run: what is measured, when, and the `metrics.csv` it goes to."""
 
 import csv
 import math
@@ -19,7 +19,7 @@ HEADER = AXES + TRAIN + VALIDATION
 
 
 class MetricsFile(Logger):
-    """Rows under one fixed header, each on the disk's side of the process as soon as it is known.
+    """Logger of `metrics.csv`: rows under one fixed header, each flushed as soon as it is known.
 
     A row has the metrics that were measured at its step; the other cells are empty.
     """
@@ -52,7 +52,7 @@ class MetricsFile(Logger):
         return ""
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Nothing: the settings are in the run's `config.yaml`."""
+        """Logs nothing: the settings are in the run's `config.yaml`."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self._writer.writerow({"step": step, **metrics})
@@ -64,7 +64,7 @@ class MetricsFile(Logger):
 
 
 class Recorder(L.Callback):
-    """Measures every `every` optimizer steps and at validations, and hands the rows to the loggers.
+    """Callback that measures every `every` optimizer steps and at validations, and gives the rows to the loggers.
 
     Args:
         batch_tokens: tokens of one optimizer step, over all ranks.

@@ -99,14 +99,14 @@ class LanguageModel(L.LightningModule):
 
     @property
     def elapsed(self) -> float:
-        """Seconds of training; where they are the budget, all ranks go by the first one's clock."""
+        """Seconds of training; where seconds are the budget, all ranks go by the first one's clock."""
         seconds = self.clock.seconds
         if self.run_length.seconds is None or self.trainer.world_size == 1:
             return seconds
         return self.trainer.strategy.broadcast(seconds)
 
     def step_loss(self) -> float:
-        """The mean loss of the micro-batches of the step just done, over all ranks."""
+        """Mean loss of the micro-batches of the step just done, over all ranks."""
         loss = torch.stack(self.micro_losses).mean()
         return self.trainer.strategy.reduce(loss, reduce_op="mean").item()
 

@@ -8,7 +8,7 @@ from torch.nn import Parameter
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Two torch optimizers that work on the parameter groups and the state of one.
+    """Optimizer of two parts, Muon and AdamW, which work on the parameter groups and the state of the whole.
 
     To everything outside (learning rate, `state_dict`, Lightning's step count) it is an ordinary
     optimizer. Two optimizer objects would need manual optimization, and Lightning would count each

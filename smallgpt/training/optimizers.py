@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Memory = Annotated[float, Field(ge=0, lt=1)]
-"""How much of a running average stays at each step."""
+"""Share of a running average that stays at each step."""
 
 
 class AdamW(Group):
-    """AdamW as in the paper: weight decay on everything with two or more dimensions, embeddings and
-    convolution kernels included; none on norms, biases and single weights."""
+    """AdamW as in the paper, with weight decay on all parameters of two or more dimensions.
+
+    These include embeddings and convolution kernels; norms, biases and single weights have none.
+    """
 
     lr: float = Field(6e-4, gt=0)
     betas: tuple[Memory, Memory] = (0.9, 0.95)
@@ -69,7 +71,7 @@ class Muon(Group):
 
 
 def decay_groups(parameters: Iterable["torch.nn.Parameter"], weight_decay: float) -> list[dict[str, Any]]:
-    """Two parameter groups: with two or more dimensions and decayed, the others and not."""
+    """Two parameter groups: those of two or more dimensions with weight decay, the others without."""
     trained = [p for p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": weight_decay},
@@ -79,7 +81,7 @@ def decay_groups(parameters: Iterable["torch.nn.Parameter"], weight_decay: float
 
 
 def hidden_matrices(model: "PreTrainedModel") -> list["torch.nn.Parameter"]:
-    """The 2-D weights between hidden vectors: no embeddings, positions or output head."""
+    """Weight matrices between hidden vectors, without embeddings, positions and output head."""
     import torch
 
     tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]

@@ -1,4 +1,4 @@
-"""One batch again and again: a model that cannot learn it by heart has a fault."""
+"""Training on one batch again and again: a model that cannot learn it by heart has a fault."""
 
 from collections.abc import Iterator
 from itertools import cycle, islice
@@ -8,7 +8,7 @@ from smallgpt.data.datamodule import TokenDataModule
 
 
 class RepeatedBatches:
-    """The given batches, over and over."""
+    """Endless stream of the given batches, over and over."""
 
     def __init__(self, batches: list[Any]) -> None:
         self.batches = batches

@@ -1,4 +1,4 @@
-"""The processes of a distributed run: who starts them, how they share a machine, and how they end together.
+"""Processes of a distributed run: who starts them, how they share a machine, and how they end together.
 
 On one machine the first process starts the others, each as `python -m smallgpt.launch.process DIRECTORY`; torchrun and
 Slurm start all of them. What the others print is kept, and shown only when one of them fails.
@@ -84,6 +84,7 @@ def strategy(trainer: Trainer, run_dir: Path) -> ParallelStrategy | str:
 
 
 def cluster() -> ClusterEnvironment:
+    """Lightning's view of who started the processes: torchrun, Slurm or nobody."""
     outside = started_by()
     if outside is None:
         return LightningEnvironment()
@@ -92,6 +93,8 @@ def cluster() -> ClusterEnvironment:
 
 
 class DDP(DDPStrategy):
+    """Strategy for DDP with our own launcher of its processes."""
+
     def __init__(self, run_dir: Path, **options: Any) -> None:
         super().__init__(**options)
         self.run_dir = run_dir

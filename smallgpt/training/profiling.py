@@ -1,4 +1,4 @@
-"""Where the time of a training step goes."""
+"""Profile of training: where the time of a step goes."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ TABLE_ROWS = 20
 
 
 class Profile(L.Callback):
-    """Watches a few early batches; prints the costliest operations and writes a trace to look at.
+    """Callback that watches a few early batches; prints the costliest operations and writes a trace to look at.
 
     The trace is a Chrome trace: `chrome://tracing` and Perfetto read it.
     """

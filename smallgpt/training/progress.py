@@ -16,7 +16,7 @@ LINE_SECONDS = 10.0
 
 
 class ProgressLine(L.Callback):
-    """Shows loss, speed and time left on standard error, at most four times a second."""
+    """Callback that shows loss, speed and time left on standard error, at most four times a second."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
@@ -77,7 +77,7 @@ class ProgressLine(L.Callback):
 
 
 def clock_time(seconds: float) -> str:
-    """Seconds as 4:05 or 1:04:05."""
+    """Text of a number of seconds, such as 4:05 or 1:04:05."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

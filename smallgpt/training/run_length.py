@@ -1,4 +1,4 @@
-"""Where a run stands: how much of its budget is spent, and the clock that counts training time."""
+"""Length of a run: how much of its budget is spent, and the clock that counts training time."""
 
 import time
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class RunLength:
     seconds: float | None = None
 
     def progress(self, step: int, elapsed: float) -> float:
-        """The part of the budget that `step` steps and `elapsed` seconds are; over 1 beyond it."""
+        """Fraction of the budget that `step` steps and `elapsed` seconds are; over 1 beyond the budget."""
         if self.steps is not None:
             return step / self.steps
         assert self.seconds is not None
@@ -25,7 +25,7 @@ class RunLength:
         return step >= 1 and self.progress(step, elapsed) >= 1
 
     def validations(self, step: int, elapsed: float, every: int | None) -> int:
-        """How many validations are due by now: one every `every` steps, or ten a run."""
+        """Number of validations that are due by now: one every `every` steps, or ten per run."""
         if every is not None:
             return step // every
         if self.steps is not None:

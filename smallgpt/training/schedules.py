@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of where a run stands.
+"""Learning-rate schedules: pure functions of the progress of a run.
 
 A schedule is asked before every optimizer step with `step`, the optimizer steps already done, and
 `progress`, the part of the budget already spent (0 at the start, 1 at the end). It keeps nothing,
@@ -18,10 +18,10 @@ PAPER_FINAL = 0.1
 
 
 class Schedule(Group):
-    """Linear warm-up, then whatever `after_warmup` says."""
+    """Schedule with a linear warm-up, followed by what `after_warmup` of a subclass says."""
 
     warmup: float = Field(PAPER_WARMUP, ge=0)
-    """Steps if 1 or more, else a fraction of the run."""
+    """Length of the warm-up: steps if 1 or more, else a fraction of the run."""
 
     def for_steps(self, total: int) -> Self:
         """The same schedule, its warm-up in steps, so that the first step is not lost at zero."""
@@ -30,7 +30,7 @@ class Schedule(Group):
         return self.model_copy(update={"warmup": float(round(self.warmup * total))})
 
     def factor(self, step: int, progress: float) -> float:
-        """What the base learning rate is multiplied by at this step."""
+        """Factor that the base learning rate is multiplied by at this step."""
         if self.warmup >= 1:
             if step < self.warmup:
                 return (step + 1) / self.warmup
@@ -50,7 +50,7 @@ class Schedule(Group):
 
 
 class Cosine(Schedule):
-    """Half a cosine from 1 down to `final`."""
+    """Schedule of half a cosine, from 1 down to `final`."""
 
     final: float = Field(PAPER_FINAL, ge=0, le=1)
     """The factor at the end of the run."""
@@ -61,7 +61,7 @@ class Cosine(Schedule):
 
 
 class WSD(Schedule):
-    """Warm-up, stable, decay: constant, then in the last `decay` of the run a line to `final`."""
+    """Schedule of warm-up, stable phase and decay: constant, then in the last `decay` of the run a line to `final`."""
 
     decay: float = Field(0.2, gt=0, le=1)
     """The fraction of the run that the descent takes, at its end."""
@@ -76,7 +76,7 @@ class WSD(Schedule):
 
 
 class Constant(Schedule):
-    """No descent at all."""
+    """Schedule that stays at the base learning rate after the warm-up."""
 
     def after_warmup(self, progress: float, start: float) -> float:
         return 1.0

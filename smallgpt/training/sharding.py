@@ -1,4 +1,4 @@
-"""FSDP2: weights, gradients and optimizer state in parts, one a process.
+"""Training with FSDP2: weights, gradients and optimizer state in parts, one for each process.
 
 Checkpoints are whole, in the format of a run that is not sharded: either kind goes on from the other's.
 """
@@ -20,7 +20,7 @@ from smallgpt.training.launcher import Launcher
 
 
 def shard(model: nn.Module, mesh: Any) -> None:
-    """Shards each block and what is around the blocks; the whole weights exist only while they compute."""
+    """Shards each block and what is around the blocks; whole weights exist only while a block computes."""
     for module in model.modules():
         if isinstance(module, Block):
             fully_shard(module, mesh=mesh)
@@ -29,18 +29,20 @@ def shard(model: nn.Module, mesh: Any) -> None:
 
 
 def whole(value: Any) -> Any:
-    """A part as the whole tensor, on the CPU. Every process takes part."""
+    """Whole of a sharded tensor, on the CPU; every process takes part."""
     return value.full_tensor().cpu() if isinstance(value, DTensor) else value
 
 
 def part(value: Any, like: Any) -> Any:
-    """This process's part of a whole tensor."""
+    """Shard of a whole tensor that belongs to this process."""
     if not isinstance(like, DTensor) or not isinstance(value, Tensor) or value.shape != like.shape:
         return value
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
 
 
 class Sharded(ModelParallelStrategy):
+    """Strategy for FSDP2 with our own launcher of its processes; checkpoints hold whole tensors."""
+
     def __init__(self, run_dir: Path, processes: int, cluster: ClusterEnvironment) -> None:
         super().__init__(data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False)
         self.run_dir = run_dir

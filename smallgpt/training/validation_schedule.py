@@ -1,4 +1,4 @@
-"""When a run validates and when it ends."""
+"""Schedule of validations, which also says when a run ends."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ from smallgpt.training.module import LanguageModel
 
 
 class ValidationSchedule(L.Callback):
-    """Validates every so many steps (ten times a run by default) and at the end, between two steps.
+    """Callback that validates every so many steps (ten times a run by default) and at the end, between two steps.
 
     Lightning's own limits know neither seconds of training nor validation at the end of a run whose
     length its interval does not divide.

@@ -1,4 +1,4 @@
-"""The one place that knows W&B: a run there for each run here, as a view; the record is in the run directory."""
+"""W&B logger, the one place that knows W&B: a view of each run; the record is in the run directory."""
 
 import os
 import re
@@ -23,14 +23,14 @@ UPLOAD_SECONDS = 30.0  # that the end of a run waits for; `wandb sync` sends the
 
 
 class WandB(Group):
-    """A W&B run in the run's `wandb/`; nothing leaves the machine until `wandb sync`, or with mode=online."""
+    """Logger choice `wandb`: a W&B run in the run's `wandb/`; nothing leaves the machine before `wandb sync`."""
 
     mode: Literal["offline", "online", "disabled"] = "offline"
     project: str = "smallgpt"
     entity: str | None = None
-    """null: the account's own."""
+    """Account or team on W&B; null: the account's own."""
     group: str | None = None
-    """null: the name of the sweep's directory."""
+    """Name that groups runs; null: that of the sweep's directory."""
     tags: tuple[str, ...] = ()
 
     def model_post_init(self, _: Any) -> None:
@@ -59,7 +59,7 @@ class WandB(Group):
 
 
 class WholeRun(Logger):
-    """Begins with the training, in the first process alone, and ends when the task does.
+    """W&B run that begins with the training, in the first process alone, and ends when the task does.
 
     Args:
         run_dir: keeps W&B's files and the run's id, so that a resumed run is the same run.
@@ -114,7 +114,7 @@ class WholeRun(Logger):
         return ""
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Nothing: the run begins with its config."""
+        """Logs nothing: the run begins with its config."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         # rows of one step become one; those that a resumed run repeats are dropped
@@ -128,7 +128,7 @@ class WholeRun(Logger):
             self.experiment.log({"samples": table}, step=self.step)
 
     def log_evaluation(self, section: dict[str, Any], items: dict[str, list[dict[str, Any]]]) -> None:
-        """Numbers as summary values, the items of each task as a table with the model's choice."""
+        """Logs numbers as summary values, and the items of each task as a table with the model's choice."""
         from smallgpt.results import evaluation_numbers
 
         with self._surviving():
@@ -147,7 +147,7 @@ class WholeRun(Logger):
 
     @contextmanager
     def _surviving(self) -> Generator[None]:
-        """What becomes of a view does not end the run."""
+        """Context in which an error of W&B does not end the run, since it is only a view."""
         try:
             yield
         except UserError:
@@ -159,12 +159,12 @@ class WholeRun(Logger):
 
 
 def in_key(label: str) -> str:
-    """A label as a part of a key: W&B finds keys of letters, digits and underscores, and groups them by the slash."""
+    """Label as a part of a key: W&B finds keys of letters, digits and underscores, and groups them by the slash."""
     return re.sub(r"\W+", "_", label).strip("_")
 
 
 def item_table(rows: Sequence[dict[str, Any]]) -> Any:
-    """A row an item: `choice` and `right` are options, `correct` says whether they are the same."""
+    """Table with a row per item: `choice` and `right` are options, `correct` says whether they are the same."""
     columns = ["id", "options", "right", "choice", "correct", "loglikelihoods"]
     data = []
     for row in rows:
