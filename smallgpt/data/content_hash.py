@@ -13,12 +13,13 @@ SETTLED_SECONDS = 5
 
 
 def hash_of(path: Path) -> str:
+    """SHA-256 of the content of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_hash(path: Path, cache_dir: Path) -> str:
-    """SHA-256 of the content; for large files remembered under path, size and times."""
+    """SHA-256 of the content of a file; that of a large one is remembered under its path, size and times."""
     if path.stat().st_size < SMALL_BYTES:
         return hash_of(path)
     key = _state(path)

@@ -40,15 +40,15 @@ class Corpus(Group):
         """Raises UserError when the text would have to come over a network that is not there."""
 
     def fingerprint(self, cache_dir: Path) -> dict[str, Any]:
-        """What decides the text and its split, as plain values."""
+        """Plain values that decide the text and its split."""
         raise NotImplementedError
 
     def origin(self) -> dict[str, str]:
-        """Where the text comes from and its licence, for people."""
+        """Source and licence of the text, for people."""
         return {}
 
     def size(self) -> int | None:
-        """The sum of the parts' sizes, for progress; None where it is unknown."""
+        """Sum of the parts' sizes, for progress; None where it is unknown."""
         return None
 
     def parts(self) -> Iterator[CorpusPart]:
@@ -112,10 +112,12 @@ class StandardLibrary(Corpus):
 
 
 def library_root() -> Path:
+    """Folder of Python's own standard library."""
     return Path(sysconfig.get_path("stdlib"))
 
 
 def library_files() -> list[Path]:
+    """Python files of the standard library in the order of their paths, installed packages and empty files left out."""
     skip = {"site-packages", "dist-packages", "__pycache__"}
     found = []
     for folder, folders, names in os.walk(library_root()):
@@ -151,5 +153,5 @@ def group_files(
 
 
 def part_size(total: int) -> int:
-    """Depends on the text alone, so that its blocks do not depend on the machine."""
+    """Size of a part, which depends on nothing but the size of the text: the parts are the same on every machine."""
     return min(max(total // PARTS, MIB), 64 * MIB)

@@ -24,7 +24,7 @@ LONGEST_BLOCK_BYTES = 4 * BLOCK_BYTES
 
 
 class CorpusPart(Protocol):
-    """`size` counts towards the corpus' size; only its share of the whole matters."""
+    """Piece of a corpus; `size` counts towards the corpus' size, and only its share of the whole matters."""
 
     @property
     def size(self) -> int: ...
@@ -159,7 +159,7 @@ def _pieces(line: bytes) -> Iterator[bytes]:
 
 
 def json_line_texts(lines: Iterable[bytes], field: str, path: Path) -> Iterator[str]:
-    """The text field of JSON lines; blank lines are passed over."""
+    """Texts in a field of JSON lines; blank lines are passed over."""
     for line in lines:
         if not line.strip():
             continue
@@ -171,7 +171,7 @@ def json_line_texts(lines: Iterable[bytes], field: str, path: Path) -> Iterator[
 
 
 def field_of(row: object, field: str, path: Path) -> str:
-    """One text out of a row. Raises UserError for a missing field or one that is not text."""
+    """Text of one row; raises UserError for a missing field or one that is not text."""
     if not isinstance(row, dict) or field not in row:
         names = [str(name) for name in row] if isinstance(row, dict) else []
         raise unknown_field(field, names, path)
@@ -187,16 +187,19 @@ def field_of(row: object, field: str, path: Path) -> str:
 
 
 def unknown_field(field: str, names: list[str], path: Path) -> UserError:
+    """Error for a field that a file does not have, with those that it has."""
     return UserError(
         f"data.field={field}: no such field in {path}; there is {', '.join(names) or 'none'}{nearest(field, names)}"
     )
 
 
 def not_text(path: Path) -> UserError:
+    """Error for a file that is not UTF-8 text."""
     return UserError(f"data.path={path}: not UTF-8 text; give text, .jsonl or .parquet (also .gz or .zst)")
 
 
 def decode_utf8(data: bytes, path: Path) -> str:
+    """Text of a file's bytes; raises UserError where they are not UTF-8."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

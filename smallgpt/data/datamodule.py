@@ -1,4 +1,4 @@
-"""Windows of tokens as batches, in an order that one number says.
+"""Batches of token windows, in an order whose whole state is one number.
 
 A window is block_size + 1 tokens; the next one starts block_size further. An epoch is one
 permutation of the windows, drawn from (seed, epoch), and sample i of the stream is window
@@ -73,7 +73,7 @@ class ValidationWindows(Dataset[Batch]):
 
 
 def batch_of(rows: np.ndarray) -> Batch:
-    """(B, T + 1) tokens as inputs and the targets one step ahead, both (B, T)."""
+    """Batch of (B, T + 1) tokens: the inputs and the targets one step ahead, both (B, T)."""
     rows_BT = torch.from_numpy(rows)
     return {
         "input_ids": rows_BT[:, :-1].contiguous(),
@@ -100,7 +100,7 @@ class RankBatches(Sampler[list[int]]):
 
 
 class FiniteRankBatches(RankBatches):
-    """The same with an end, so that its length is known."""
+    """Sampler with an end, so that its length is known."""
 
     def __len__(self) -> int:
         _, world = self.module.rank_and_world()
@@ -165,19 +165,19 @@ class TokenDataModule(L.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def samples_per_step(self) -> int:
-        """Samples of one optimizer step, over all ranks."""
+        """Number of samples of one optimizer step, over all ranks."""
         accumulated = self.trainer.accumulate_grad_batches if self.trainer else 1
         return self.micro_batch_size * self.rank_and_world()[1] * accumulated
 
     def consumed_samples(self) -> int:
-        """Samples of finished optimizer steps, counted from the start of the stream."""
+        """Number of samples of finished optimizer steps, counted from the start of the stream."""
         if self.trainer is None or self._steps_before is None:
             return self.first_sample
         steps = self.trainer.global_step - self._steps_before
         return self.first_sample + steps * self.samples_per_step()
 
     def begin_pass(self) -> int:
-        """Where a pass over the training stream starts: behind what is used up."""
+        """Starts a pass over the training stream behind the samples that are used up."""
         self.first_sample = self.consumed_samples()
         self._steps_before = self.trainer.global_step if self.trainer else None
         return self.first_sample

@@ -30,7 +30,7 @@ AWKWARD = [
 
 
 class Encoder(Protocol):
-    """Picklable, so that worker processes can have it."""
+    """Function from text to token ids, which can be pickled for worker processes."""
 
     def __call__(self, text: str) -> np.ndarray:
         """Ids of one document without any end-of-text token, uint32."""
@@ -39,6 +39,8 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class TiktokenEncoder:
+    """Encoder by tiktoken, for byte-level BPE."""
+
     encoding: Any
 
     def __call__(self, text: str) -> np.ndarray:
@@ -46,7 +48,7 @@ class TiktokenEncoder:
 
 
 class TransformersEncoder:
-    """The tokenizer itself, without added special tokens."""
+    """Encoder by the tokenizer itself, which adds no special tokens."""
 
     def __init__(self, tokenizer: Any):
         from tokenizers import Tokenizer

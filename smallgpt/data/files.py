@@ -22,9 +22,9 @@ class Files(Corpus):
     """
 
     path: str | None = None
-    """The file or folder."""
+    """File or folder with the text."""
     field: str = "text"
-    """Which field of JSON lines or column of Parquet holds the text."""
+    """Field of JSON lines, or column of Parquet, that holds the text."""
 
     @property
     def name(self) -> str:

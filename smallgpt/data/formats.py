@@ -23,15 +23,17 @@ PEEK_BYTES = 1 << 16
 
 
 def is_compressed(path: Path) -> bool:
+    """Whether the name of a file says that it is compressed."""
     return path.suffix.lower() in COMPRESSED
 
 
 def inner_suffix(path: Path) -> str:
-    """`.jsonl` for a.jsonl.gz."""
+    """Suffix of a file below its compression: `.jsonl` for a.jsonl.gz."""
     return (Path(path.stem) if is_compressed(path) else path).suffix.lower()
 
 
 def is_plain_text(path: Path) -> bool:
+    """Whether a file is read as plain text, neither JSON lines nor Parquet."""
     return inner_suffix(path) not in JSON_LINES | PARQUET
 
 
@@ -49,7 +51,7 @@ def decompressed(raw: BinaryIO, path: Path) -> BinaryIO | gzip.GzipFile:
 
 
 def read_documents(path: Path, field: str, in_blocks: bool) -> Iterator[tuple[str, int]]:
-    """(text, share of the file's size) of each document, read from the start.
+    """Documents of a file as (text, share of the file's size), read from the start.
 
     Plain text is one document, or with `in_blocks` many.
     """
@@ -94,7 +96,7 @@ def _parquet_file(path: Path) -> Any:
 
 
 def check_file(path: Path, field: str) -> None:
-    """Opens the file and looks at its beginning. Raises UserError if it cannot be what it says."""
+    """Opens the file and looks at its beginning; raises UserError if it is not of the format that its name says."""
     try:
         if path.stat().st_size == 0:
             raise UserError(f"data.path={path}: the file is empty; give a file with text")

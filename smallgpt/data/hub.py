@@ -1,4 +1,4 @@
-"""The hub when it is there, its cache when it is not, and one line when neither is."""
+"""Access to the hub: its cache where the hub does not answer, and an error of one line where neither has the data."""
 
 import sys
 import threading
@@ -42,7 +42,7 @@ def reachable() -> bool:
 
 @contextmanager
 def errors(setting: str, instead: str, local: bool = False) -> Generator[None]:
-    """Around calls that load from the hub: offline they see its cache alone; failures are one line.
+    """Context of calls that load from the hub: offline they see its cache alone; failures are one line.
 
     `local`: it is a folder, so the network has nothing to do with a failure.
     """

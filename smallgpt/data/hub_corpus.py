@@ -23,11 +23,11 @@ class Hub(Corpus):
     field: str = "text"
     train_split: str = "train"
     validation_split: str | None = None
-    """Official held-out split; without one, documents are held out by the hash of their text."""
+    """Name of the official held-out split; without one, documents are held out by the hash of their text."""
     document_start: str | None = None
-    """Where rows are lines: the pattern of a document's first one. None: a row is a document."""
+    """Pattern of a document's first line, where rows are lines; None: each row is a document."""
     limit_bytes: int | None = Field(None, gt=0)
-    """Stream this much training text instead of downloading all of it."""
+    """Bytes of training text to stream, instead of downloading all of it."""
     licence: str = "see the data set's page"
 
     @property
@@ -121,7 +121,7 @@ class Hub(Corpus):
 
 
 def limited(texts: Iterable[str], limit: int) -> Iterator[str]:
-    """Texts until their bytes reach the limit."""
+    """First of the texts, until their bytes reach the limit."""
     for text in texts:
         yield text
         limit -= len(text.encode())

@@ -38,7 +38,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class PreparedData:
-    """A prepared corpus; the arrays are opened where they are read."""
+    """Prepared corpus; its arrays are opened where they are read."""
 
     directory: Path
     name: str
@@ -65,7 +65,7 @@ class PreparedData:
         return self._tokens("validation.bin")
 
     def held_out(self, limit: int | None = None) -> tuple[int, int, int]:
-        """(documents, targets, bytes) of the first whole documents within `limit` targets.
+        """Number of documents, targets and bytes of the first whole documents within `limit` targets.
 
         The targets are the tokens after the first EOT, closing EOTs included; at least one
         document.
@@ -78,7 +78,7 @@ class PreparedData:
         return count, int(ends[count - 1]), int(lengths[:count].sum())
 
     def held_out_documents(self, limit: int | None = None) -> list[tuple[np.ndarray, int]]:
-        """Tokens, without any EOT, and bytes of each document that `held_out` counts."""
+        """Tokens, without any EOT, and number of bytes of each document that `held_out` counts."""
         count, _, _ = self.held_out(limit)
         ends = np.load(self.directory / "validation_ends.npy")[:count]
         lengths = np.load(self.directory / "validation_bytes.npy")[:count]
@@ -91,6 +91,7 @@ class PreparedData:
 
 
 def token_type(vocab_size: int) -> type[np.unsignedinteger]:
+    """Smallest unsigned type of 16 or 32 bits that holds every token id."""
     return np.uint16 if vocab_size <= 1 << 16 else np.uint32
 
 
@@ -142,17 +143,18 @@ def open_prepared(directory: Path) -> PreparedData:
 
 
 def data_fingerprint(corpus: Corpus, tokenizer: TrainedBPE | Pretrained, cache_dir: Path) -> str:
-    """16 hexadecimal digits that change with the text, its split, the tokenizer or an option."""
+    """Fingerprint of 16 hexadecimal digits, which changes with the text, its split, the tokenizer or an option."""
     identity = [FORMAT, corpus.fingerprint(cache_dir), tokenizer.fingerprint()]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def prepared_directory(corpus: Corpus, fingerprint: str, cache_dir: Path) -> Path:
+    """Folder in the cache for a corpus with this fingerprint."""
     return cache_dir / "prepared" / f"{corpus.name}-{fingerprint}"
 
 
 def _acquired(directory: Path) -> AbstractContextManager[Any]:
-    """The folder's lock, held. The system frees it when its holder dies, however it dies."""
+    """Held lock of a folder; the system frees it when its holder dies, however it dies."""
     lock = FileLock(f"{directory}.lock")
     try:
         return lock.acquire(timeout=0)

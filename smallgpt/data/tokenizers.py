@@ -26,7 +26,7 @@ class TrainedBPE(Group):
     """Byte-level BPE, trained on a sample of the corpus' training documents."""
 
     vocab_size: int = Field(4096, ge=257)
-    """The 256 bytes, the end-of-text token and the merges; a tiny corpus may give fewer."""
+    """Number of tokens: the 256 bytes, the end-of-text token and the merges; a tiny corpus may give fewer."""
 
     @property
     def padded_vocab_size(self) -> int:
@@ -57,9 +57,9 @@ class Pretrained(Group):
     """A tokenizer by its name on the hub, or a folder of its files."""
 
     name: str
-    """A hub name, or a folder with tokenizer.json, or vocab.json and merges.txt."""
+    """Name on the hub, or a folder with tokenizer.json, or with vocab.json and merges.txt."""
     vocab_size: int | None = Field(None, gt=0)
-    """Its number of tokens, where known: saves loading it to learn the model's size."""
+    """Number of tokens, where known; it saves loading the tokenizer to learn the model's size."""
 
     @property
     def padded_vocab_size(self) -> int:
@@ -103,7 +103,7 @@ class Pretrained(Group):
 
 
 def padded(vocab_size: int) -> int:
-    """Rounded up to a multiple of 64, which matrix products like better."""
+    """Vocabulary size rounded up to a multiple of 64, which is faster in matrix products."""
     return -(-vocab_size // 64) * 64
 
 
