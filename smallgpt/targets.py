@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
-from smallgpt.errors import UserError, one_line, shown
+from smallgpt.errors import UserError, one_line, program, shown
 
 
 def target(name: str, values: Any) -> tuple[str, dict[str, Any]]:
     """Splits a chosen group into its `_target_` and its other values."""
     if not isinstance(values, dict) or "_target_" not in values:
-        raise UserError(f"{name}={shown(values)}: not one of the choices; see `python run.py --help`")
+        raise UserError(f"{name}={shown(values)}: not one of the choices; see `{program()} --help`")
     return str(values["_target_"]), {key: value for key, value in values.items() if key != "_target_"}
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 from hydra._internal.utils import get_args_parser
@@ -12,6 +13,7 @@ from hydra.core.utils import env_override
 from omegaconf import OmegaConf
 
 from smallgpt.errors import UserError, one_line
+from smallgpt.files import nearest_beside
 
 # read before `guarded` sets the variable for Hydra
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -22,10 +24,12 @@ def guarded(main: Callable[[], Any]) -> int:
     # argparse takes no values after an option that follows values
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:
-        options = [word for word in get_args_parser().parse_known_args()[1]]
+        given, options = get_args_parser().parse_known_args()
         if options:
             name = options[0].lstrip("-")
             raise UserError(f"{options[0]}: no such option; a value is given as {name}=<value>")
+        if given.config_dir and not (folder := Path(given.config_dir)).is_dir():
+            raise UserError(f"--config-dir={folder}: no such folder{nearest_beside(folder)}")
         # without it Hydra prints its own, longer messages and exits
         with env_override({"HYDRA_FULL_ERROR": "1"}):
             main()
