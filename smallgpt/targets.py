@@ -20,7 +20,10 @@ def imported(name: str, path: str) -> Any:
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{name}._target_={path}: cannot be imported ({one_line(error)})") from error
+        raise UserError(
+            f"{name}._target_={path}: cannot be imported ({one_line(error)}); "
+            "install its package, or name the folder that holds it in PYTHONPATH"
+        ) from error
 
 
 def baseline_model(name: str, own: dict[str, Any], config: Any, given: Iterable[str], **others: Any) -> tuple[Any, Any]:

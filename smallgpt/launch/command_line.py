@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -21,8 +22,7 @@ TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 def guarded(main: Callable[[], Any]) -> int:
     """Runs the Hydra application; returns the exit code of what Hydra could not compose."""
-    # argparse takes no values after an option that follows values
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    sys.argv[1:] = options_first(sys.argv[1:])
     try:
         given, options = get_args_parser().parse_known_args()
         if options:
@@ -45,6 +45,17 @@ def guarded(main: Callable[[], Any]) -> int:
         refuse(rephrase(error))
         return 1
     return 0
+
+
+def options_first(words: list[str]) -> list[str]:
+    """The same words with Hydra's options before the values: argparse takes no values after an option among them."""
+    given, rest = get_args_parser().parse_known_args(words)
+    left = Counter([*given.overrides, *[word for word in rest if not word.startswith("-")]])
+    options, values = [], []
+    for word in words:
+        left[word] -= 1
+        (options if left[word] < 0 else values).append(word)
+    return [*options, *values]
 
 
 def complain(message: str) -> None:
