@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -30,8 +31,9 @@ def guarded(main: Callable[[], Any]) -> int:
             raise UserError(f"{options[0]}: no such option; a value is given as {name}=<value>")
         if given.config_dir and not (folder := Path(given.config_dir)).is_dir():
             raise UserError(f"--config-dir={folder}: no such folder{nearest_beside(folder)}")
-        # without it Hydra prints its own, longer messages and exits
-        with env_override({"HYDRA_FULL_ERROR": "1"}):
+        # without the variable Hydra prints its own, longer messages and exits
+        with env_override({"HYDRA_FULL_ERROR": "1"}), warnings.catch_warnings():
+            warnings.filterwarnings("error", message="provider=hydra.searchpath")  # it would go on without
             main()
     except KeyboardInterrupt:
         complain("interrupted")

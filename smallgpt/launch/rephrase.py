@@ -25,6 +25,7 @@ from smallgpt.launch.config_files import CONF, group_files, read_values
 from smallgpt.launch.loading import of_omegaconf, schema_of
 
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(?P<word>.*?)'(?=\s)", re.S)
+SEARCHPATH = re.compile(r"provider=hydra\.searchpath.*, path=(?P<path>.*) is not available")
 
 
 def rephrase(error: Exception) -> str:
@@ -33,6 +34,8 @@ def rephrase(error: Exception) -> str:
         return missing_config(error)
     if isinstance(error, OverrideParseException):
         return unreadable(error.override, str(error))
+    if isinstance(error, UserWarning) and (missing := SEARCHPATH.match(str(error))):
+        return f"hydra.searchpath: there is no {missing['path']}; file:// names a folder, pkg:// an importable package"
     cause = error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         return unknown_key(cause.full_key)
