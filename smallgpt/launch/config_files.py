@@ -1,19 +1,19 @@
-"""Where the YAML files of the config groups lie: smallgpt's own, and those of a user's own folders beside them."""
+"""The YAML files of the config groups: where smallgpt's own lie, and those of a user's own folders beside them."""
 
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 PACKAGE = Path(__file__).parents[1]
 CONF = next((path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()), PACKAGE / "conf")
 """smallgpt's own: inside the package where it was installed from a wheel, beside it in a checkout."""
 
 
-def group_files(group: str, hydra: DictConfig | None) -> dict[str, Traversable]:
-    """The files of a group by the names of their choices, in alphabetical order.
+def group_files(group: str, hydra: Any) -> dict[str, Traversable]:
+    """Files of a config group by the names of their choices, in alphabetical order.
 
     Args:
         group: such as `model`.
@@ -30,12 +30,12 @@ def group_files(group: str, hydra: DictConfig | None) -> dict[str, Traversable]:
     return dict(sorted(found.items()))
 
 
-def config_folders(hydra: DictConfig) -> list[Traversable]:
-    """Those that a config was composed from, in Hydra's order."""
+def config_folders(hydra: Any) -> list[Traversable]:
+    """Folders that a config was composed from, in Hydra's order."""
     sources = [source for source in hydra.runtime.config_sources if source.schema in ("file", "pkg")]
     return [files(source.path) if source.schema == "pkg" else Path(source.path) for source in sources]
 
 
 def read_values(file: Traversable) -> Any:
-    """What a YAML file holds."""
+    """Values that a YAML file holds."""
     return OmegaConf.create(file.read_text(encoding="utf-8"))

@@ -103,7 +103,8 @@ def with_choices() -> DictConfig:
 def added_folders(config_dir: str | None, words: Iterable[str]) -> list[str]:
     """What `--config-dir` and `hydra.searchpath=` of a command line add to smallgpt's own folder."""
     given = [word for word in words if word.startswith("hydra.searchpath=")]
-    paths = [path for override in OverridesParser.create().parse_overrides(given) for path in override.value()]
+    values = [override.value() for override in OverridesParser.create().parse_overrides(given)]
+    paths = [path for value in values if isinstance(value, list) for path in value]
     return [f"file://{Path(config_dir).absolute()}", *paths] if config_dir else paths
 
 
