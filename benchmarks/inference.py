@@ -25,6 +25,7 @@ from smallgpt.export import onnx_graph
 from smallgpt.export.quantize import quantize_graph
 from smallgpt.inference import batched_paths
 from smallgpt.inference.onnx_engine import GRAPH
+from smallgpt.launch.config_files import CONF
 from smallgpt.machine.rates import copy_bandwidth
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.models.gpt import GPT, GPTConfig
@@ -34,7 +35,6 @@ from smallgpt.speed.benchmark import in_turn
 from smallgpt.speed.measured_models import MeasuredGraph, MeasuredModel, TokenClock
 from smallgpt.speed.roofline import Work, demand
 
-CONF = Path(__file__).parents[1] / "conf"
 VOCABULARY = 50304
 PROMPT = 64
 

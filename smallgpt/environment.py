@@ -8,7 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import smallgpt
 from smallgpt.machine.cores import available_cores
+from smallgpt.ranks import ROOT
 
 LIBRARIES = ("torch", "lightning", "transformers")
 
@@ -21,6 +23,7 @@ def environment() -> dict[str, Any]:
     torch = sys.modules.get("torch")
     gpu = torch is not None and torch.cuda.is_available()
     return {
+        "smallgpt": smallgpt.__version__,
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
         "platform": platform.platform(),
@@ -45,11 +48,10 @@ def cpu_name() -> str:
 
 def commit() -> str | None:
     """Commit of the code, with `+` where files differ from it; None outside of a repository."""
-    root = Path(__file__).parent.parent
-    if not (root / ".git").exists():
+    if not (ROOT / ".git").exists():
         return None
     try:
-        words = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+"]
+        words = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,8 +1,10 @@
 """The one kind of error a user sees as a single line, and the words it is made of."""
 
 import re
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +17,12 @@ class UserError(Exception):
 
 class Impossible(UserError):
     """Error of values that are each in order and make no model together; a sweep leaves such a job out."""
+
+
+def program() -> str:
+    """What the user typed to start this program, for messages that say what to type next."""
+    in_checkout = (Path(__file__).parents[1] / "run.py").exists()
+    return "python run.py" if in_checkout and Path(sys.argv[0]).name != "smallgpt" else "smallgpt"
 
 
 def nearest(word: str, options: Iterable[str]) -> str:
@@ -35,7 +43,7 @@ def nearest_key(key: str, keys: Iterable[str]) -> str:
     close = same or [beside[match] for match in get_close_matches(name, beside, n=1)]
     if close:
         return f"; did you mean '{close[0]}'?"
-    return f"; {group} has {', '.join(beside)}" if group and beside else "; see python run.py --help"
+    return f"; {group} has {', '.join(beside)}" if group and beside else f"; see {program()} --help"
 
 
 def nearest_multiples(value: int, unit: int) -> str:

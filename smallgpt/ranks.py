@@ -2,10 +2,13 @@
 
 import os
 import sys
+import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 """The folder that holds the package: a checkout, or site-packages."""
+INSTALLED = ROOT in {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+"""Whether this Python finds the package by itself."""
 
 
 def started_by() -> tuple[str, int, int] | None:
@@ -27,9 +30,11 @@ def is_first_process() -> bool:
 
 def job_command(run_dir: Path) -> list[str]:
     """Command that runs the job of a run directory in a process of its own."""
-    return [sys.executable, "-m", "smallgpt.launch.process", str(run_dir.absolute())]
+    # -P: a file of the current folder named like a module of Python's is none of a job's business
+    return [sys.executable, "-P", "-m", "smallgpt.launch.process", str(run_dir.absolute())]
 
 
 def python_path() -> str:
-    """PYTHONPATH for a process that is to import smallgpt, and what this process was given to import."""
-    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    """PYTHONPATH for a process that is to import smallgpt, and what this process was given, wherever it is started."""
+    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return os.pathsep.join([*([] if INSTALLED else [str(ROOT)]), *map(os.path.abspath, given)])

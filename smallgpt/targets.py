@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
-from smallgpt.errors import UserError, one_line, shown
+from smallgpt.errors import UserError, one_line, program, shown
 
 
 def target(name: str, values: Any) -> tuple[str, dict[str, Any]]:
     """Splits a chosen group into its `_target_` and its other values."""
     if not isinstance(values, dict) or "_target_" not in values:
-        raise UserError(f"{name}={shown(values)}: not one of the choices; see `python run.py --help`")
+        raise UserError(f"{name}={shown(values)}: not one of the choices; see `{program()} --help`")
     return str(values["_target_"]), {key: value for key, value in values.items() if key != "_target_"}
 
 
@@ -20,7 +20,10 @@ def imported(name: str, path: str) -> Any:
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{name}._target_={path}: cannot be imported ({one_line(error)})") from error
+        raise UserError(
+            f"{name}._target_={path}: cannot be imported ({one_line(error)}); "
+            "install its package, or name the folder that holds it in PYTHONPATH"
+        ) from error
 
 
 def baseline_model(name: str, own: dict[str, Any], config: Any, given: Iterable[str], **others: Any) -> tuple[Any, Any]:

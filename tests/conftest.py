@@ -8,12 +8,13 @@ import pytest
 from command_line import CommandLine
 
 from smallgpt.launch import resolvers
+from smallgpt.launch.main import PLUGINS
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 resolvers.register()
-sys.path.append(str(Path(__file__).parents[1] / "smallgpt" / "launch"))  # Hydra looks for its plugins once
+sys.path.append(PLUGINS)  # Hydra looks for its plugins once
 
 
 @pytest.fixture

@@ -34,7 +34,8 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> dict[str, int]:
             names = [full if (full := f"{base}.{alias.name}") in known else base for alias in node.names]
         else:
             continue
-        found |= {imported: node.lineno for imported in names if imported in known and imported != name}
+        # the package itself has the version, and imports nothing
+        found |= {imported: node.lineno for imported in names if imported in known.keys() - {name, "smallgpt"}}
     return found
 
 

@@ -12,11 +12,11 @@ from command_line import RUN, CommandLine
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from smallgpt.launch.config_files import CONF
 from smallgpt.launch.loading import load_settings
 from smallgpt.results import plain_json
 from smallgpt.run_directory import config_hash
 
-CONF = RUN.parent / "conf"
 CHOICES = sorted(
     f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
 )

@@ -4,9 +4,11 @@ import csv
 from pathlib import Path
 
 import pytest
-from command_line import RUN, CommandLine
+from command_line import CommandLine
 
-RECIPES = sorted(path.stem for path in (RUN.parent / "conf" / "experiment").glob("*.yaml"))
+from smallgpt.launch.config_files import CONF
+
+RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 SMALL = [
     # as deep as the recipes reach, as wide as lets the stream be halved often
     *("size=nano", "model.n_layer=8", "model.block_size=32"),

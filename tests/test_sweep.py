@@ -29,6 +29,11 @@ def slow(settings, run_dir):
     note("completed", settings)
     return {"val": {"loss": float(settings.seed)}}
 
+def threads(settings, run_dir):
+    with open("threads", "a") as file:
+        print(os.environ["OMP_NUM_THREADS"], file=file)
+    return {}
+
 def broken(settings, run_dir):
     note("begun", settings)
     if settings.seed == 2 and not Path("mended").exists():
@@ -120,6 +125,17 @@ def test_killed_and_started_again_every_job_is_completed_once(sweep):
     assert last.returncode == 0, err
     assert sweep.statuses() == ["completed"] * 5
     assert sweep.lines("completed") == {str(seed): 1 for seed in range(1, 6)}
+
+
+def test_jobs_take_no_more_cores_than_the_sweep_may(sweep):
+    del sweep.env["OMP_NUM_THREADS"]
+    core = min(os.sched_getaffinity(0))
+    process = sweep.command(
+        "task._target_=work.threads", "seed=1,2", preexec_fn=lambda: os.sched_setaffinity(0, {core})
+    )
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert sweep.lines("threads") == {"1": 2}
 
 
 def test_two_starters_share_the_jobs(sweep):

@@ -1,13 +1,20 @@
 """Export to a folder that `from_pretrained(..., trust_remote_code=True)` of transformers loads without smallgpt."""
 
+import re
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerBase
+from transformers.dynamic_module_utils import get_relative_import_files
 
+import smallgpt.models
+from smallgpt.errors import UserError
 from smallgpt.models.decoder import Decoder
+
+IMPORT = re.compile(r"^(\s*from )smallgpt\.models\.(\w+)(?= import)", re.MULTILINE)
 
 
 def write_hf_folder(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder: Path, bf16: bool) -> None:
@@ -16,6 +23,7 @@ def write_hf_folder(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder: 
         model = model.to(torch.bfloat16)
     with code_goes_along(model):
         model.save_pretrained(folder)
+    bring_imported_models(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -32,3 +40,17 @@ def code_goes_along(model: Decoder) -> Generator[None]:
             each._auto_class = None
         if hasattr(model.config, "auto_map"):
             del model.config.auto_map
+
+
+def bring_imported_models(folder: Path) -> None:
+    """Copies what a user's own variant imports from `smallgpt.models` into the folder, which it is then imported from."""
+    for path in list(folder.glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for _, name in IMPORT.findall(text):
+            module = Path(*smallgpt.models.__path__) / f"{name}.py"
+            for needed in (module, *map(Path, get_relative_import_files(module))):
+                copy = folder / needed.name
+                if copy.exists() and copy.read_bytes() != needed.read_bytes():
+                    raise UserError(f"format=hf: smallgpt has a file {needed.name} too; give yours another name")
+                shutil.copyfile(needed, copy)
+        path.write_text(IMPORT.sub(r"\1.\2", text), encoding="utf-8")

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from safetensors import SafetensorError
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -24,6 +26,7 @@ from smallgpt.errors import UserError, one_line, shown
 from smallgpt.inference import onnx_engine
 from smallgpt.results import read_result
 from smallgpt.settings import Settings
+from smallgpt.targets import imported
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def read_config(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedConfig:
     """
     folder = locate(checkpoint)
     try:
+        make_known(checkpoint, folder)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _damaged(checkpoint, error) from error
@@ -111,6 +115,26 @@ def read_config(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedConfig:
         return type(config)(**{**config.to_dict(), **wanted.at_inference}) if wanted.at_inference else config
     except ValueError as error:
         raise UserError(f"model.{one_line(error)}") from error
+
+
+def make_known(checkpoint: str, folder: str) -> None:
+    """Registers a user's own variant with the library, by importing the class that the run's config.yaml names.
+
+    It is code that is installed here; what lies with the checkpoint is never executed.
+
+    Raises:
+        UserError: there is no such class, or no run that names it.
+    """
+    model_type = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
+    if model_type is None or model_type in CONFIG_MAPPING:
+        return
+    trained = Path(folder).parent.parent / "config.yaml"
+    if not trained.is_file():
+        raise UserError(
+            f"checkpoint={checkpoint}: a {model_type} model, which is unknown here; name its variant too, "
+            "model= with --config-dir"
+        )
+    imported(f"checkpoint={checkpoint}: model", str(OmegaConf.load(trained).model._target_))
 
 
 def variant_of(checkpoint: str) -> str:
@@ -131,7 +155,7 @@ def run_of(checkpoint: str) -> str:
     run = (read_result(folder.parent) or {}).get("checkpoint") if folder else None
     if folder is None or run is None or not Path(run).is_dir():
         return resolved_checkpoint(checkpoint)
-    graph, trained = AutoConfig.from_pretrained(folder, trust_remote_code=False), read_config(run)
+    trained, graph = read_config(run), AutoConfig.from_pretrained(folder, trust_remote_code=False)
     names = getattr(trained, "free_at_inference", ())
     return resolved_checkpoint(
         checkpoint if any(getattr(graph, name) != getattr(trained, name) for name in names) else run

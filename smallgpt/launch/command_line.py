@@ -4,7 +4,10 @@ import json
 import os
 import sys
 import traceback
+import warnings
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 from hydra._internal.utils import get_args_parser
@@ -12,6 +15,7 @@ from hydra.core.utils import env_override
 from omegaconf import OmegaConf
 
 from smallgpt.errors import UserError, one_line
+from smallgpt.files import nearest_beside
 
 # read before `guarded` sets the variable for Hydra
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -19,15 +23,17 @@ TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 def guarded(main: Callable[[], Any]) -> int:
     """Runs the Hydra application; returns the exit code of what Hydra could not compose."""
-    # argparse takes no values after an option that follows values
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    sys.argv[1:] = options_first(sys.argv[1:])
     try:
-        options = [word for word in get_args_parser().parse_known_args()[1]]
+        given, options = get_args_parser().parse_known_args()
         if options:
             name = options[0].lstrip("-")
             raise UserError(f"{options[0]}: no such option; a value is given as {name}=<value>")
-        # without it Hydra prints its own, longer messages and exits
-        with env_override({"HYDRA_FULL_ERROR": "1"}):
+        if given.config_dir and not (folder := Path(given.config_dir)).is_dir():
+            raise UserError(f"--config-dir={folder}: no such folder{nearest_beside(folder)}")
+        # without the variable Hydra prints its own, longer messages and exits
+        with env_override({"HYDRA_FULL_ERROR": "1"}), warnings.catch_warnings():
+            warnings.filterwarnings("error", message="provider=hydra.searchpath")  # it would go on without
             main()
     except KeyboardInterrupt:
         complain("interrupted")
@@ -41,6 +47,17 @@ def guarded(main: Callable[[], Any]) -> int:
         refuse(rephrase(error))
         return 1
     return 0
+
+
+def options_first(words: list[str]) -> list[str]:
+    """The same words with Hydra's options before the values: argparse takes no values after an option among them."""
+    given, rest = get_args_parser().parse_known_args(words)
+    left = Counter([*given.overrides, *[word for word in rest if not word.startswith("-")]])
+    options, values = [], []
+    for word in words:
+        left[word] -= 1
+        (options if left[word] < 0 else values).append(word)
+    return [*options, *values]
 
 
 def complain(message: str) -> None:

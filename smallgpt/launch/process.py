@@ -21,7 +21,6 @@ from smallgpt.results import read_result
 
 BUSY = 75  # sysexits.h: try again later
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-ROOT = Path(__file__).parents[2]
 
 
 def main(run_dir: Path) -> int:

@@ -1,12 +1,16 @@
 """Hydra's and OmegaConf's errors in one line that names key, value and fix."""
 
+import json
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -16,11 +20,12 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from smallgpt.errors import UserError, nearest, nearest_key, one_line
+from smallgpt.errors import UserError, nearest, nearest_key, one_line, program
+from smallgpt.launch.config_files import CONF, group_files, read_values
 from smallgpt.launch.loading import of_omegaconf, schema_of
 
-CONF = Path(__file__).parents[2] / "conf"
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(?P<word>.*?)'(?=\s)", re.S)
+SEARCHPATH = re.compile(r"provider=hydra\.searchpath.*, path=(?P<path>.*) is not available")
 
 
 def rephrase(error: Exception) -> str:
@@ -29,6 +34,8 @@ def rephrase(error: Exception) -> str:
         return missing_config(error)
     if isinstance(error, OverrideParseException):
         return unreadable(error.override, str(error))
+    if isinstance(error, UserWarning) and (missing := SEARCHPATH.match(str(error))):
+        return f"hydra.searchpath: there is no {missing['path']}; file:// names a folder, pkg:// an importable package"
     cause = error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         return unknown_key(cause.full_key)
@@ -47,7 +54,7 @@ def missing_config(error: MissingConfigException) -> str:
     """Message for a file of a group that does not exist, with those that do."""
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     if not error.options:
-        return f"{group or '--config-name'}={choice}: no such file; see `python run.py --help`"
+        return f"{group or '--config-name'}={choice}: no such file; see `{program()} --help`"
     options = ", ".join(error.options)
     return f"{group}={choice}: no such choice; there is {options}{nearest(choice, error.options)}"
 
@@ -65,7 +72,8 @@ def unknown_key(key: str) -> str:
     config = with_choices()
     near = nearest_key(key, dotted(config))
     group, _, name = key.partition(".")
-    others = variants_with(name) if group == "model" else []
+    files = group_files("model", config.hydra) if group == "model" else {}
+    others = [variant for variant, file in files.items() if name in read_values(file)]
     # what a model can be told is known only after PyTorch is imported
     worth_it = group != "model" or others or "did you mean" not in near
     if name and "." not in name and worth_it and group in config and group != "hydra":
@@ -82,19 +90,24 @@ def unknown_key(key: str) -> str:
     return f"{word}: unknown key{near}"
 
 
-def variants_with(name: str) -> list[str]:
-    """The files of models that set a key."""
-    return [path.stem for path in sorted((CONF / "model").glob("*.yaml")) if name in OmegaConf.load(path)]
-
-
 def with_choices() -> DictConfig:
     """The config with the chosen groups alone, Hydra's own node included."""
     groups = {str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()}
-    words = [word for word in sys.argv[1:] if word.partition("=")[0] in groups]
+    given = get_args_parser().parse_known_args()[0]
+    words = [word for word in given.overrides if word.partition("=")[0] in groups]
+    words = [word.split(",")[0] for word in words]  # of a sweep's values the first
+    words.append(f"hydra.searchpath={json.dumps(added_folders(given.config_dir, given.overrides))}")
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        # of a sweep's values the first
-        return compose("config", [word.split(",")[0] for word in words], return_hydra_config=True)
+        return compose(given.config_name or "config", words, return_hydra_config=True)
+
+
+def added_folders(config_dir: str | None, words: Iterable[str]) -> list[str]:
+    """What `--config-dir` and `hydra.searchpath=` of a command line add to smallgpt's own folder."""
+    given = [word for word in words if word.startswith("hydra.searchpath=")]
+    values = [override.value() for override in OverridesParser.create().parse_overrides(given)]
+    paths = [path for value in values if isinstance(value, list) for path in value]
+    return [f"file://{Path(config_dir).absolute()}", *paths] if config_dir else paths
 
 
 def dotted(node: Any, prefix: str = "") -> list[str]:

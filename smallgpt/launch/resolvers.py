@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from smallgpt.errors import UserError, nearest
-
-VARIANTS = Path(__file__).parents[2] / "conf" / "model"
+from smallgpt.errors import UserError, nearest, program
+from smallgpt.launch.config_files import group_files, read_values
 
 
 def directory(resume: str | None, root: str, new: str) -> str:
@@ -27,11 +27,10 @@ def directory(resume: str | None, root: str, new: str) -> str:
 
 def variant(name: str, key: str = "match.to") -> Any:
     """The values of a variant's own file; `key` is what names it."""
-    path = VARIANTS / f"{name}.yaml"
-    if not path.exists():
-        names = sorted(path.stem for path in VARIANTS.glob("*.yaml"))
-        raise UserError(f"{key}={name}: no such model; there is {', '.join(names)}{nearest(name, names)}")
-    return OmegaConf.load(path)
+    variants = group_files("model", HydraConfig.get() if HydraConfig.initialized() else None)
+    if name not in variants:
+        raise UserError(f"{key}={name}: no such model; there is {', '.join(variants)}{nearest(name, variants)}")
+    return read_values(variants[name])
 
 
 def register() -> None:
@@ -39,3 +38,4 @@ def register() -> None:
     # cached: a run that makes its directory must not find another one when asked again
     OmegaConf.register_new_resolver("directory", directory, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("variant", variant, replace=True)
+    OmegaConf.register_new_resolver("program", program, replace=True)

@@ -3,6 +3,7 @@
 An arm is what a study varies: all jobs that differ in nothing but the seed. Arms of different data are kept apart.
 """
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from smallgpt.errors import UserError, nearest
+from smallgpt.errors import UserError, nearest, program
 from smallgpt.files import nearest_beside
 from smallgpt.results import read_result, validations
 from smallgpt.run_directory import LOCATION_KEYS
@@ -221,12 +222,15 @@ def command(sweep_dir: Path, jobs: Sequence[ReportedJob]) -> str:
     """What the user typed, from Hydra's record of the sweep; without one, from the words of the jobs."""
     record = sweep_dir / "multirun.yaml"
     if record.exists():
-        given = OmegaConf.to_container(OmegaConf.select(OmegaConf.load(record), "hydra.overrides"), resolve=False)
+        hydra = OmegaConf.load(record).hydra
+        given: Any = OmegaConf.to_container(hydra.overrides, resolve=False)
         words = [*given["task"], *[word for word in given["hydra"] if not word.startswith("hydra.mode=")]]
+        added = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+        words += [word for folder in added for word in ("--config-dir", os.path.relpath(folder, hydra.runtime.cwd))]
     else:
         found: dict[str, dict[str, None]] = {}
         for job in jobs:
             for key, value in job.overrides.items():
                 found.setdefault(key, {})[value] = None
         words = [f"{key}={','.join(choices)}" for key, choices in found.items()]
-    return shlex.join(["python", "run.py", "-m", *words])
+    return f"{program()} {shlex.join(['-m', *words])}"

@@ -15,8 +15,8 @@ from smallgpt.data.hub_corpus import Hub
 from smallgpt.data.prepare import check_data, prepare
 from smallgpt.data.tokenizers import Pretrained, TrainedBPE
 from smallgpt.errors import UserError
+from smallgpt.launch.config_files import CONF
 
-CONF = Path(__file__).parents[2] / "conf"
 HUB_CORPORA = ["shakespeare", "wikitext103", "tinystories", "fineweb_edu"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import CONF, SMALL, Case, build_model
+from helpers import SMALL, Case, build_model
 from hydra import compose, initialize_config_dir
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -15,6 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from smallgpt.errors import UserError
 from smallgpt.inference.batched_paths import BatchedPaths
 from smallgpt.inference.weight_formats import for_inference, weight_bytes
+from smallgpt.launch.config_files import CONF
 from smallgpt.launch.loading import load_settings
 from smallgpt.machine.memory import peak_growth
 from smallgpt.machine.rates import Machine, copy_bandwidth

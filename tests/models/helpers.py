@@ -1,13 +1,13 @@
 """Models for tests: every YAML in conf/model/, alone and under several blocks and schedules."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-CONF = Path(__file__).parents[2] / "conf"
+from smallgpt.launch.config_files import CONF
+
 VARIANTS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 SMALL = {"n_layer": 4, "n_head": 2, "n_embd": 64, "block_size": 32, "vocab_size": 96}
 

@@ -7,9 +7,10 @@ from typing import Any
 import lightning as L
 import pytest
 from hydra import compose, initialize_config_dir
-from small_words import CONF, SMALL
+from small_words import SMALL
 from tiny_run import BLOCK, FLOPS_PER_TOKEN, RandomTokens, Run, tiny_model
 
+from smallgpt.launch.config_files import CONF
 from smallgpt.launch.loading import load_settings
 from smallgpt.training.checkpoints import Checkpoints
 from smallgpt.training.metrics import MetricsFile, Recorder

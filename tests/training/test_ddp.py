@@ -16,9 +16,10 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
-from small_words import CONF, SMALL
+from small_words import SMALL
 
 from smallgpt.errors import UserError
+from smallgpt.launch.config_files import CONF
 from smallgpt.launch.loading import load_settings
 from smallgpt.ranks import is_first_process, started_by
 from smallgpt.results import read_result

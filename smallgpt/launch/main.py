@@ -1,0 +1,33 @@
+"""The program: `smallgpt` where the package is installed, `python run.py` in a checkout.
+
+Hydra composes the config from the command line and hands it to the chosen task.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from smallgpt.launch import resolvers
+from smallgpt.launch.command_line import guarded
+from smallgpt.launch.config_files import CONF
+
+PLUGINS = str(Path(__file__).parent)
+"""Where Hydra looks for the namespace package `hydra_plugins`, which has the launchers and sweepers."""
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def composed(cfg: DictConfig) -> dict[str, Any]:
+    from smallgpt.launch.job import run_job
+
+    return run_job(cfg)
+
+
+def main() -> int:
+    """Does what the command line says; returns the exit code of what was refused."""
+    resolvers.register()
+    if PLUGINS not in sys.path:
+        sys.path.append(PLUGINS)
+    return guarded(composed)

@@ -1,0 +1,28 @@
+"""A package of a user's own with a variant, and a folder of YAML files that names it: no fork of smallgpt."""
+
+import re
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+TEXT = "\n\n".join(f"Sentence {i} of a text with {i % 7} words and {i % 11} others." for i in range(2000))
+SMALL = (
+    *("size=debug", "model.n_layer=2", "data=files", "data.path=text.txt", "tokenizer.vocab_size=300"),
+    *("batch.tokens=512", "budget.tokens=2048", "generation.max_new_tokens=5", "trainer.threads=1"),
+)
+
+
+def write_own_package(folder: Path) -> None:
+    """README's variant as `packages/mine`, its YAML in `myconf` and in the package, and a text to train on."""
+    package = folder / "packages" / "mine"
+    code = re.search(r"^`[\w/]+skipgpt\.py`\n\n```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    assert code
+    for path, text in {
+        package / "__init__.py": "",
+        package / "model.py": re.sub(r"^from \.(\w+)", r"from smallgpt.models.\1", code[1], flags=re.MULTILINE),
+        package / "conf" / "__init__.py": "",
+        package / "conf" / "model" / "packaged.yaml": "_target_: mine.model.SkipGPT\n",
+        folder / "myconf" / "model" / "mine.yaml": "_target_: mine.model.SkipGPT\nn_head: 4\n",
+        folder / "text.txt": TEXT,
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
