@@ -20,15 +20,15 @@ SHORT = 16  # tokens of the text of which every position is looked at
 NOISE = 0.1  # added to the weights, so that nothing is silent, as what begins at zero would be
 
 
-def check(model_class: type[Decoder], config: DecoderConfig) -> None:
+def check_contract(model_class: type[Decoder], config: DecoderConfig) -> None:
     """Raise Broken, one line, for the first thing that the model of `config` does not keep."""
     with torch.random.fork_rng(devices=[]), one_line():
         torch.manual_seed(0)
         with torch.device("meta"):
             model = model_class(config)
         small = model_class(small_copy(config))
-        check_cost(model, small)
         check_mechanism(with_noise(small))
+        check_cost(model, small)
 
 
 def with_noise(model: Decoder) -> Decoder:
@@ -49,12 +49,12 @@ def check_mechanism(model: Decoder) -> None:
     model.eval()
     ids_RT = tokens(config, 3, T)
     check_length(model, ids_RT)
-    check_padding(model, ids_RT)
     check_loss(model, ids_RT)
     if config.can_cache:
         check_cache(model, ids_RT, uneven(T), "in pieces")
         check_cache(model, ids_RT, [1] * T, "token by token")
         check_cache_size(model, ids_RT[:1])
+    check_padding(model, ids_RT)
     if (length := config.block_size) > T:
         middle, third = length // 2, length // 3 + 1
         ids_RT = tokens(config, 2, length)

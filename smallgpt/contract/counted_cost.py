@@ -104,7 +104,7 @@ def counted(model: Decoder) -> list[Amount]:
     amounts = []
     for name, module in units(model):
         whole = isinstance(module, Block)
-        inside = [f"{name}.{child}" if name else child for child, _ in module.named_children()]
+        inside = [child_name(name, child) for child, _ in module.named_children()]
         a, b = ((at[name] - (0 if whole else sum(at[child] for child in inside))) for at in (at_short, at_long))
         parameters = sum(n for owner, n in owners.items() if owner == name or (whole and owner.startswith(f"{name}.")))
         # a token takes `flops` + 4 * `attention_width` * length, as kernels read the whole square
@@ -118,7 +118,11 @@ def units(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     yield name, model
     if not isinstance(model, Block):
         for child, module in model.named_children():
-            yield from units(module, f"{name}.{child}" if name else child)
+            yield from units(module, child_name(name, child))
+
+
+def child_name(name: str, child: str) -> str:
+    return f"{name}.{child}" if name else child
 
 
 def flops_by_module(model: Decoder, length: int) -> dict[str, int]:
@@ -126,8 +130,12 @@ def flops_by_module(model: Decoder, length: int) -> dict[str, int]:
     ids = torch.zeros(1, length, dtype=torch.long, device=model.device)
     count = counted_while(lambda: model(ids, use_cache=False))
     root = type(model).__name__
-    flops = {name: sum(found.values()) for name, found in count.get_flop_counts().items()}
-    return {name: flops.get(f"{root}.{name}" if name else root, 0) for name, _ in model.named_modules()}
+    called = {name.removeprefix(root)[1:]: sum(f.values()) for name, f in count.get_flop_counts().items()}
+    flops: dict[str, int] = {}
+    for name, module in reversed(list(model.named_modules())):  # children first; a list of modules is never called
+        inside = sum(flops[child_name(name, child)] for child, _ in module.named_children())
+        flops[name] = called.get(name, inside)
+    return flops
 
 
 @torch.no_grad()
@@ -145,14 +153,10 @@ def fault(said: list[Amount], found: list[Amount]) -> str:
             parts.remove(part)
             modules.remove(same[0])
     parts = [part for part in parts if any(part.numbers)] or parts
-    takes = f"{total(modules).name or 'nothing'} takes {total(modules)}"
+    unit = "flops are those of a token, 2 for each weight of a matrix product"
+    names, right, where = ", ".join(f"'{part.name}'" for part in parts), total(modules), total(modules).name
     if not parts:
-        return (
-            f"no Part of body() describes {total(modules).name}; write one with {total(modules)} "
-            "(flops: of a token, 2 for each weight of a matrix product)"
-        )
-    names = ", ".join(f"'{part.name}'" for part in parts)
-    return (
-        f"Part {names} says {total(parts)}, but {takes}; write {total(modules)} "
-        "(flops: of a token, 2 for each weight of a matrix product)"
-    )
+        return f"no LayoutPart of body() describes {where}; write one with {right} ({unit})"
+    if not modules:
+        return f"LayoutPart {names}: {total(parts)} in the cost card and nothing in the model; leave it out"
+    return f"LayoutPart {names}: {total(parts)} in the cost card, {right} in {where}; write {right} ({unit})"

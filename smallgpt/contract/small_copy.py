@@ -40,7 +40,7 @@ def resized(config: DecoderConfig, **size: int) -> DecoderConfig:
     values = {key: getattr(config, key) for key in config.settable()} | size
     values |= {
         "vocab_size": min(VOCABULARY, config.vocab_size),
-        "block_size": min(LONGEST, config.block_size),
+        "block_size": max(2, min(LONGEST, config.block_size)),  # two lengths tell what grows with the text
         "dropout": 0.0,
         "allow_narrow": True,
     }
