@@ -151,6 +151,10 @@ class Ahead(Decoder):
     backbone_class = type("Backbone", (GPTBackbone,), {"forward": over_blocks(rolled)})
 
 
+def previous_token_but_no_padding(self, x, context, i):
+    return previous_token(self, x if context.padding_BT1 is None else x * context.padding_BT1, context, i)
+
+
 class UncachedConfig(DecoderConfig):
     model_type = "uncached"
     can_cache = False
@@ -160,7 +164,7 @@ class Uncached(Decoder):
     """Reads the token before, keeps nothing in the cache and says so."""
 
     config_class = UncachedConfig
-    backbone_class = type("Backbone", (GPTBackbone,), {"forward": over_blocks(previous_token)})
+    backbone_class = type("Backbone", (GPTBackbone,), {"forward": over_blocks(previous_token_but_no_padding)})
 
 
 for _model in (Ahead, Uncached):
