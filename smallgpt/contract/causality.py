@@ -24,8 +24,8 @@ def check_gradients(model: Decoder, ids_TT: Tensor, mode: str = "") -> None:
     if (later := reach_TT.triu(1).nonzero()).numel():
         position, seen = (later[0] + 1).tolist()
         raise Broken(f"position {position} sees position {seen}{mode}; {LAW}")
-    if (blind := (reach_TT.diagonal() == 0).nonzero()).numel():
-        raise Broken(f"position {int(blind[0]) + 1} does not see its own token{mode}")
+    if not model.training and (blind := (reach_TT.diagonal() == 0).nonzero()).numel():  # training may drop tokens
+        raise Broken(f"position {int(blind[0]) + 1} does not see its own token")
 
 
 def check_gradients_far(model: Decoder, ids_RT: Tensor, cuts: list[int]) -> None:

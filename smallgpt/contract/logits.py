@@ -38,5 +38,7 @@ def compare(part_RTV: Tensor, right_RTV: Tensor, when: str, remedy: str = "", st
     wrong_T = ~(off_RT <= TOLERANCE * right_RTV.abs().max()).all(0)  # what is not a number is wrong too
     if wrong_T.any():
         position = int(wrong_T.nonzero()[0])
-        change = f"the logits of position {start + position + 1} change by {float(off_RT[:, position].max()):.2g} {when}"
+        change = (
+            f"the logits of position {start + position + 1} change by {float(off_RT[:, position].max()):.2g} {when}"
+        )
         raise Broken(f"{change}; {remedy}" if remedy else change)

@@ -37,7 +37,9 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         what = "transformers reads it as it is" if form == "hf" else "use its own library's exporter"
         raise UserError(f"checkpoint={checkpoint}: a {model.config.model_type} model, none of smallgpt's; {what}")
     if form == "onnx" and not model.config.can_cache:
-        raise UserError(f"format=onnx: a {model.config.model_type} model has no cache, which the graph needs; format=hf")
+        raise UserError(
+            f"format=onnx: a model of type {model.config.model_type} has no cache, which the graph needs; use format=hf"
+        )
     record = read_run(checkpoint)
     if asked.at_inference:  # the scores are not those of this model
         record = replace(record, result={key: value for key, value in record.result.items() if key not in SCORES})

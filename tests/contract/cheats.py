@@ -16,7 +16,9 @@ class CheatConfig(DecoderConfig):
 
 def variant(config_class=CheatConfig, **parts):
     """A class of a model whose backbone, or itself, has the given methods."""
-    backbone = type("Backbone", (GPTBackbone,), {"forward": parts.pop("forward")}) if "forward" in parts else GPTBackbone
+    backbone = (
+        type("Backbone", (GPTBackbone,), {"forward": parts.pop("forward")}) if "forward" in parts else GPTBackbone
+    )
     return type("Cheat", (Decoder,), {"config_class": config_class, "backbone_class": backbone, **parts})
 
 

@@ -1,12 +1,10 @@
 """A model that breaks the contract is refused by every task that would use it; one that keeps it is checked once."""
 
 import importlib
-import re
 from pathlib import Path
 
 import cheats
 import pytest
-import torch
 from helpers import SMALL, Case, build_config, model_class
 from small_checkpoints import tokenizer
 
@@ -26,7 +24,7 @@ def forgetful(monkeypatch):
 def test_a_model_is_checked_once_for_its_code_and_config(tmp_path, forgetful, monkeypatch):
     backbone = type("Backbone", (cheats.GPTBackbone,), {})
     model = cheats.variant(backbone_class=backbone)
-    config, other = (cheats.CheatConfig(**SMALL | {"n_layer": n}) for n in (1, 2))
+    config, other = (cheats.CheatConfig(**SMALL | {"n_layer": n}) for n in (2, 3))
     require_contract(model, config, tmp_path, "model=new")
     backbone.forward = cheats.over_blocks(cheats.dropout)  # its file stays as it is
     require_contract(model, config, tmp_path, "model=new")
@@ -69,24 +67,9 @@ def test_a_variant_that_looks_ahead_is_refused_before_any_work(cli, words):
 def test_so_is_its_checkpoint(cli, task):
     cheats.Ahead(cheats.CheatConfig(**SMALL)).save_pretrained("broken")
     tokenizer().save_pretrained("broken")
-    words = ["eval=quick"] if task == "evaluate" else []
+    words = []
+    if task == "evaluate":
+        pytest.importorskip("lm_eval")
+        words = ["eval=quick"]
     message = cli.refused(f"task={task}", "checkpoint=broken", *words)
     assert message == f"checkpoint=broken: a cheat model: {AHEAD}"
-
-
-def test_what_cannot_cache_generates_and_is_exported_without(cli):
-    torch.manual_seed(0)
-    model = cheats.Uncached(cheats.UncachedConfig(**SMALL | {"vocab_size": 257})).eval()
-    model.save_pretrained("model")
-    tokenizer().save_pretrained("model")
-    texts = ["generation.temperature=0", "generation.max_new_tokens=8", "prompt=[ab,a cat sat]"]
-    done = cli("task=generate", "checkpoint=model", "hydra.run.dir=out", *texts)
-    assert done.code == 0, done.err
-    for prompt, sample in zip(["ab", "a cat sat"], done.result["samples"], strict=True):
-        ids = torch.tensor([tokenizer()(prompt)["input_ids"]])
-        for _ in range(8):
-            ids = torch.cat((ids, model(ids).logits[:, -1:].argmax(-1)), 1)
-        assert sample == tokenizer().decode(ids[0], skip_special_tokens=True)
-    message = "a uncached model has no cache, which the graph needs; format=hf"
-    assert cli.refused("task=export", "checkpoint=model", "format=onnx") == f"format=onnx: {message}"
-    assert "has no cache to decode with" in cli.refused("task=generate", "checkpoint=model", "compile=true")
