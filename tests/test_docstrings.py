@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "smallgpt"
-ROOMS = ("models", "inference", "evaluation", "speed", "export", "machine", "settings")
+ROOMS = ("models", "contract", "inference", "evaluation", "speed", "export", "machine", "settings")
 # what follows one of these is part of a sentence whose subject is missing: "Of the last block.", "At a time."
 FRAGMENTS = {
     *("also", "as", "at", "beside", "between", "by", "for", "from", "in", "instead", "like", "of", "on", "or", "that"),

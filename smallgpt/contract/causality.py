@@ -16,7 +16,7 @@ LAW = "a position may see itself and what stands before it"
 
 
 def check_gradients(model: Decoder, ids_TT: Tensor, mode: str = "") -> None:
-    """As many texts as they are long: in row r, position r alone is asked what it depends on."""
+    """Asks each position for what it depends on: in row r of as many texts as they are long, position r alone."""
     score_TT, leaves = scores(model, ids_TT)
     if reach(score_TT[0].sum(), leaves)[1:].any():
         raise Broken(f"a text sees the other texts of its batch{mode}; each row must be read on its own")
@@ -29,7 +29,7 @@ def check_gradients(model: Decoder, ids_TT: Tensor, mode: str = "") -> None:
 
 
 def check_gradients_far(model: Decoder, ids_RT: Tensor, cuts: list[int]) -> None:
-    """Across one place of each of some long texts."""
+    """Asks all positions before one place of each long text whether they depend on what follows it."""
     score_RT, leaves = scores(model, ids_RT)
     before = torch.stack([score_T[:cut].sum() for score_T, cut in zip(score_RT, cuts, strict=True)])
     for reach_T, cut in zip(reach(before.sum(), leaves), cuts, strict=True):
@@ -38,7 +38,7 @@ def check_gradients_far(model: Decoder, ids_RT: Tensor, cuts: list[int]) -> None
 
 
 def scores(model: Decoder, ids_RT: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """A number for each position, of all of its logits, and the embeddings in which gradients end."""
+    """Weighs the logits of each position into one number, and gives the embeddings in which gradients end."""
     with embedded(model) as leaves:
         logits_RTV = read(model, ids_RT)
     return (logits_RTV * torch.randn_like(logits_RTV)).sum(-1), leaves
@@ -61,14 +61,14 @@ def embedded(model: Decoder) -> Generator[list[Tensor]]:
 
 
 def reach(score: Tensor, leaves: list[Tensor]) -> Tensor:
-    """How much a score depends on each position of each row, (R, T)."""
+    """Strength with which a score depends on each position of each row, (R, T)."""
     gradients = torch.autograd.grad(score, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
     return torch.stack([gradient.abs().sum(-1) for gradient in gradients]).sum(0)
 
 
 @torch.no_grad()
 def check_repetition(model: Decoder, ids_1T: Tensor, mode: str = "") -> None:
-    """What gradients do not show: a text read again, beside others, and with other tokens after position r in row r."""
+    """Finds what gradients do not show: a text read again, beside others, and with other tokens after position r."""
     T, V = ids_1T.shape[1], model.config.vocab_size
     later_TT = torch.ones(T, T, dtype=torch.bool).triu(1)
     same_TT = ids_1T.expand(T, T)
@@ -83,7 +83,7 @@ def check_repetition(model: Decoder, ids_1T: Tensor, mode: str = "") -> None:
 
 
 def seeded(model: Decoder, ids_RT: Tensor) -> Tensor:
-    """Logits; what is drawn in training is the same each time."""
+    """Reads logits; what is drawn in training is the same each time."""
     if model.training:
         torch.manual_seed(0)
     return read(model, ids_RT)

@@ -1,4 +1,4 @@
-"""From a model's class and config to the first clause of the contract that it breaks, or none.
+"""The check of a whole model: the first thing in which it breaks the contract, found on a small copy.
 
 Nothing is known of a mechanism that reaches farther than the copy's 512 tokens.
 """
@@ -32,6 +32,7 @@ def check_contract(model_class: type[Decoder], config: DecoderConfig) -> None:
 
 
 def with_noise(model: Decoder) -> Decoder:
+    """Makes the weights differ from their first values, the same each time."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -65,7 +66,7 @@ def check_mechanism(model: Decoder) -> None:
 
 @contextmanager
 def one_line() -> Generator[None]:
-    """What goes wrong in the model's own code, as one line too."""
+    """Turns what goes wrong in the model's own code into Broken, on one line."""
     try:
         yield
     except Broken:

@@ -24,9 +24,9 @@ class Amount:
     name: str
     parameters: int
     flops: float
-    """Of a token, whatever its context."""
+    """FLOPs of a token, whatever its context."""
     attention_width: float
-    """A token takes 4 FLOPs more for each key that it is compared with."""
+    """Width for which a token takes 4 FLOPs more for each key that it is compared with."""
 
     @property
     def numbers(self) -> tuple[float, float, float]:
@@ -38,6 +38,7 @@ class Amount:
 
 
 def total(amounts: list[Amount]) -> Amount:
+    """Sum of several amounts, which has all of their names."""
     names = ", ".join(amount.name for amount in amounts)
     return Amount(
         names,
@@ -65,7 +66,7 @@ def check_cost(model: Decoder, copy: Decoder) -> None:
 
 
 def disagreement(model: Decoder) -> str | None:
-    """What the cost card says and the model does not bear out, at inference and in training."""
+    """Finds what the cost card says and the model does not bear out, at inference and in training."""
     said, found = priced(model.config, training=False), counted(model.eval())
     if total(said).numbers != total(found).numbers:
         return fault(said, found)
@@ -84,7 +85,7 @@ def disagreement(model: Decoder) -> str | None:
 
 
 def priced(config: DecoderConfig, training: bool) -> list[Amount]:
-    """What each part says; inference leaves out what is not active."""
+    """Amounts that the parts of the card say; inference leaves out what is not active."""
     return [
         Amount(part.label, part.parameters, part.flops * runs, part.attention_width * runs)
         for part in config.layout()
@@ -93,7 +94,7 @@ def priced(config: DecoderConfig, training: bool) -> list[Amount]:
 
 
 def counted(model: Decoder) -> list[Amount]:
-    """What each block, and each module outside of the blocks, takes."""
+    """Amounts that each block, and each module outside of the blocks, really takes."""
     long = min(LONGEST, model.config.block_size)
     short = max(1, long // 3)
     at_short, at_long = (flops_by_module(model, length) for length in (short, long))
@@ -122,6 +123,7 @@ def units(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
 
 
 def child_name(name: str, child: str) -> str:
+    """Full name of a module in the module called `name`."""
     return f"{name}.{child}" if name else child
 
 
@@ -132,7 +134,8 @@ def flops_by_module(model: Decoder, length: int) -> dict[str, int]:
     root = type(model).__name__
     called = {name.removeprefix(root)[1:]: sum(f.values()) for name, f in count.get_flop_counts().items()}
     flops: dict[str, int] = {}
-    for name, module in reversed(list(model.named_modules())):  # children first; a list of modules is never called
+    # children first; a list of modules is never called
+    for name, module in reversed(list(model.named_modules(remove_duplicate=False))):
         inside = sum(flops[child_name(name, child)] for child, _ in module.named_children())
         flops[name] = called.get(name, inside)
     return flops
@@ -140,13 +143,14 @@ def flops_by_module(model: Decoder, length: int) -> dict[str, int]:
 
 @torch.no_grad()
 def counted_while(read: Callable[[], object]) -> FlopCounterMode:
+    """FLOPs of one call, with attention as plain products, which the counter sees on every device."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as count:
         read()
     return count
 
 
 def fault(said: list[Amount], found: list[Amount]) -> str:
-    """The parts and the modules that are not each other's, and what would be right."""
+    """Message that names the parts and the modules that do not fit each other, and what would be right."""
     parts, modules = list(said), list(found)
     for part in said:
         if same := [module for module in modules if module.numbers == part.numbers]:

@@ -5,6 +5,7 @@ Letters in names: R rows of a batch, T time, V vocabulary.
 
 import copy
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +39,7 @@ def check_length(model: Decoder, ids_RT: Tensor) -> None:
 
 @torch.no_grad()
 def check_cache(model: Decoder, ids_RT: Tensor, pieces: Sequence[int], how: str) -> None:
+    """A text read in pieces with a cache gives the logits of the whole text."""
     remedy = f"keep in context.cache what later tokens need, or say can_cache = False in {type(model.config).__name__}"
     whole_RTV = read(model, ids_RT)
     for start, rows, part_RTV in in_pieces(model, ids_RT, pieces):
@@ -46,7 +48,7 @@ def check_cache(model: Decoder, ids_RT: Tensor, pieces: Sequence[int], how: str)
 
 @torch.no_grad()
 def check_padding(model: Decoder, ids_RT: Tensor) -> None:
-    """The first row begins with padding; it is read at once, then with a cache."""
+    """Padding on the left of one text changes no logits, neither read at once nor with a cache."""
     T = ids_RT.shape[1]
     if T < PADDING + 2:
         return
@@ -75,7 +77,7 @@ def uneven(length: int, first: int = 0) -> list[int]:
 def in_pieces(
     model: Decoder, ids_RT: Tensor, sizes: Sequence[int], mask_RT: Tensor | None = None
 ) -> Iterator[tuple[int, list[int], Tensor]]:
-    """Where each piece begins, its rows and their logits.
+    """Reads a text with a cache: where each piece begins, its rows and their logits.
 
     Without a mask rows change their places from piece to piece, as those of beams do.
     """
@@ -87,14 +89,15 @@ def in_pieces(
         if mask_RT is None:
             order = [*range(1, len(rows)), 0]
             cache = copy.deepcopy(cache)
-            cache.reorder_cache(torch.tensor(order))
+            places: Any = torch.tensor(order)  # the library asks for a type of its own
+            cache.reorder_cache(places)
             rows = [rows[place] for place in order]
         start = end
 
 
 @torch.no_grad()
 def check_cache_size(model: Decoder, ids_1T: Tensor) -> None:
-    """The cache holds what the cost card says."""
+    """The cache holds as many numbers as the cost card says."""
     layers = model(ids_1T, use_cache=True).past_key_values.layers
     held = [tensor for layer in layers for tensor in (layer.keys, layer.values) if tensor is not None]
     states = [state for layer in layers for name in STATES for state in getattr(layer, name, {}).values()]

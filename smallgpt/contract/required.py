@@ -20,7 +20,7 @@ from smallgpt.models.decoder import Decoder
 LIBRARIES = {"torch", "transformers", "builtins"}
 
 known: set[str] = set()
-"""Subjects that this process has found to keep the contract."""
+"""Descriptions of the models that this process has found to keep the contract."""
 
 
 def require_contract(model_class: type[Decoder], config: DecoderConfig, cache_dir: Path, name: str) -> None:
@@ -50,6 +50,7 @@ def require_contract(model_class: type[Decoder], config: DecoderConfig, cache_di
 
 
 def is_recorded(record: Path, subject: str) -> bool:
+    """Whether the cache says, undamaged, that a model keeps the contract."""
     try:
         return record.read_text() == subject
     except (OSError, ValueError):
@@ -57,7 +58,7 @@ def is_recorded(record: Path, subject: str) -> bool:
 
 
 def described(model_class: type[Decoder], config: DecoderConfig) -> str:
-    """What the answer depends on: the code, the config and the libraries."""
+    """Text of all that the answer depends on: the code, the config and the libraries."""
     description = {
         "model": f"{model_class.__module__}.{model_class.__qualname__}",
         "config": {key: getattr(config, key) for key in config.settable()},
@@ -69,11 +70,12 @@ def described(model_class: type[Decoder], config: DecoderConfig) -> str:
 
 
 def hash_of(path: Path) -> str:
+    """Hash of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def source_files(model_class: type[Decoder]) -> set[Path]:
-    """The files of the variants and of the contract, and those of the classes that lie elsewhere."""
+    """Files of the variants and of the contract, and those of the model's classes that lie elsewhere."""
     classes = {*model_class.__mro__, *model_class.config_class.__mro__, *model_class.backbone_class.__mro__}
     own = {Path(inspect.getfile(each)) for each in classes if each.__module__.partition(".")[0] not in LIBRARIES}
     rooms = [Path(room.__path__[0]) for room in (smallgpt.models, smallgpt.contract)]

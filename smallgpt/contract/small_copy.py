@@ -1,6 +1,7 @@
 """A small copy of a model: the same class and mechanism, narrower, so that it can be tried out in a moment."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from smallgpt.models.configuration import DecoderConfig
 
@@ -37,7 +38,7 @@ def narrower(config: DecoderConfig) -> Iterator[DecoderConfig]:
 
 def resized(config: DecoderConfig, **size: int) -> DecoderConfig:
     """The config at another size. Raises ValueError where there is no such model."""
-    values = {key: getattr(config, key) for key in config.settable()} | size
+    values: dict[str, Any] = {key: getattr(config, key) for key in config.settable()} | size
     values |= {
         "vocab_size": min(VOCABULARY, config.vocab_size),
         "block_size": max(2, min(LONGEST, config.block_size)),  # two lengths tell what grows with the text

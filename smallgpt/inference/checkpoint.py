@@ -127,7 +127,7 @@ def check_checkpoints(checkpoints: Iterable[str], wanted: Wanted, cache_dir: Pat
             continue
         config = read_config(checkpoint, wanted)
         if isinstance(config, DecoderConfig):
-            model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+            model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
             require_contract(model_class, config, cache_dir, f"checkpoint={checkpoint}: a {config.model_type} model")
 
 

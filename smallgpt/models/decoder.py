@@ -8,6 +8,7 @@ W width of the stream, S keys in the cache, V vocabulary.
 from __future__ import annotations
 
 import math
+from typing import Any
 from typing import cast
 
 import torch
@@ -176,4 +177,5 @@ class Decoder(PreTrainedModel, GenerationMixin):
 
     def generate(self, *args, **kwargs):
         """The library's; with a cache it would give a model only the last token."""
-        return super().generate(*args, **kwargs if self.config.can_cache else kwargs | {"use_cache": False})
+        library: Any = super()  # whose own protocol does not fit its own models
+        return library.generate(*args, **kwargs if self.config.can_cache else kwargs | {"use_cache": False})

@@ -1,5 +1,7 @@
 """Variants that break the contract, each in one way, and what they are told."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -144,6 +146,26 @@ def with_map(train_only=False, **part):
             return super().forward(x_BTD + self.mix(x_BTD) if self.training or not train_only else x_BTD, context)
 
     return type("Cheat", (Decoder,), {"config_class": Config, "backbone_class": Backbone})
+
+
+class SharingConfig(CheatConfig):
+    """One block is run as often as there are layers, which no cache knows."""
+
+    can_cache = False
+
+    def body(self):
+        first, *others = super().body()
+        return [first, *(replace(part, parameters=0) for part in others)]
+
+
+class Sharing(Decoder):
+    class Backbone(GPTBackbone):
+        def __init__(self, config):
+            super().__init__(config)
+            self.h = nn.ModuleList([self.h[0]] * config.n_layer)
+
+    config_class = SharingConfig
+    backbone_class = Backbone
 
 
 class Ahead(Decoder):

@@ -46,6 +46,12 @@ def test_contexts_of_any_length_are_checked(context):
     )
 
 
+def test_weights_that_several_blocks_share_are_counted_once():
+    config = cheats.SharingConfig(**SMALL)
+    check_contract(cheats.Sharing, config)
+    assert cost(config).parameters < 0.6 * cost(CheatConfig(**SMALL)).parameters
+
+
 BROKEN = [
     (variant(forward=over_blocks(cheats.rolled)), "position 1 sees position 2; a position may see itself and what"),
     (variant(forward=over_blocks(cheats.rolled_in_training)), "position 1 sees position 2 in training; "),
