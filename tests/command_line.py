@@ -52,12 +52,13 @@ class CommandLine:
         return Outcome(0 if code is None else int(code), out, err)
 
     def tree(self) -> set[str]:
-        """Everything in the folder."""
-        return {
+        """Everything in the folder but what is remembered of models, which any command may add to the cache."""
+        paths = {
             os.path.relpath(os.path.join(root, name), self.folder)
             for root, folders, files in os.walk(self.folder)
             for name in (*folders, *files)
         }
+        return {path for path in paths if path != "cache" and not path.startswith("cache/contract")}
 
     def refused(self, *words: str) -> str:
         """The message of a command that must be refused before any work, on one line, with nothing left."""

@@ -97,7 +97,8 @@ class Scorer:
             faulty: make the authors' score too.
         """
         model.eval()
-        self.model, self.max_length, self.share, self.faulty = model, max_length, share, faulty
+        self.model, self.max_length, self.faulty = model, max_length, faulty
+        self.share = share and getattr(model.config, "can_cache", True)
         self.vocabulary = model.config.get_text_config().vocab_size
         self.takes_positions = "position_ids" in signature(model.forward).parameters
 

@@ -43,7 +43,7 @@ def code_goes_along(model: Decoder) -> Generator[None]:
 
 
 def bring_imported_models(folder: Path) -> None:
-    """Copies what a user's own variant imports from `smallgpt.models` into the folder, which it is then imported from."""
+    """Copies what a variant of the user's own imports from `smallgpt.models` into the folder that it lies in."""
     for path in list(folder.glob("*.py")):
         text = path.read_text(encoding="utf-8")
         for _, name in IMPORT.findall(text):

@@ -4,6 +4,7 @@ Loading reads weights and text, and executes nothing that comes with them: safet
 from the folder or the hub.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from omegaconf import OmegaConf
 from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -22,8 +24,10 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 import smallgpt.models  # noqa: F401  registers the variants
+from smallgpt.contract.required import require_contract
 from smallgpt.errors import UserError, one_line, shown
 from smallgpt.inference import onnx_engine
+from smallgpt.models.configuration import DecoderConfig
 from smallgpt.results import read_result
 from smallgpt.settings import Settings
 from smallgpt.targets import imported
@@ -135,6 +139,20 @@ def make_known(checkpoint: str, folder: str) -> None:
             "model= with --config-dir"
         )
     imported(f"checkpoint={checkpoint}: model", str(OmegaConf.load(trained).model._target_))
+
+
+def check_checkpoints(checkpoints: Iterable[str], wanted: Wanted, cache_dir: Path) -> None:
+    """Raises UserError for a checkpoint that cannot be used: see `read_config`, and `require_contract` for our models.
+
+    ONNX folders were checked when they were exported.
+    """
+    for checkpoint in checkpoints:
+        if onnx_engine.find_onnx_folder(checkpoint):
+            continue
+        config = read_config(checkpoint, wanted)
+        if isinstance(config, DecoderConfig):
+            model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+            require_contract(model_class, config, cache_dir, f"checkpoint={checkpoint}: a {config.model_type} model")
 
 
 def variant_of(checkpoint: str) -> str:

@@ -27,8 +27,8 @@ class Steps:
 
     def begin(self, mask_BT: Tensor | None, longest: int) -> None:
         """Starts on other sequences, of at most `longest` tokens; the mask is 0 where their prompts are padding."""
-        self.cache = preallocated(self.model.config, longest)
-        self.mask_BS = None
+        self.cache = preallocated(self.model.config, longest) if self.model.config.can_cache else None
+        self.ids_BS = self.mask_BS = None
         if mask_BT is not None and not mask_BT.all():
             B, T = mask_BT.shape
             self.mask_BS = torch.cat((mask_BT, mask_BT.new_ones(B, longest - T)), dim=1)
@@ -40,6 +40,8 @@ class Steps:
     def logits(self, ids_BT: Tensor, length: int) -> Tensor:
         """Logits (B, V) of the token after the last; with the given ones, sequences have `length` tokens."""
         mask_BS = None if self.mask_BS is None else self.mask_BS[:, :length]
+        if self.cache is None:  # the whole text is read again
+            ids_BT = self.ids_BS = ids_BT if self.ids_BS is None else torch.cat((self.ids_BS, ids_BT), dim=1)
         one_token = ids_BT.shape[1] == 1 and ids_BT.device.type == "cpu"
         with without_onednn() if one_token else nullcontext():
             return self.read(ids_BT, mask_BS)
@@ -51,7 +53,7 @@ class Steps:
             attention_mask=mask,
             position_ids=position_BT,
             past_key_values=self.cache,
-            use_cache=True,
+            use_cache=self.cache is not None,
             logits_to_keep=1,
         )
         return out.logits[:, -1]
@@ -87,6 +89,8 @@ class CompiledSteps(Steps):
             raise UserError(
                 f"compile=true: only for smallgpt's own models, not a {model.config.model_type}; leave it out"
             )
+        if not model.config.can_cache:
+            raise UserError(f"compile=true: a {model.config.model_type} has no cache to decode with; leave it out")
         # without it Python takes as long to begin an operation as the operation itself
         options: Any = {"cpp_wrapper": True} if model.device.type == "cpu" else {}
         self.compiled = torch.compile(  # ty: ignore[no-matching-overload]  # of a method

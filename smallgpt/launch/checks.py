@@ -25,6 +25,7 @@ from smallgpt.tasks.benchmark import check_benchmark
 from smallgpt.tasks.evaluate import check_evaluation
 
 TASKS_WITH_DATA = {"train", "prepare", "inspect"}
+TASKS_WITH_MODEL = {"train", "inspect"}
 
 
 class Checks(Callback):
@@ -77,6 +78,11 @@ def checked_settings(config: DictConfig) -> Settings:
     if settings.task_name in TASKS_WITH_DATA:
         settings.data.check()
         settings.tokenizer.check()
+    if settings.task_name in TASKS_WITH_MODEL:
+        from smallgpt.contract.required import require_contract  # imports PyTorch
+
+        name = f"model={config.hydra.runtime.choices['model']}"
+        require_contract(settings.model_class, settings.model, settings.cache_dir, name)
     if settings.task_name == "benchmark" or settings.eval is not None:
         from smallgpt.machine.device import device  # imports PyTorch
 

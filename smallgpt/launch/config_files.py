@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 PACKAGE = Path(__file__).parents[1]
 CONF = next((path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()), PACKAGE / "conf")
-"""smallgpt's own: inside the package where it was installed from a wheel, beside it in a checkout."""
+"""Folder of smallgpt's own config: inside the package where it was installed from a wheel, beside it in a checkout."""
 
 
 def group_files(group: str, hydra: Any) -> dict[str, Traversable]:

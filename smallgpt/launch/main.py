@@ -15,11 +15,12 @@ from smallgpt.launch.command_line import guarded
 from smallgpt.launch.config_files import CONF
 
 PLUGINS = str(Path(__file__).parent)
-"""Where Hydra looks for the namespace package `hydra_plugins`, which has the launchers and sweepers."""
+"""Folder in which Hydra finds the namespace package `hydra_plugins`, with the launchers and sweepers."""
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def composed(cfg: DictConfig) -> dict[str, Any]:
+    """Does one job with the config that Hydra has composed, and returns its result."""
     from smallgpt.launch.job import run_job
 
     return run_job(cfg)

@@ -77,6 +77,8 @@ class DecoderConfig(PreTrainedConfig):
     }
     free_at_inference = frozenset()
     """Fields that change neither the weights nor the training, so that a trained model can run with other values."""
+    can_cache = True
+    """False where the backbone leaves `context.cache` alone: such a model reads the whole text again for each token."""
 
     vocab_size: int = 50304
     """Number of rows of the token embedding: the tokenizer's vocabulary, padded."""

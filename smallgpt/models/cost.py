@@ -52,6 +52,7 @@ def cost(config: DecoderConfig, sequence_length: int | None = None, cache_dtype_
     parts = config.layout()
     running = [part for part in parts if part.active]
     context = (length + 1) / 2
+    kept = cache_dtype_bytes if config.can_cache else 0
 
     groups: dict[str, int] = {}
     for part in parts:
@@ -72,8 +73,8 @@ def cost(config: DecoderConfig, sequence_length: int | None = None, cache_dtype_
         head_flops_per_token=parts[-1].flops,
         training_flops_per_token=3 * forward,
         inference_flops_per_token=inference,
-        cache_bytes_per_token=cache_dtype_bytes * sum(part.cache_elements for part in running),
-        state_bytes=cache_dtype_bytes * sum(part.state_elements for part in running),
+        cache_bytes_per_token=kept * sum(part.cache_elements for part in running),
+        state_bytes=kept * sum(part.state_elements for part in running),
         layout=[{name: getattr(part, name) for name in SHOWN} for part in parts],
     )
 
@@ -103,4 +104,5 @@ def sequence_bytes(config: PreTrainedConfig, prompt: int, longest: int, itemsize
     hidden = 3 if config.activation == "swiglu" else 2
     widest = max(2 * shape.width + hidden * shape.mlp_width for shape in config.block_shapes())
     cache = price.cache_bytes_per_token * longest + price.state_bytes
-    return cache + 4 * config.vocab_size + itemsize * prompt * widest
+    read_at_once = prompt if config.can_cache else longest
+    return cache + 4 * config.vocab_size + itemsize * read_at_once * widest

@@ -8,7 +8,7 @@ W width of the stream, S keys in the cache, V vocabulary.
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -157,6 +157,7 @@ class Decoder(PreTrainedModel, GenerationMixin):
     ) -> CausalLMOutputWithPast:
         """Computes logits, and a loss where `labels` are given: they are the inputs themselves and are shifted here."""
         use_cache = self.config.use_cache and not self.training if use_cache is None else use_cache
+        use_cache = use_cache and self.config.can_cache
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         x_BTW = self.hidden_states(
@@ -172,3 +173,8 @@ class Decoder(PreTrainedModel, GenerationMixin):
             logits=self.lm_head(x_BTW[:, kept]),
             past_key_values=past_key_values if use_cache else None,
         )
+
+    def generate(self, *args, **kwargs):
+        """The library's; with a cache it would give a model only the last token."""
+        library: Any = super()  # whose own protocol does not fit its own models
+        return library.generate(*args, **kwargs if self.config.can_cache else kwargs | {"use_cache": False})

@@ -1,6 +1,7 @@
 """FLOPs and bytes that a piece of inference takes, whatever machine does it."""
 
 from dataclasses import dataclass
+from statistics import mean
 from typing import Literal, Protocol
 
 import torch
@@ -76,16 +77,25 @@ def demand(model: Generating, work: Work, weights: int) -> Demand:
     config = model.config
     if not isinstance(config, DecoderConfig):
         return Demand(None, weights, None)
+    if work.kind == "decode" and not config.can_cache:
+        lengths = range(work.prompt + 1, work.prompt + work.new_tokens)
+        return Demand(work.batch * mean(prompt_flops(config, length) for length in lengths), weights, 0)
     price = cost(config, work.contexts, model.dtype.itemsize)
     flops = price.inference_flops_per_token * work.tokens
     if work.kind == "prefill":
-        flops -= price.head_flops_per_token * (work.prompt - 1)
+        flops = prompt_flops(config, work.prompt)
         kept = price.cache_bytes_per_token * work.prompt + price.state_bytes
     else:
         # the first token comes from the prompt; the steps after it see prompt + 1 to prompt + new_tokens - 1 keys
         seen = work.prompt + work.new_tokens / 2
         kept = work.batch * (price.cache_bytes_per_token * seen + price.state_bytes)
     return Demand(flops, weights, kept)
+
+
+def prompt_flops(config: DecoderConfig, length: int) -> float:
+    """FLOPs of reading a text and making the logits of its last token."""
+    price = cost(config, length)
+    return price.inference_flops_per_token * length - price.head_flops_per_token * (length - 1)
 
 
 @torch.inference_mode()

@@ -42,7 +42,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     import torch
 
     from smallgpt.evaluation.held_out import held_out
-    from smallgpt.inference.checkpoint import run_of, variant_of, wanted
+    from smallgpt.inference.checkpoint import check_checkpoints, run_of, variant_of, wanted
     from smallgpt.machine.device import device
     from smallgpt.machine.rates import measured_machine
     from smallgpt.models.cost import cost
@@ -59,6 +59,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     sweeps = [Path(sweep).expanduser() for sweep in dict.fromkeys(settings.sweep)]
     named = runs_of(sweeps, settings.baseline) if sweeps else named_checkpoints(settings.checkpoint)
     asked = wanted(settings)
+    check_checkpoints(named.values(), asked, settings.cache_dir)
     text = held_out(settings, [run_of(checkpoint) for checkpoint in named.values()])
     loaded = of_checkpoints(settings, named, asked, where) if named else []
     subjects = [each.subject for each in loaded] or of_config(settings, where)
@@ -207,9 +208,11 @@ def of_config(settings: Settings, where: "torch.device") -> list["MeasuredModel"
     """
     import torch
 
+    from smallgpt.contract.required import require_contract
     from smallgpt.speed.measured_models import MeasuredModel
 
     model = settings.model
+    require_contract(settings.model_class, model, settings.cache_dir, f"model={settings.variant}")
     size = {}
     if settings.matched is not None:
         size = {"n_embd": settings.matched.width_before, "n_layer": settings.matched.depth_before}

@@ -22,7 +22,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     What a run directory's checkpoint knows also goes into the result.json of that run, if it runs as it was trained.
     """
     from smallgpt.evaluation.table import print_evaluation
-    from smallgpt.inference.checkpoint import read_config, variant_of, wanted
+    from smallgpt.inference.checkpoint import check_checkpoints, variant_of, wanted
     from smallgpt.machine.allocator import keep_freed_memory
     from smallgpt.machine.device import device
     from smallgpt.results import add_section
@@ -34,8 +34,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if len(set(settings.checkpoint)) < len(settings.checkpoint):
         raise UserError(f"checkpoint={list(settings.checkpoint)}: one is there twice")
     asked = wanted(settings)
-    for checkpoint in settings.checkpoint:
-        read_config(checkpoint, asked)
+    check_checkpoints(settings.checkpoint, asked, settings.cache_dir)
     plan = plan_of(settings, where)
     keep_freed_memory()
     from smallgpt.evaluation.evaluate import ask, compare_models, evaluation_section

@@ -24,17 +24,22 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     check_export(settings)
     from smallgpt.export.model_card import read_run
     from smallgpt.files import size_of, whole_folder
-    from smallgpt.inference.checkpoint import load_checkpoint, resolved_checkpoint, wanted
+    from smallgpt.inference.checkpoint import check_checkpoints, load_checkpoint, resolved_checkpoint, wanted
     from smallgpt.models.decoder import Decoder
     from smallgpt.reporting.tables import print_pairs
 
     (checkpoint,) = settings.checkpoint
     form, quantize = settings.format, settings.quantize
     asked = wanted(settings)
+    check_checkpoints(settings.checkpoint, asked, settings.cache_dir)
     model, tokenizer = load_checkpoint(checkpoint, asked)
     if not isinstance(model, Decoder):
         what = "transformers reads it as it is" if form == "hf" else "use its own library's exporter"
         raise UserError(f"checkpoint={checkpoint}: a {model.config.model_type} model, none of smallgpt's; {what}")
+    if form == "onnx" and not model.config.can_cache:
+        raise UserError(
+            f"format=onnx: a model of type {model.config.model_type} has no cache, which the graph needs; use format=hf"
+        )
     record = read_run(checkpoint)
     if asked.at_inference:  # the scores are not those of this model
         record = replace(record, result={key: value for key, value in record.result.items() if key not in SCORES})

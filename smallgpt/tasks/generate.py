@@ -19,13 +19,14 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         given = list(settings.checkpoint) or "null"
         raise UserError(f"checkpoint={given}: task=generate needs one run directory, model folder or hub name")
     from smallgpt.inference import onnx_engine
-    from smallgpt.inference.checkpoint import wanted
+    from smallgpt.inference.checkpoint import check_checkpoints, wanted
     from smallgpt.machine.device import device
 
     (checkpoint,) = settings.checkpoint
     prompts = settings.prompt or ("",)
     live = len(prompts) == 1 and settings.generation.num_beams == 1 and not settings.generation.stop
     asked, where = wanted(settings), device(settings.trainer.accelerator)
+    check_checkpoints(settings.checkpoint, asked, settings.cache_dir)
     if folder := onnx_engine.find_onnx_folder(checkpoint):
         texts = from_graph(settings, folder, prompts, asked, where, live)
     else:

@@ -23,6 +23,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Trains, validates, saves, prints a table and a sample; returns the sections of the result."""
     from lightning import seed_everything
 
+    from smallgpt.contract.required import require_contract
     from smallgpt.data.prepare import prepare
     from smallgpt.machine.allocator import keep_freed_memory
     from smallgpt.machine.device import device, resolved_precision
@@ -36,6 +37,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.training.processes import check_processes, share_cores
 
     check_processes(settings)
+    require_contract(settings.model_class, settings.model, settings.cache_dir, f"model={settings.variant}")
     where = device(settings.trainer.accelerator, settings.trainer.devices)
     precision = resolved_precision(settings.trainer.precision, where)
     keep_freed_memory()

@@ -1,0 +1,82 @@
+"""Models that are used must keep the contract; what was found to keep it is remembered."""
+
+import hashlib
+import inspect
+import json
+from pathlib import Path
+
+import torch
+import transformers
+
+import smallgpt.contract
+import smallgpt.models
+from smallgpt.contract.check import check_contract
+from smallgpt.contract.logits import Broken
+from smallgpt.errors import UserError
+from smallgpt.files import write_text
+from smallgpt.models.configuration import DecoderConfig
+from smallgpt.models.decoder import Decoder
+
+LIBRARIES = {"torch", "transformers", "builtins"}
+
+known: set[str] = set()
+"""Descriptions of the models that this process has found to keep the contract."""
+
+
+def require_contract(model_class: type[Decoder], config: DecoderConfig, cache_dir: Path, name: str) -> None:
+    """Raises UserError, one line, where the model of `config` breaks the contract of the variants.
+
+    A model that keeps it is remembered in the cache by its code and config, so that the jobs of a sweep check it once.
+    Several processes may do so at the same time.
+
+    Args:
+        name: the key and value that the message begins with.
+    """
+    subject = described(model_class, config)
+    record = cache_dir / "contract" / f"{hashlib.sha256(subject.encode()).hexdigest()}.json"
+    if subject in known or is_recorded(record, subject):
+        known.add(subject)
+        return
+    try:
+        check_contract(model_class, config)
+    except Broken as error:
+        raise UserError(f"{name}: {error}") from error
+    known.add(subject)
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write_text(record, subject)
+    except OSError:  # it is checked again next time; what needs the cache says so itself
+        pass
+
+
+def is_recorded(record: Path, subject: str) -> bool:
+    """Whether the cache says, undamaged, that a model keeps the contract."""
+    try:
+        return record.read_text() == subject
+    except (OSError, ValueError):
+        return False
+
+
+def described(model_class: type[Decoder], config: DecoderConfig) -> str:
+    """Text of all that the answer depends on: the code, the config and the libraries."""
+    description = {
+        "model": f"{model_class.__module__}.{model_class.__qualname__}",
+        "config": {key: getattr(config, key) for key in config.settable()},
+        "code": [[path.name, hash_of(path)] for path in sorted(source_files(model_class))],
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    return json.dumps(description, sort_keys=True, indent=2) + "\n"
+
+
+def hash_of(path: Path) -> str:
+    """Hash of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def source_files(model_class: type[Decoder]) -> set[Path]:
+    """Files of the variants and of the contract, and those of the model's classes that lie elsewhere."""
+    classes = {*model_class.__mro__, *model_class.config_class.__mro__, *model_class.backbone_class.__mro__}
+    own = {Path(inspect.getfile(each)) for each in classes if each.__module__.partition(".")[0] not in LIBRARIES}
+    rooms = [Path(room.__path__[0]) for room in (smallgpt.models, smallgpt.contract)]
+    return own | {path for room in rooms for path in room.glob("*.py")}
