@@ -98,11 +98,12 @@ def write_config(run_dir: Path, plain: dict[str, Any]) -> None:
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
 
 
-def result_header(settings: Settings, variant: str) -> dict[str, Any]:
+def result_header(settings: Settings, choices: dict[str, str]) -> dict[str, Any]:
     """Sections that every result begins with."""
     return {
         "task": settings.task_name,
-        "variant": variant,
+        "variant": settings.variant,
+        "choices": choices,
         "overrides": list(settings.overrides),
         "seed": settings.seed,
         **({"question": settings.question} if settings.question else {}),

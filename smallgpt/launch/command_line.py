@@ -90,6 +90,11 @@ def given(hydra: Any) -> list[str]:
     return [str(word) for word in cast(list, OmegaConf.to_container(hydra.overrides.task, resolve=False))]
 
 
+def chosen_files(hydra: Any) -> dict[str, str]:
+    """The file that each group of the config was taken from, Hydra's own groups left out."""
+    return {group: str(name) for group, name in hydra.runtime.choices.items() if name and "/" not in group}
+
+
 def unexpected(error: BaseException) -> str:
     """Message for an error that is no fault of the user's: its type and its text, on one line."""
     return f"{type(error).__name__}: {one_line(error)}"

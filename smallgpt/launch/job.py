@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from smallgpt.environment import environment
 from smallgpt.errors import UserError
-from smallgpt.launch.command_line import announce, complain, given, own_tracebacks, unexpected
+from smallgpt.launch.command_line import announce, chosen_files, complain, given, own_tracebacks, unexpected
 from smallgpt.launch.loading import load_settings
 from smallgpt.ranks import is_first_process
 from smallgpt.results import read_result, write_result
@@ -34,22 +34,23 @@ BEFORE_WORK = {"config.yaml", ".job.json", ".lock", ".slurm", "log.txt", "result
 def run_job(cfg: DictConfig) -> dict[str, Any]:
     """Runs the job that Hydra has composed, in this process; returns its result."""
     hydra = HydraConfig.get()
-    variant = str(hydra.runtime.choices["model"])
     run_dir = Path(hydra.runtime.output_dir)
     alone = hydra.mode == RunMode.RUN
     done = read_result(run_dir) or {}
     if not alone and done.get("status") == "completed":  # by the same command before
         return done
-    return execute(cfg, given(hydra), variant, run_dir, alone)
+    return execute(cfg, given(hydra), chosen_files(hydra), run_dir, alone)
 
 
-def execute(cfg: DictConfig, overrides: list[str], variant: str, run_dir: Path, alone: bool = False) -> dict[str, Any]:
+def execute(
+    cfg: DictConfig, overrides: list[str], choices: dict[str, str], run_dir: Path, alone: bool = False
+) -> dict[str, Any]:
     """Does the task and returns its result; raises nothing but SystemExit, when it was interrupted.
 
     Args:
         cfg: the config, without Hydra's own node.
         overrides: the words it was composed with.
-        variant: the name of the model's YAML.
+        choices: the name of the chosen YAML of each group; that of the model names the variant.
         run_dir: where everything goes.
         alone: no part of a sweep, which counts refused jobs too.
     """
@@ -57,8 +58,8 @@ def execute(cfg: DictConfig, overrides: list[str], variant: str, run_dir: Path, 
     stop: SystemExit | None = None
     with own_tracebacks(), stopped_by_signals():
         try:
-            settings = load_settings(cfg, overrides, variant)
-            result |= result_header(settings, variant)
+            settings = load_settings(cfg, overrides, choices.get("model", ""))
+            result |= result_header(settings, choices)
             if is_first_process():
                 write_config(run_dir, settings.plain)
             result |= imported("task", settings.task)(settings, run_dir)

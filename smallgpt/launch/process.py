@@ -40,10 +40,10 @@ def run(run_dir: Path) -> int:
     """Executes the job that a directory describes; returns 0 if it is completed, else 1."""
     config = OmegaConf.load(run_dir / "config.yaml")
     assert isinstance(config, DictConfig)
-    job: dict[str, Any] = {"overrides": [], "variant": ""}  # for the result, which the first process writes
+    job: dict[str, Any] = {"overrides": [], "choices": {}}  # for the result, which the first process writes
     if is_first_process():
         job = json.loads((run_dir / ".job.json").read_text())
-    result = execute(config, job["overrides"], job["variant"], run_dir)
+    result = execute(config, job["overrides"], job["choices"], run_dir)
     return 0 if result["status"] == "completed" else 1
 
 

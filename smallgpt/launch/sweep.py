@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from smallgpt.errors import UserError
 from smallgpt.files import write_text
-from smallgpt.launch.command_line import given
+from smallgpt.launch.command_line import chosen_files, given
 from smallgpt.launch.loading import resolved_config
 from smallgpt.launch.process import BUSY
 from smallgpt.notices import say
@@ -135,8 +135,8 @@ def prepare_job(loader: ConfigLoader, config: DictConfig, words: list[str], numb
     run_dir.mkdir(parents=True, exist_ok=True)
     if not job.over:
         write_config(run_dir, plain)
-        variant = str(composed.hydra.runtime.choices["model"])
-        write_text(run_dir / ".job.json", json.dumps({"overrides": overrides, "variant": variant}))
+        record = {"overrides": overrides, "choices": chosen_files(composed.hydra)}
+        write_text(run_dir / ".job.json", json.dumps(record))
     return job
 
 

@@ -7,8 +7,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from smallgpt.launch.command_line import announce, complain, unexpected
-from smallgpt.reporting.arms import read_jobs, read_study
+from smallgpt.reporting.jobs import read_jobs
 from smallgpt.reporting.report import report
+from smallgpt.reporting.study import read_study
 
 
 class SweepReport(Callback):

@@ -1,8 +1,11 @@
 """The table of a comparison, a row an arm, and the sentences that it needs to be read."""
 
-from smallgpt.reporting.arms import Arm, Comparison, Study
-from smallgpt.reporting.figures import value_of
-from smallgpt.reporting.statistics import Difference, compare_arms, mean, mean_with_interval, p_text
+from smallgpt.errors import shown
+from smallgpt.reporting.arms import DATA, Arm
+from smallgpt.reporting.identical import first_of_each, identical
+from smallgpt.reporting.quality_figures import value_of
+from smallgpt.reporting.statistics import SPLITS, Difference, compare_arms, mean, mean_with_interval, p_text
+from smallgpt.reporting.study import Comparison, Study
 from smallgpt.reporting.tables import scaled
 
 ARM = "arm"
@@ -11,22 +14,25 @@ ARM = "arm"
 def arm_table(comparison: Comparison) -> list[dict[str, str]]:
     """Rows of texts under the same names; columns that no arm fills are left out."""
     gaps = compare_arms(comparison)
-    rows = [arm_row(arm, arm is comparison.baseline, gaps.get(arm.label)) for arm in comparison.arms]
+    rows = [arm_row(comparison, arm, gaps.get(arm.label)) for arm in comparison.arms]
     filled = [name for name in rows[0] if any(arm_row[name] for arm_row in rows)]
     return [{name: arm_row[name] for name in filled} for arm_row in rows]
 
 
-def arm_row(arm: Arm, is_baseline: bool, gap: Difference | None) -> dict[str, str]:
-    loss, bits = (list(arm.by_seed(key).values()) for key in ("loss", "bits_per_byte"))
+def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[str, str]:
+    loss = list(comparison.losses(arm).values())
+    bits = list(arm.by_seed("bits_per_byte", comparison.split).values())
     tokens, parameters = arm.number("train", "tokens"), arm.number("cost", "parameters")
     speed, cache = arm.number("train", "tokens_per_second"), arm.number("cost", "cache_bytes_per_token")
     flops = value_of(arm, "train", "flops")
+    baseline = comparison.baseline_of(arm)
     return {
         ARM: arm.label,
-        "validation loss": mean_with_interval(mean(loss) if loss else None),
-        "difference [95 %]": "baseline" if is_baseline and loss else difference_text(gap),
+        f"{SPLITS[comparison.split]} loss": mean_with_interval(mean(loss) if loss else None),
+        "difference [95 %]": "baseline" if arm in comparison.references and loss else difference_text(gap),
         "p": "" if gap is None or gap.p is None else p_text(gap.p),
         "verdict": "" if gap is None else gap.verdict,
+        "baseline": baseline.label if baseline and not comparison.baseline else "",
         "seeds": str(len(arm.jobs)),
         "bits per byte": mean_with_interval(mean(bits) if bits else None),
         "parameters": "" if parameters is None else f"{parameters:,.0f}",
@@ -47,27 +53,37 @@ def difference_text(gap: Difference | None) -> str:
 
 def arm_notes(comparison: Comparison) -> list[str]:
     """How the numbers were made, as far as the table has them."""
-    gaps = compare_arms(comparison).values()
-    tested = [gap for gap in gaps if gap.p is not None]
+    gaps = compare_arms(comparison)
+    tested = [gap for gap in gaps.values() if gap.p is not None]
     found = []
-    if any(len(arm.by_seed()) > 1 for arm in comparison.arms):
+    if any(len(comparison.losses(arm)) > 1 for arm in comparison.arms):
         found.append("± is half of the 95 % t interval of the mean over seeds.")
     if any(gap.kind == "paired" for gap in tested):
+        over = f", {comparison.baseline.label}," if comparison.baseline else " at equal other choices,"
         found.append(
-            f"Difference: the arm less the baseline, {comparison.baseline.label}, over the seeds that both have, with "
-            "its 95 % interval; p: two-sided paired t test."
+            f"Difference: the arm less the baseline{over} over the seeds that both have, with its 95 % interval; p: "
+            "two-sided paired t test."
         )
     if any(gap.kind == "unpaired" for gap in tested):
         found.append("Where two arms share fewer than two seeds, Welch's test of unpaired samples was used.")
-    if len(tested) > 1:
-        found.append(f"p is corrected by Holm's method for {len(tested)} comparisons; the intervals are not.")
+    first = first_of_each(comparison)
+    several = len({first[label] for label, gap in gaps.items() if gap.p is not None})
+    if several > 1:
+        found.append(f"p is corrected by Holm's method for {several} comparisons; the intervals are not.")
     if tested:
         found.append(
             "No difference: the interval contains 0; the seeds show none, more of them might. "
             "Not certain: it leaves 0 out, but the corrected p is over 0.05."
         )
-    for same in identical(comparison):
-        found.append(f"{' and '.join(same)} are identical: their losses are equal to the last bit on every seed.")
+    for same in [group for group in identical(comparison) if len(group) > 1]:
+        names = " and ".join(arm.label for arm in same)
+        found.append(
+            f"{names} are identical: their costs are the same and their losses equal to the last bit; they count once."
+        )
+    if alone := [
+        arm.label for arm in comparison.arms if arm not in comparison.references and not comparison.baseline_of(arm)
+    ]:
+        found.append(f"No baseline has the same other choices as {', '.join(alone)}.")
     if sizes := matched_arms(comparison):
         found.append(f"Sizes were solved for, and are off by what is in brackets: {', '.join(sizes)}.")
     tokens = {tokens for arm in comparison.arms if (tokens := arm.number("train", "tokens")) is not None}
@@ -89,15 +105,6 @@ def matched_arms(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def identical(comparison: Comparison) -> list[list[str]]:
-    """Labels of arms whose losses are the same on each seed."""
-    groups: dict[tuple, list[str]] = {}
-    for arm in comparison.arms:
-        if scores := arm.by_seed():
-            groups.setdefault(tuple(sorted(scores.items(), key=str)), []).append(arm.label)
-    return [labels for labels in groups.values() if len(labels) > 1]
-
-
 def about_the_study(study: Study) -> list[str]:
     found = []
     if study.repeated:
@@ -112,7 +119,7 @@ def about_the_study(study: Study) -> list[str]:
 def about_the_data(study: Study, comparison: Comparison) -> str:
     """Why a comparison stands alone."""
     words = [
-        f"{key}={value}" for key, value in comparison.arms[0].choices.items() if key.startswith(("data", "tokeni"))
+        f"{key}={shown(value)}" for key, value in comparison.arms[0].named.items() if key.partition(".")[0] in DATA
     ]
     chosen = f", {' '.join(words)}" if words else ""
     what = f"fingerprint {comparison.fingerprint[:12]}{chosen}" if comparison.fingerprint else "no data"

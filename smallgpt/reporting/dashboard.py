@@ -3,7 +3,8 @@
 from typing import Any
 
 from smallgpt.errors import UserError
-from smallgpt.reporting.arms import Study, differences
+from smallgpt.reporting.naming import GROUPS
+from smallgpt.reporting.study import Study
 
 RECORD = "dashboard.json"
 LOSS = "val/loss"
@@ -32,7 +33,8 @@ def panels(study: Study) -> dict[str, list[Any]]:
     ]
     loss = wr.SummaryMetric(LOSS)
     quality = [wr.ScatterPlot(title=f"loss against {text}", x=wr.Config(key), y=loss) for key, text in COSTS.items()]
-    varied = [wr.Config(key) for key in differences([arm.choices for arm in study.arms])]
+    named = dict.fromkeys(name for arm in study.arms for name in arm.named if name not in GROUPS)
+    varied = [wr.Config(key) for key in named]
     axes = [*varied, wr.Config("cost.parameters"), loss]
     columns = [wr.ParallelCoordinatesPlotColumn(metric=metric) for metric in axes]
     ablation = [wr.ParallelCoordinatesPlot(title="what was varied, against the loss", columns=columns)]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from smallgpt.reporting.arms import Comparison
 from smallgpt.reporting.charts import Figure, colour, figure, tooltip, values
+from smallgpt.reporting.study import Comparison
 
 ROW = 20  # height of a part in a diagram
 

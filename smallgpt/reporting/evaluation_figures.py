@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from smallgpt.reporting.arms import Comparison
 from smallgpt.reporting.charts import Figure, colour, figure, legend, tooltip, values
 from smallgpt.reporting.evaluations import Question, answer, questions, references
+from smallgpt.reporting.study import Comparison
 
 ROW, GAP = 18, 34  # height of an arm; between two tasks, where the name of one stands
 

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from smallgpt.reporting.arms import Arm, Comparison
+from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.evaluations import Answer, Question, answer, answers_by_seed, questions, references
-from smallgpt.reporting.statistics import Difference, difference, holm, p_text
+from smallgpt.reporting.identical import first_of_each
+from smallgpt.reporting.statistics import Difference, corrected, difference, p_text
+from smallgpt.reporting.study import Comparison
 
 WIDEST = 8  # tasks that stand side by side; more stand one below the other
 EQUAL = 1e-9  # accuracies are counts of few items: their gaps may be the same on every seed
@@ -37,7 +39,7 @@ def evaluation_tables(comparison: Comparison) -> list[Table]:
     if not asked:
         return []
     gaps = differences_from_baseline(comparison, asked)
-    return [answer_table(comparison, asked), *([difference_table(comparison.baseline, gaps)] if gaps else [])]
+    return [answer_table(comparison, asked), *([difference_table(comparison, gaps)] if gaps else [])]
 
 
 def answer_table(comparison: Comparison, asked: Sequence[Question]) -> Table:
@@ -101,14 +103,15 @@ def differences_from_baseline(
     comparison: Comparison, asked: Sequence[Question]
 ) -> list[tuple[Arm, Question, Difference]]:
     """Every other arm less the baseline where two seeds are common, with p corrected for all of them together."""
-    found = []
+    found, tests, first = [], [], first_of_each(comparison)
     for arm in comparison.arms:
-        for question in asked if arm is not comparison.baseline else ():
-            if gap := paired(question, answers_by_seed(arm, question), answers_by_seed(comparison.baseline, question)):
-                found.append((arm, question, gap))
-    tested = [gap.p for _, _, gap in found if gap.p is not None]
-    corrected = iter(holm(tested))
-    return [(arm, q, gap if gap.p is None else replace(gap, p=next(corrected))) for arm, q, gap in found]
+        if baseline := comparison.baseline_of(arm):
+            for question in asked:
+                if gap := paired(question, answers_by_seed(arm, question), answers_by_seed(baseline, question)):
+                    found.append((arm, question, gap))
+                    tests.append((first[arm.label], first[baseline.label], question))
+    gaps = corrected([gap for _, _, gap in found], tests)
+    return [(arm, question, gap) for (arm, question, _), gap in zip(found, gaps, strict=True)]
 
 
 def paired(question: Question, arm: dict[int | None, float], baseline: dict[int | None, float]) -> Difference | None:
@@ -123,7 +126,7 @@ def paired(question: Question, arm: dict[int | None, float], baseline: dict[int 
     return replace(gap, better=question.better)
 
 
-def difference_table(baseline: Arm, gaps: Sequence[tuple[Arm, Question, Difference]]) -> Table:
+def difference_table(comparison: Comparison, gaps: Sequence[tuple[Arm, Question, Difference]]) -> Table:
     rows = []
     for arm, question, gap in gaps:
         interval = "" if gap.low is None or gap.high is None else f" [{gap.low:+.4f}, {gap.high:+.4f}]"
@@ -131,11 +134,12 @@ def difference_table(baseline: Arm, gaps: Sequence[tuple[Arm, Question, Differen
         texts = [arm.label, question.title, f"{gap.value:+.4f}{interval}", "" if gap.p is None else p_text(gap.p), says]
         rows.append([Cell(text) for text in texts])
     tested = sum(gap.p is not None for _, _, gap in gaps)
-    notes = [f"The arm less the baseline, {baseline.label}, over the seeds that both have, on the same items."]
+    over = f", {comparison.baseline.label}," if comparison.baseline else " at equal other choices,"
+    notes = [f"The arm less the baseline{over} over the seeds that both have, on the same items."]
     if tested:
         notes.append("p: two-sided paired t test; the 95 % intervals are not corrected for the number of tests.")
     if tested > 1:
-        notes.append(f"p is corrected by Holm's method for the {tested} tests of this table.")
+        notes.append("p is corrected by Holm's method for the tests of this table; one of identical arms counts once.")
     if tested:
         notes.append(
             "No difference: the interval contains 0. Not certain: it leaves 0 out, but the corrected p is over 0.05."

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from smallgpt.reporting.arms import Arm, Comparison
+from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.statistics import mean
+from smallgpt.reporting.study import Comparison
 
 
 @dataclass(frozen=True)

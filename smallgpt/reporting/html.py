@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from smallgpt.reporting.arm_table import about_the_data, about_the_study, arm_notes, arm_table
-from smallgpt.reporting.arms import Comparison, Study, command
 from smallgpt.reporting.charts import Figure, vl_version
 from smallgpt.reporting.markdown import findings, lowest, markdown
 from smallgpt.reporting.statistics import winner
+from smallgpt.reporting.study import Comparison, Study, command
 
 GLOBALS = "window.vegaEmbed = vegaEmbed;"
 PARTS = {  # of a page, with what the reader must know of their figures

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from smallgpt.reporting.arms import Comparison
 from smallgpt.reporting.charts import Figure, axis, colour, figure, legend, tooltip, values
 from smallgpt.reporting.inferences import INFERENCE_AXES, common_text, measured_arms
 from smallgpt.reporting.statistics import undominated
+from smallgpt.reporting.study import Comparison
 
 TRIANGLES = [f"triangle-{way}" for way in ("up", "down", "left", "right")]
 BAR = "M-1,-.4H1V.4H-1Z"

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from smallgpt.reporting.arms import Arm, Comparison
+from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.evaluation_tables import Cell, Table
 from smallgpt.reporting.statistics import mean
+from smallgpt.reporting.study import Comparison
 
 INFERENCE_AXES = {  # numbers of the section, and how a figure calls them
     "seconds_per_token": "seconds a generated token",

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 
 from smallgpt.reporting.arm_table import ARM, about_the_data, about_the_study, arm_notes, arm_table
-from smallgpt.reporting.arms import Comparison, Study, command
 from smallgpt.reporting.evaluation_tables import Table, evaluation_tables
 from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.statistics import winner
+from smallgpt.reporting.study import Comparison, Study, command
 
 
 def markdown(study: Study) -> str:
@@ -60,7 +60,9 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: Colle
 
 def lowest(comparison: Comparison) -> set[str]:
     """Labels of the arms with the lowest mean loss."""
-    means = {arm.label: sum(scores) / len(scores) for arm in comparison.arms if (scores := arm.by_seed().values())}
+    means = {
+        arm.label: sum(scores) / len(scores) for arm in comparison.arms if (scores := comparison.losses(arm).values())
+    }
     return {label for label, value in means.items() if value == min(means.values())}
 
 

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from smallgpt.errors import shown
 from smallgpt.files import write_bytes, write_text
 from smallgpt.reporting.arm_table import arm_notes, arm_table
-from smallgpt.reporting.arms import ReportedJob, Study, differences
 from smallgpt.reporting.inferences import inference_tables
+from smallgpt.reporting.jobs import ONLY_SPEED, ReportedJob
 from smallgpt.reporting.markdown import markdown
+from smallgpt.reporting.naming import distinguishing, short_names
 from smallgpt.reporting.statistics import winner
+from smallgpt.reporting.study import Study
 from smallgpt.reporting.tables import print_table
 from smallgpt.results import evaluation_numbers, inference_numbers
 
@@ -37,7 +40,7 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
         for table in inference_tables(comparison):
             print_table("inference", table.columns, [[cell.text for cell in row] for row in table.rows])
             print(" ".join(table.notes))
-        if any(arm.by_seed() for arm in comparison.arms):
+        if any(comparison.losses(arm) for arm in comparison.arms):
             print(winner(comparison))
     if len(study.comparisons) > 1:
         print("The jobs differ in their data: losses are compared only where it is the same.")
@@ -77,28 +80,41 @@ def draw_page(study: Study, page: Path) -> None:
 
 def job_table(jobs: Sequence[ReportedJob]) -> tuple[Sequence[str], list[Sequence[Any]]]:
     """Columns and rows: what was varied, what it took, how well it did; columns that no job fills are left out."""
-    known = [job.overrides for job in jobs if job.overrides]  # a job that was killed says nothing
-    varied = differences([{key: value for key, value in words.items() if key != "model"} for words in known])
-    columns = ("job", "variant", *varied, "status", "parameters", "tokens", "tokens/s")
+    named = distinguishing([job.described for job in jobs])
+    keys = short_names(list(dict.fromkeys(name for values in named for name in values)))
+    speed = hardware(jobs)
+    columns = ("job", "variant", *keys.values(), "seed", "status", "parameters", "tokens", "tokens/s", "hardware")
     scores = ("validation loss", "perplexity", "bits per byte")
     rows: list[Sequence[Any]] = []
-    for job in jobs:
+    for job, values, where in zip(jobs, named, speed, strict=True):
         cost, train, val = (job.section(section) for section in ("cost", "train", "val"))
         rows.append(
             (
                 job.name,
-                job.result.get("variant"),
-                *[job.overrides.get(key) for key in varied],
+                job.variant,
+                *[shown(values[key]) if key in values else None for key in keys],
+                job.seed,
                 job.status,
                 cost.get("parameters"),
                 train.get("tokens", cost.get("tokens")),
                 round(train["tokens_per_second"]) if "tokens_per_second" in train else None,
+                where,
                 *[four_digits(val.get(key)) for key in ("loss", "perplexity", "bits_per_byte")],
             )
         )
     names = (*columns, *scores)
     filled = [i for i, column in enumerate(zip(*rows, strict=True)) if any(value is not None for value in column)]
     return [names[i] for i in filled], [[row[i] for i in filled] for row in rows]
+
+
+def hardware(jobs: Sequence[ReportedJob]) -> list[str | None]:
+    """What differs between jobs and makes them faster or slower, but no other arm; None where nothing does."""
+    keys = [key for key in sorted(ONLY_SPEED) if len({job.config.get(key) for job in jobs if job.config}) > 1]
+    texts = [
+        [f"{short}={shown(job.config[key])}" for key, short in short_names(keys).items() if key in job.config]
+        for job in jobs
+    ]
+    return [" ".join(words) or None for words in texts]
 
 
 def write_csv(path: Path, jobs: Sequence[ReportedJob]) -> None:

@@ -1,12 +1,14 @@
 """Means over seeds and what can be said of their differences. The tests themselves are scipy's."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from smallgpt.reporting.arms import Comparison
+from smallgpt.reporting.identical import first_of_each
+from smallgpt.reporting.study import Comparison
 
 LEVEL = 0.95
+SPLITS = {"val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def corrected(gaps: Sequence[Difference], tests: Sequence[Hashable]) -> list[Difference]:
+    """The differences with p corrected for the number of tests; those of one test, named in `tests`, count once."""
+    distinct = {test: gap.p for gap, test in zip(gaps, tests, strict=True) if gap.p is not None}
+    p_values = dict(zip(distinct, holm(list(distinct.values())), strict=True))
+    return [gap if gap.p is None else replace(gap, p=p_values[test]) for gap, test in zip(gaps, tests, strict=True)]
+
+
 def compare_arms(comparison: Comparison) -> dict[str, Difference]:
-    """The loss of every other arm against the baseline, by the arm's label, with p corrected for their number."""
-    base = comparison.baseline.by_seed()
-    others = [arm for arm in comparison.arms if arm is not comparison.baseline and arm.by_seed()]
-    found = {arm.label: difference(arm.by_seed(), base) for arm in others} if base else {}
-    tested = [label for label, gap in found.items() if gap.p is not None]
-    corrected = holm([p for label in tested if (p := found[label].p) is not None])
-    return {**found, **{label: replace(found[label], p=p) for label, p in zip(tested, corrected, strict=True)}}
+    """The loss of each arm against its baseline, by the arm's label, with p corrected for the number of comparisons."""
+    found, tests, first = {}, [], first_of_each(comparison)
+    for arm in comparison.arms:
+        baseline = comparison.baseline_of(arm)
+        if baseline and comparison.losses(arm) and comparison.losses(baseline):
+            found[arm.label] = difference(comparison.losses(arm), comparison.losses(baseline))
+            tests.append((first[arm.label], first[baseline.label]))
+    return dict(zip(found, corrected(list(found.values()), tests), strict=True))
 
 
 def undominated(rows: Sequence[dict[str, Any]], score: str = "loss") -> list[dict[str, Any]]:
@@ -118,29 +128,31 @@ def undominated(rows: Sequence[dict[str, Any]], score: str = "loss") -> list[dic
 
 
 def winner(comparison: Comparison) -> str:
-    """Which arm has the lowest validation loss, and how sure that is, as a sentence."""
-    scored = [(mean(list(scores.values())), arm) for arm in comparison.arms if (scores := arm.by_seed())]
+    """Which arm has the lowest loss, and how sure that is, as a sentence."""
+    split = SPLITS[comparison.split]
+    scored = [(mean(list(scores.values())), arm) for arm in comparison.arms if (scores := comparison.losses(arm))]
     if not scored:
-        return "No job has a validation loss, so no arm is the best."
+        return f"No job has a {split} loss, so no arm is the best."
     scored.sort(key=lambda pair: pair[0].value)
     lowest = scored[0][0]
     best = [arm for score, arm in scored if score.value == lowest.value]
     rest = [(score, arm) for score, arm in scored if score.value > lowest.value]
     names = " and ".join(arm.label for arm in best)
-    says = f"validation loss {mean_with_interval(lowest)} ({'one seed' if lowest.n == 1 else f'{lowest.n} seeds'})"
+    says = f"{split} loss {mean_with_interval(lowest)} ({'one seed' if lowest.n == 1 else f'{lowest.n} seeds'})"
     if len(scored) == 1:
         return f"{names}: {says}. There is nothing to compare it with."
     if not rest:
         return f"{names} are identical: {says}."
-    baseline, gaps = comparison.baseline, compare_arms(comparison)
+    gaps = compare_arms(comparison)
     have = "has" if len(best) == 1 else "have, identically,"
-    if baseline not in best:
-        gap = gaps.get(best[0].label)
-        than = f"; against the baseline {baseline.label}: {in_words(gap)}" if gap else ""
+    baseline = next((arm for arm in best if arm in comparison.references), None)
+    if baseline is None:
+        over, gap = comparison.baseline_of(best[0]), gaps.get(best[0].label)
+        than = f"; against the baseline {over.label}: {in_words(gap)}" if gap and over else ""
         return f"{names} {have} the lowest {says}{than}."
+    rest = [(score, arm) for score, arm in rest if comparison.baseline_of(arm) is baseline and arm.label in gaps]
     second = [arm.label for score, arm in rest if score.value == rest[0][0].value]
-    gap = gaps.get(second[0])
-    following = f" Next: {' and '.join(second)}, {in_words(gap)}." if gap else ""
+    following = f" Next: {' and '.join(second)}, {in_words(gaps[second[0]])}." if second else ""
     return f"The baseline {names} {have} the lowest {says}.{following}"
 
 

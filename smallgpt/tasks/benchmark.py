@@ -46,8 +46,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.machine.device import device
     from smallgpt.machine.rates import measured_machine
     from smallgpt.models.cost import cost
-    from smallgpt.reporting.arms import read_study
     from smallgpt.reporting.report import report
+    from smallgpt.reporting.study import read_study
     from smallgpt.results import add_section
     from smallgpt.speed.benchmark import fitted, measure_models
     from smallgpt.speed.benchmark_table import print_benchmark
@@ -102,11 +102,11 @@ def runs_of(sweeps: Sequence[Path], baseline: str | None) -> dict[str, str]:
 
     Raises UserError where there is none, or no sweep.
     """
-    from smallgpt.reporting.arms import read_study
+    from smallgpt.reporting.study import read_study
 
     found = {}
     for comparison in read_study(sweeps, baseline).comparisons:
-        for arm in sorted(comparison.arms, key=lambda arm: arm is not comparison.baseline):
+        for arm in sorted(comparison.arms, key=lambda arm: arm not in comparison.references):
             if (job := arm.jobs[0]).result.get("task") == "train":
                 found[f"{job.name} {arm.label}"] = str(job.run_dir)
     if not found:

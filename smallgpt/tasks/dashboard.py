@@ -15,8 +15,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     The addresses are kept in the sweep's dashboard.json, so that the next call updates what this one made.
     """
     from smallgpt.files import write_text
-    from smallgpt.reporting.arms import read_study
     from smallgpt.reporting.dashboard import RECORD, publish, specification
+    from smallgpt.reporting.study import read_study
     from smallgpt.training.weights_and_biases import WandB, imported_wandb
 
     logger = settings.logger

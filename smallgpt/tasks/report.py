@@ -11,8 +11,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Writes the report of a sweep into its directory, that of several into the run's; returns the section `report`."""
     if not settings.sweep:
         raise UserError("sweep=null: task=report needs the directory of a sweep, such as multirun_outputs/STUDY")
-    from smallgpt.reporting.arms import read_study
     from smallgpt.reporting.report import report
+    from smallgpt.reporting.study import read_study
 
     sweeps = [Path(sweep).expanduser() for sweep in dict.fromkeys(settings.sweep)]
     study = read_study(sweeps, settings.baseline)

@@ -2,9 +2,13 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from smallgpt.models.convgpt import ConvGPTConfig
 from smallgpt.models.cost import cost
 from smallgpt.models.gpt import GPTConfig
 from smallgpt.models.lineargpt import LinearGPTConfig
@@ -16,6 +20,8 @@ COSTS = {
     "parallelgpt": cost(ParallelGPTConfig(**SIZE)).to_dict(),
     "lineargpt": cost(LinearGPTConfig(**SIZE, allow_narrow=True)).to_dict(),
 }
+COSTS["convgpt"] = cost(ConvGPTConfig(**SIZE, allow_narrow=True)).to_dict()
+GROUPS = {"size": {"debug": {"model.n_layer": 4}, "nano": {"model.n_layer": 6}}}  # what a chosen file sets
 STEPS, TOKENS = 4, 1000
 
 
@@ -32,11 +38,13 @@ def job(
     number = len(list(sweep.glob("*/result.json")))
     run_dir = sweep / str(number)
     run_dir.mkdir(parents=True)
+    pairs = [word.partition("=") for word in words]
     result: dict[str, Any] = {
         "status": "completed",
         "error": None,
         "task": "train",
         "variant": variant,
+        "choices": {"model": variant, **{group: name for group, _, name in pairs if group in GROUPS}},
         "overrides": [f"model={variant}", f"seed={seed}", *words],
         "seed": seed,
         "cost": COSTS.get(variant, COSTS["gpt"]),
@@ -55,7 +63,29 @@ def job(
                 tokens = step * TOKENS
                 writer.writerow([step, tokens, step / 2, flops * tokens, "", loss + (STEPS - step) / 10])
     (run_dir / "result.json").write_text(json.dumps(result | more))
+    write_config(run_dir, result["overrides"])
     return run_dir
+
+
+def write_config(run_dir: Path, words: list[str]) -> None:
+    """As a run leaves it: every value, whether or not the command line has it."""
+    given = dict(word.lstrip("+").split("=", 1) for word in words)
+    values: dict[str, Any] = {"seed": 1337, "optimizer.lr": 1e-3, "trainer.threads": None, "logger": {"mode": None}}
+    values |= {"model._target_": f"smallgpt.models.{given.get('model')}", "model.n_layer": 4, "match": None}
+    for group, name in given.items():
+        values |= GROUPS.get(group, {}).get(name, {})
+    values |= {
+        key: yaml.safe_load(re.sub(r"^(\d)e-3$", r"0.00\1", value)) for key, value in given.items() if key not in GROUPS
+    }
+    values.pop("model", None)
+    config: dict[str, Any] = {}
+    for key, value in values.items():
+        *groups, name = key.split(".")
+        node = config
+        for each in groups:
+            node = node.setdefault(each, {})
+        node[name] = value
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
 
 def failed(sweep: Path, error: str, *words: str) -> Path:
@@ -64,4 +94,5 @@ def failed(sweep: Path, error: str, *words: str) -> Path:
     run_dir.mkdir(parents=True)
     record = {"status": "failed", "error": error, "overrides": list(words)}
     (run_dir / "result.json").write_text(json.dumps(record))
+    write_config(run_dir, list(words))
     return run_dir

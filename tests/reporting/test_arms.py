@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
-from sweeps import failed, job
+from command_line import CommandLine
+from sweeps import failed, job, write_config
 
 from smallgpt.errors import UserError
 from smallgpt.reporting.arm_table import arm_notes, arm_table
-from smallgpt.reporting.arms import command, read_study
 from smallgpt.reporting.figures import draw
+from smallgpt.reporting.report import job_table
 from smallgpt.reporting.statistics import undominated
+from smallgpt.reporting.study import command, read_study
 
 
 def labels(study) -> list[list[str]]:
@@ -40,12 +42,55 @@ def test_labels_name_what_differs_as_short_as_can_be(tmp_path: Path):
 def test_the_baseline_is_the_one_gpt_or_the_first_or_the_named(tmp_path: Path):
     for variant, word in (("lineargpt", "x.a=1"), ("gpt", "x.a=1"), ("gpt", "x.a=2")):
         job(tmp_path, variant, 1, 4.0, word)
-    assert read_study([tmp_path]).comparisons[0].baseline.label == "lineargpt a=1"
-    assert read_study([tmp_path], "gpt a=2").comparisons[0].baseline.label == "gpt a=2"
+    plain, named = (read_study([tmp_path], name).comparisons[0] for name in (None, "gpt a=2"))
+    assert [arm.label for arm in plain.references] == ["gpt a=1", "gpt a=2"] and plain.baseline is None
+    assert named.baseline.label == "gpt a=2"
     with pytest.raises(UserError, match=r"^baseline=gpt a=3: no arm of that name; did you mean 'gpt a=[12]'\?$"):
         read_study([tmp_path], "gpt a=3")
     with pytest.raises(UserError, match=r"no arm of that name; there are lineargpt a=1, gpt a=1, gpt a=2$"):
         read_study([tmp_path], "zzz")
+
+
+def test_defaults_written_out_logging_and_hardware_make_no_other_arm(tmp_path: Path):
+    for seed, word in enumerate(("", "optimizer.lr=1e-3", "logger.mode=offline", "trainer.threads=1", "batch.micro=2")):
+        job(tmp_path / "a", "gpt", seed, 4.0, *filter(None, [word]))
+    job(tmp_path / "b", "gpt", 9, 4.0, "optimizer.lr=0.001")
+    (arm,) = read_study([tmp_path / "a", tmp_path / "b"]).arms
+    assert arm.label == "gpt" and len(arm.jobs) == 6
+    names, rows = job_table(read_study([tmp_path / "a"]).jobs)
+    assert "lr" not in names and "mode" not in names and "micro" not in names
+    assert rows[3][names.index("hardware")] == "threads=1"
+
+
+def test_jobs_of_other_size_with_the_same_words_are_other_arms(tmp_path: Path):
+    for seed in (1, 2):
+        for layers in (4, 6):  # the file that gave it was edited in between
+            run_dir = job(tmp_path, "gpt", seed, 4.0 + layers, "optimizer.lr=2e-3")
+            write_config(run_dir, ["model=gpt", f"seed={seed}", "optimizer.lr=2e-3", f"model.n_layer={layers}"])
+    study = read_study([tmp_path])
+    assert labels(study) == [["gpt n_layer=4", "gpt n_layer=6"]] and not study.repeated
+    assert study.arms[0].by_seed() == {1: 8.0, 2: 8.0}
+
+
+def test_a_choice_names_what_follows_from_it(tmp_path: Path):
+    for size in ("debug", "nano"):
+        for lr in ("1e-3", "2e-3"):
+            job(tmp_path, "gpt", 1, 4.0, f"size={size}", f"optimizer.lr={lr}")
+    assert labels(read_study([tmp_path]))[0][0] == "gpt size=debug lr=0.001"
+    job(tmp_path, "lineargpt", 1, 4.0, "size=nano", "model.n_layer=9")
+    assert labels(read_study([tmp_path]))[0][-1] == "lineargpt size=nano n_layer=9 lr=0.001"
+
+
+def test_a_sweep_of_real_configs_has_the_arms_that_differ(cli: CommandLine):
+    words = ("task=inspect", "model=gpt,lineargpt", "size=debug,nano", "optimizer.lr=0.001,1e-3", "trainer.threads=1,2")
+    done = cli("-m", *words, "hydra.sweep.dir=sweep", "hydra/launcher=basic")
+    assert done.code == 0, done.err
+    study = read_study([Path("sweep")])
+    assert len(study.jobs) == 16 and len(study.repeated) == 12
+    assert labels(study) == [["gpt size=debug", "gpt size=nano", "lineargpt size=debug", "lineargpt size=nano"]]
+    (comparison,) = study.comparisons
+    pairs = [(arm.label, over.label) for arm in comparison.arms if (over := comparison.baseline_of(arm))]
+    assert pairs == [("lineargpt size=debug", "gpt size=debug"), ("lineargpt size=nano", "gpt size=nano")]
 
 
 def test_other_data_is_never_compared(tmp_path: Path):

@@ -8,7 +8,7 @@ import pytest
 from sweeps import job
 
 from smallgpt.reporting import dashboard
-from smallgpt.reporting.arms import read_study
+from smallgpt.reporting.study import read_study
 
 pytestmark = pytest.mark.skipif(find_spec("wandb_workspaces") is None, reason="wandb-workspaces is not installed")
 

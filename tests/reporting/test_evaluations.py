@@ -9,11 +9,11 @@ import pytest
 from sweeps import job
 from test_report import CHROMIUM, EVIL, browse
 
-from smallgpt.reporting.arms import read_study
 from smallgpt.reporting.evaluation_figures import evaluation_figures
 from smallgpt.reporting.evaluation_tables import Table, evaluation_tables
 from smallgpt.reporting.report import report
 from smallgpt.reporting.statistics import difference, holm, mean
+from smallgpt.reporting.study import read_study
 from smallgpt.results import evaluation_numbers
 
 

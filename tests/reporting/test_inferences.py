@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sweeps import job
 
-from smallgpt.reporting.arms import read_study
 from smallgpt.reporting.inference_figures import inference_figures
 from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.report import report
 from smallgpt.reporting.statistics import mean
+from smallgpt.reporting.study import read_study
 
 
 def section(kind: str, bits: float, more: float | None = None, text: str = "books", **numbers: Any) -> dict[str, Any]:

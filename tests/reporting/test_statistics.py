@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from sweeps import job
 
-from smallgpt.reporting.arms import read_study
 from smallgpt.reporting.statistics import compare_arms, difference, holm, mean, winner
+from smallgpt.reporting.study import read_study
 
 # W. S. Gosset, "The probable error of a mean" (1908): hours of sleep gained with two drugs, ten patients
 DEXTRO = dict(enumerate([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]))
@@ -85,11 +85,11 @@ def test_a_variant_differs_from_itself_no_more_often_than_the_level():
 
 def test_a_variant_against_itself_over_different_seeds_says_no_difference(tmp_path):
     for seed, loss in enumerate([4.01, 3.99, 4.02]):
-        job(tmp_path, "gpt", seed, loss, "batch.micro=4")
+        job(tmp_path, "gpt", seed, loss, "batch.tokens=4")
     for seed, loss in enumerate([4.00, 4.02, 3.98]):
-        job(tmp_path, "gpt", seed + 3, loss, "batch.micro=8")
+        job(tmp_path, "gpt", seed + 3, loss, "batch.tokens=8")
     comparison = read_study([tmp_path]).comparisons[0]
-    assert compare_arms(comparison)["gpt micro=8"].verdict == "no difference"
+    assert compare_arms(comparison)["gpt tokens=8"].verdict == "no difference"
     assert "no difference" in winner(comparison)
 
 

@@ -201,7 +201,7 @@ def test_one_goes_on_as_two_that_end_together_and_one_again(alone, started, tmp_
     monkeypatch.undo()
     # as a sweep starts its jobs
     write_config(job, load_settings(composed(*words, *TWO)).plain)
-    (job / ".job.json").write_text(json.dumps({"overrides": [], "variant": "gpt"}))
+    (job / ".job.json").write_text(json.dumps({"overrides": [], "choices": {"model": "gpt"}}))
     process = started.command([sys.executable, "-m", "smallgpt.launch.process", str(job)], job)
     wait_for_step(job, 75, process)
     others = children(process)

@@ -1,0 +1,79 @@
+"""Pictures of what a study varies: each of its axes against loss and against cost."""
+
+from typing import TYPE_CHECKING, Any
+
+from smallgpt.errors import shown
+from smallgpt.reporting.arms import Arm
+from smallgpt.reporting.charts import Figure, axis, colour, figure, tooltip, values
+from smallgpt.reporting.naming import labels, short_names
+from smallgpt.reporting.quality_figures import COST_AXES, interval, loss_title, with_intervals
+from smallgpt.reporting.statistics import mean
+from smallgpt.reporting.study import Comparison
+
+if TYPE_CHECKING:
+    import altair as alt
+
+
+def axes(comparison: Comparison) -> list[Figure]:
+    """What the arms vary, against loss and against cost: a line for each of the other choices."""
+    import altair as alt
+
+    figures = []
+    keys = list(dict.fromkeys(name for arm in comparison.arms for name in arm.named))
+    for key, short in short_names(keys).items():
+        others = [{name: value for name, value in arm.named.items() if name != key} for arm in comparison.arms]
+        rows = []
+        for arm, series in zip(comparison.arms, labels([arm.variant for arm in comparison.arms], others), strict=True):
+            if key not in arm.named:
+                continue
+            value = number_or_text(arm.named[key])
+            scores = list(comparison.losses(arm).values())
+            flops = arm.number("cost", "inference_flops_per_token")
+            row = {"arm": arm.label, "series": series, "value": value, "cost": flops}
+            rows.append(row | (interval(scores) if scores else {}))
+        found = list(dict.fromkeys(row["value"] for row in rows))
+        if len(found) < 2:
+            continue
+        numbers = all(isinstance(value, int | float) for value in found)
+        if numbers:
+            x = axis("value", key, found).axis(alt.Axis(values=found, format="~g") if len(found) < 8 else alt.Axis())
+        else:
+            x = alt.X("value:N", title=key, sort=[str(value) for value in found], axis=alt.Axis(labelAngle=0))
+        lines = list(dict.fromkeys(row["series"] for row in rows))
+        for field, title in (
+            ("loss", loss_title(comparison)),
+            ("cost", COST_AXES["cost", "inference_flops_per_token"]),
+        ):
+            known = [row for row in rows if row.get(field) is not None]
+            if len({row["value"] for row in known}) < 2 or len({row[field] for row in known}) < 2:
+                continue
+            ticks = alt.Axis() if field == "loss" else alt.Axis(format="~s")
+            y = alt.Y(f"{field}:Q", title=title, scale=alt.Scale(zero=False), axis=ticks)
+            base = alt.Chart(values(known)).encode(x=x, y=y, color=colour(lines, "series"))
+            line = base.mark_line(strokeWidth=1.5, opacity=0.7)
+            layers = [line, *with_intervals(known, x, y, lines, "series", field)]
+            if comparison.baseline and key not in comparison.baseline.named:
+                layers += reference(comparison, comparison.baseline, field)
+            name = f"axis_{key.replace('.', '_')}_{field}"
+            title = f"{short} against {'loss' if field == 'loss' else title}"
+            figures.append(figure(name, "axis", title, alt.layer(*layers)))
+    return figures
+
+
+def reference(comparison: Comparison, baseline: Arm, field: str) -> list["alt.Chart"]:
+    """A dashed line at the height of the baseline."""
+    import altair as alt
+
+    scores = list(comparison.losses(baseline).values())
+    height = baseline.number("cost", "inference_flops_per_token")
+    if field == "loss":
+        height = mean(scores).value if scores else None
+    if height is None:
+        return []
+    chart = alt.Chart(values([{"arm": baseline.label, field: height}]))
+    encoded = chart.encode(y=f"{field}:Q", tooltip=tooltip("arm", field))
+    return [encoded.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color="#888")]
+
+
+def number_or_text(value: Any) -> float | str:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else shown(value)

@@ -1,0 +1,123 @@
+"""The runs of a sweep as a report reads them: config.yaml, result.json and metrics.csv of each run directory."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from smallgpt.reporting.naming import Described
+from smallgpt.results import read_result, validations
+from smallgpt.run_directory import HARDWARE_KEYS, LOCATION_KEYS, flat
+
+NEVER_COMPARED = LOCATION_KEYS | {"seed", "log_every", "model.allow_narrow"}  # the last only lets a model be built
+ONLY_SPEED = HARDWARE_KEYS | {"trainer.profile", "batch.micro", "compile"}  # equal numbers, to rounding
+UNUSED = {"prompt", "generation", "benchmark", "checkpoint", "format", "quantize", "eval"}  # by a training
+TRAINING_TASKS = ("train", "inspect", "prepare")
+
+
+@dataclass(frozen=True)
+class ReportedJob:
+    """One run directory of a sweep."""
+
+    name: str
+    run_dir: Path
+    result: dict[str, Any]
+
+    @property
+    def status(self) -> str:
+        return self.result.get("status", "failed")
+
+    @property
+    def completed(self) -> bool:
+        return self.status == "completed"
+
+    @property
+    def task(self) -> str:
+        return self.result.get("task", "train")
+
+    @property
+    def is_report(self) -> bool:
+        """A run of task=report, which reports others and is no part of them."""
+        return self.task == "report"
+
+    @property
+    def seed(self) -> int | None:
+        return self.result.get("seed", self.config.get("seed"))
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the text and the tokenizer."""
+        return self.result.get("data_fingerprint")
+
+    @cached_property
+    def begun(self) -> dict[str, Any]:
+        """What a sweep wrote before the job ran."""
+        try:
+            return json.loads((self.run_dir / ".job.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    @cached_property
+    def overrides(self) -> dict[str, str]:
+        """What its command line sets: a chosen file by its group, a value by its dotted key."""
+        pairs = [
+            text.lstrip("+~").partition("=") for text in self.result.get("overrides", self.begun.get("overrides", []))
+        ]
+        return {key.partition("@")[0]: value for key, _, value in pairs}
+
+    @cached_property
+    def choices(self) -> dict[str, str]:
+        """The chosen file of each group of the config, as far as the result has them."""
+        return self.result.get("choices") or self.begun.get("choices", {})
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config by dotted keys."""
+        try:
+            return flat(OmegaConf.to_container(OmegaConf.load(self.run_dir / "config.yaml")))
+        except (OSError, ValueError):  # it was killed before, or half a file was copied
+            return {}
+
+    @property
+    def variant(self) -> str:
+        # a job that was killed has no more than its command line
+        return self.result.get("variant") or self.choices.get("model") or self.overrides.get("model") or "?"
+
+    @cached_property
+    def compared(self) -> dict[str, Any]:
+        """The config without seed, places, hardware, logging, and what the task does not use."""
+        ignored = set(NEVER_COMPARED)
+        if self.task != "benchmark":
+            ignored |= ONLY_SPEED
+        if self.task in TRAINING_TASKS:
+            ignored |= UNUSED
+        return {
+            key: value
+            for key, value in self.config.items()
+            if key not in ignored and key.partition(".")[0] not in ignored
+        }
+
+    @property
+    def described(self) -> Described:
+        """What may name it."""
+        return Described(self.variant, self.choices, self.compared, frozenset(self.overrides))
+
+    def section(self, name: str) -> dict[str, Any]:
+        return self.result.get(name) or {}
+
+    @cached_property
+    def curve(self) -> list[dict[str, float]]:
+        return validations(self.run_dir)
+
+
+def read_jobs(sweep_dir: Path, prefix: str = "") -> list[ReportedJob]:
+    """The jobs in the order of their numbers; a job that has left no result is one that has not ended."""
+    folders = [
+        path for path in sweep_dir.glob("*") if (path / "config.yaml").exists() or (path / "result.json").exists()
+    ]
+    folders.sort(key=lambda path: (len(path.name), path.name))
+    silent = {"status": "unfinished", "error": "no result.json: it was killed, or has not ended yet"}
+    return [ReportedJob(prefix + path.name, path, read_result(path) or silent) for path in folders]

@@ -1,0 +1,87 @@
+"""Pictures of quality against cost: a point an arm, and the Pareto front."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from smallgpt.reporting.arms import Arm
+from smallgpt.reporting.charts import Figure, axis, colour, figure, legend, tooltip, values
+from smallgpt.reporting.inferences import INFERENCE_AXES
+from smallgpt.reporting.jobs import ReportedJob
+from smallgpt.reporting.statistics import SPLITS, mean, undominated
+from smallgpt.reporting.study import Comparison
+
+if TYPE_CHECKING:
+    import altair as alt
+
+COST_AXES = {  # what a job's result may have, and how a figure calls it
+    ("cost", "parameters"): "parameters",
+    ("train", "flops"): "training FLOPs",
+    ("cost", "inference_flops_per_token"): "inference FLOPs a token",
+    ("cost", "cache_bytes_per_token"): "cache bytes a token",
+    **{("inference", key): title for key, title in INFERENCE_AXES.items()},
+}
+
+
+def loss_title(comparison: Comparison) -> str:
+    return f"{SPLITS[comparison.split]} loss (nats a token)"
+
+
+def pareto(comparison: Comparison) -> list[Figure]:
+    """Loss against each cost, with the arms that no other beats in both."""
+    import altair as alt
+
+    figures = []
+    labels = [arm.label for arm in comparison.arms]
+    for (section, key), title in COST_AXES.items():
+        rows = []
+        for arm in comparison.arms:
+            cost = value_of(arm, section, key)
+            if cost is not None and (scores := list(comparison.losses(arm).values())):
+                rows.append({"arm": arm.label, "cost": cost, **interval(scores)})
+        if len({row["cost"] for row in rows}) < 2:
+            continue
+        x = axis("cost", title, [row["cost"] for row in rows])
+        y = alt.Y("loss:Q", title=loss_title(comparison), scale=alt.Scale(zero=False))
+        front = alt.Chart(values(undominated(rows))).encode(x=x, y=y)
+        line = front.mark_line(interpolate="step-after", color="#888", strokeDash=[4, 3], strokeWidth=1.5)
+        layers = [line, *with_intervals(rows, x, y, labels)]
+        name = f"quality_{'latency' if key == 'seconds_per_token' else key}"
+        figures.append(figure(name, "quality", f"Loss against {title}", alt.layer(*layers)))
+    return figures
+
+
+def with_intervals(
+    rows: Sequence[dict[str, Any]],
+    x: "alt.X",
+    y: "alt.Y",
+    labels: Sequence[str],
+    by: str = "arm",
+    field: str = "loss",
+) -> list["alt.Chart"]:
+    """A point each, with its 95 % interval where the field is the loss."""
+    import altair as alt
+
+    base = alt.Chart(values(rows)).encode(x=x, color=colour(labels, by))
+    shape = alt.Shape(f"{by}:N", scale=alt.Scale(domain=list(labels)), legend=legend(labels))
+    tips = tooltip("arm", "value" if by == "series" else "cost", "loss", "low", "high", "seeds")
+    points = base.encode(y=y, shape=shape, tooltip=tips).mark_point(filled=True, size=90, opacity=0.85)
+    if field != "loss":
+        return [points]
+    return [base.encode(y="low:Q", y2="high:Q").mark_rule(strokeWidth=1.5), points]
+
+
+def interval(scores: Sequence[float]) -> dict[str, float | int]:
+    score = mean(scores)
+    half = score.half_width or 0.0
+    return {"loss": score.value, "low": score.value - half, "high": score.value + half, "seeds": score.n}
+
+
+def value_of(arm: Arm, section: str, key: str) -> float | None:
+    if (section, key) == ("train", "flops"):
+        return training_flops(arm.jobs[0])
+    return arm.number(section, key)
+
+
+def training_flops(job: ReportedJob) -> float | None:
+    each, tokens = job.section("cost").get("training_flops_per_token"), job.section("train").get("tokens")
+    return each * tokens if each and tokens else job.section("cost").get("training_flops")

@@ -1,0 +1,170 @@
+"""Everything that a report shows: the jobs of sweeps, their arms, and what each arm is compared with."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+
+from smallgpt.errors import UserError, nearest, program, shown
+from smallgpt.files import nearest_beside
+from smallgpt.reporting.arms import Arm, group
+from smallgpt.reporting.jobs import ReportedJob, read_jobs
+from smallgpt.reporting.naming import ABSENT
+
+BASELINE_VARIANT = "gpt"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The arms of one data set. Their losses may be compared."""
+
+    fingerprint: str | None
+    arms: list[Arm]
+    references: list[Arm]
+    """Arms that the others are compared with, each with the one that has the same other choices."""
+
+    @cached_property
+    def split(self) -> Literal["val", "test"]:
+        """The held-out text whose losses are reported: the test split where every job was scored on it."""
+        jobs = [job for arm in self.arms for job in arm.jobs]
+        return "test" if all(job.section("test").get("loss") is not None for job in jobs) else "val"
+
+    def losses(self, arm: Arm) -> dict[int | None, float]:
+        """By seed, on the split that is reported."""
+        return arm.by_seed("loss", self.split)
+
+    @property
+    def baseline(self) -> Arm | None:
+        """What all others are compared with, where that is one arm."""
+        return self.references[0] if len(self.references) == 1 else None
+
+    def baseline_of(self, arm: Arm) -> Arm | None:
+        """The reference at equal other choices; None for a reference itself, and where there is none."""
+        if arm in self.references:
+            return None
+        return self.baseline or next((each for each in self.references if self.equal_choices(arm, each)), None)
+
+    def equal_choices(self, arm: Arm, reference: Arm) -> bool:
+        """Whether two arms differ only in their variants, and in what a key of one variant alone says."""
+        for key in self.free_keys:
+            ours, theirs = arm.described.config.get(key, ABSENT), reference.described.config.get(key, ABSENT)
+            if ours != theirs and not (key.startswith("model.") and ABSENT in (ours, theirs)):
+                return False
+        return True
+
+    @cached_property
+    def free_keys(self) -> list[str]:
+        """Keys of the config that do not follow from the variant."""
+        values: dict[str, dict[str, list[Any]]] = {}
+        keys = dict.fromkeys(key for arm in self.arms for key in arm.described.config)
+        for key in keys:
+            for arm in self.arms:
+                known = values.setdefault(key, {}).setdefault(arm.variant, [])
+                known.append(arm.described.config.get(key, ABSENT))
+        return [key for key in keys if any(v != known[0] for known in values[key].values() for v in known)]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that a report shows."""
+
+    sweeps: list[Path]
+    jobs: list[ReportedJob]
+    comparisons: list[Comparison]
+    repeated: list[ReportedJob] = field(default_factory=list)
+    """Completed jobs of a seed that their arm has already."""
+
+    @property
+    def arms(self) -> list[Arm]:
+        return [arm for comparison in self.comparisons for arm in comparison.arms]
+
+    @property
+    def unfinished(self) -> list[ReportedJob]:
+        return [job for job in self.jobs if not job.completed]
+
+    @property
+    def question(self) -> str | None:
+        asked = dict.fromkeys(job.result["question"] for job in self.jobs if job.result.get("question"))
+        return " / ".join(asked) or None
+
+
+def read_study(sweeps: Sequence[Path], baseline: str | None = None) -> Study:
+    """Reads sweeps and groups their jobs.
+
+    Raises:
+        UserError: a directory is missing or holds no results, or no arm is called `baseline`.
+    """
+    jobs: list[ReportedJob] = []
+    names = [sweep_dir.resolve().name for sweep_dir in sweeps]
+    if len(set(names)) < len(names):
+        names = [str(sweep_dir) for sweep_dir in sweeps]
+    for sweep_dir, name in zip(sweeps, names, strict=True):
+        if not sweep_dir.is_dir():
+            raise UserError(f"sweep={sweep_dir}: no such directory{nearest_beside(sweep_dir)}")
+        found = [job for job in read_jobs(sweep_dir, f"{name}/" if len(sweeps) > 1 else "") if not job.is_report]
+        if all(job.status == "unfinished" for job in found):
+            alone = (sweep_dir / "result.json").exists()
+            why = "is a single run" if alone else "holds no job with a result.json"
+            raise UserError(f"sweep={sweep_dir}: {why}; give the directory of a sweep, such as multirun_outputs/STUDY")
+        jobs += found
+    arms, repeated = group(jobs)
+    comparisons = []
+    for fingerprint in dict.fromkeys(arm.fingerprint for arm in arms):
+        same = [arm for arm in arms if arm.fingerprint == fingerprint]
+        comparisons.append(Comparison(fingerprint, same, references(same, baseline)))
+    if baseline is not None and not any(is_called(arm, baseline) for arm in arms):
+        labels = [arm.label for arm in arms]
+        close = nearest(baseline, labels) or f"; there are {', '.join(labels) or 'none, for no job is completed'}"
+        raise UserError(f"baseline={baseline}: no arm of that name{close}")
+    return Study(list(sweeps), jobs, comparisons, repeated)
+
+
+def references(arms: Sequence[Arm], wanted: str | None) -> list[Arm]:
+    """The arms that the user names, else those of the plain variant; of all or none the first."""
+    exact = [arm for arm in arms if arm.label == wanted]
+    named = exact or [arm for arm in arms if wanted is not None and is_called(arm, wanted)]
+    found = named or [arm for arm in arms if arm.variant == BASELINE_VARIANT]
+    return found if 0 < len(found) < len(arms) else list(arms[:1])
+
+
+def is_called(arm: Arm, name: str) -> bool:
+    """Whether a variant and choices such as `gpt lr=1e-3` are the arm's; a number may be written in any way."""
+    if name == arm.label:
+        return True
+    variant, *words = name.split()
+    return variant == arm.variant and all(is_chosen(arm, *word.partition("=")[::2]) for word in words)
+
+
+def is_chosen(arm: Arm, key: str, text: str) -> bool:
+    known = {**arm.described.config, **arm.described.choices}
+    return any((name == key or name.endswith(f".{key}")) and is_written(value, text) for name, value in known.items())
+
+
+def is_written(value: Any, text: str) -> bool:
+    try:
+        return float(text) == value
+    except ValueError:
+        return text == shown(value)
+
+
+def command(sweep_dir: Path, jobs: Sequence[ReportedJob]) -> str:
+    """What the user typed, from Hydra's record of the sweep; without one, from the words of the jobs."""
+    record = sweep_dir / "multirun.yaml"
+    if record.exists():
+        hydra = OmegaConf.load(record).hydra
+        given: Any = OmegaConf.to_container(hydra.overrides, resolve=False)
+        words = [*given["task"], *[word for word in given["hydra"] if not word.startswith("hydra.mode=")]]
+        added = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+        words += [word for folder in added for word in ("--config-dir", os.path.relpath(folder, hydra.runtime.cwd))]
+    else:
+        found: dict[str, dict[str, None]] = {}
+        for job in jobs:
+            for key, value in job.overrides.items():
+                found.setdefault(key, {})[value] = None
+        words = [f"{key}={','.join(choices)}" for key, choices in found.items()]
+    return f"{program()} {shlex.join(['-m', *words])}"
