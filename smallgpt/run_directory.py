@@ -14,8 +14,9 @@ from smallgpt.results import read_result
 from smallgpt.settings import Settings
 
 # where a run writes, what is asked of it and how it is shown is not what it is
-LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", "dry_run", "question"}
+LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", "tune", "dry_run", "question"}
 HARDWARE_KEYS = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers")}
+SPEED_KEYS = HARDWARE_KEYS | {"trainer.profile", "batch.micro", "compile"}  # equal numbers, to rounding
 MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run that was cut off
 STATE = Path("checkpoints", "last.ckpt")
 

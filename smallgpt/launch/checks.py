@@ -13,13 +13,13 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from smallgpt.errors import Impossible, UserError
+from smallgpt.errors import Impossible, UserError, nearest_key
 from smallgpt.launch.command_line import given, refuse
 from smallgpt.launch.loading import load_settings
 from smallgpt.launch.rephrase import rephrase
 from smallgpt.launch.this_machine import ThisMachine
 from smallgpt.ranks import is_first_process, started_by
-from smallgpt.run_directory import claim, refuse_other_config, refuse_taken, release
+from smallgpt.run_directory import claim, flat, refuse_other_config, refuse_taken, release
 from smallgpt.settings import Settings
 from smallgpt.tasks.benchmark import check_benchmark
 from smallgpt.tasks.evaluate import check_evaluation
@@ -98,24 +98,34 @@ def check_grid(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) 
         UserError: for the first job that is wrong, or if none can exist.
     """
     possible: list[list[str]] = []
+    keys: dict[str, None] = {}
+    tuned: dict[str, None] = {}
     left_out: Counter[str] = Counter()
     for words in jobs:
         try:
-            check_job(loader, config, len(possible), words)
+            settings = check_job(loader, config, len(possible), words)
         except Impossible as error:
             left_out[str(error)] += 1
         else:
             possible.append(words)
+            keys |= dict.fromkeys(flat(settings.plain))
+            tuned |= dict.fromkeys(settings.tune)
     if not possible:
         raise UserError(next(iter(left_out)))
+    for key in tuned:
+        if key not in keys:
+            raise UserError(f"tune={key}: unknown key{nearest_key(key, keys)}")
     for message, number in left_out.items():
         print(f"left out, {number} of {len(jobs)} jobs: {message}", file=sys.stderr)
     claim(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
     return possible
 
 
-def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list[str]) -> None:
-    """Raises UserError for a job of a sweep that is wrong, or differs from the one that its directory holds."""
+def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list[str]) -> Settings:
+    """The settings of a job of a sweep.
+
+    Raises UserError where they are wrong, or are not those of the job that its directory holds.
+    """
     job = loader.load_sweep_config(config, words)
     with open_dict(job):
         job.hydra.job.num = number
@@ -136,3 +146,4 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
                 f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task=benchmark would disturb each other; use 1"
             )
     refuse_other_config(Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir), settings, "hydra.sweep.dir")
+    return settings

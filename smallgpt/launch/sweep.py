@@ -27,7 +27,7 @@ from smallgpt.launch.loading import resolved_config
 from smallgpt.launch.process import BUSY
 from smallgpt.notices import say
 from smallgpt.results import read_result
-from smallgpt.run_directory import write_config
+from smallgpt.run_directory import SPEED_KEYS, write_config
 from smallgpt.settings import Trainer
 
 POLL_SECONDS = 0.2
@@ -107,10 +107,11 @@ def launch(
 ) -> list[JobReturn]:
     """Writes the resolved config of every job, then runs those that are not over; stops those that are hopeless."""
     jobs = [prepare_job(loader, config, list(words), first + i) for i, words in enumerate(job_overrides)]
-    shared = set(given(config.hydra))
+    shared = set.intersection(*[set(job.overrides) for job in jobs])
     for job in jobs:
         machines.check(job.trainer)
-        job.name = " ".join([job.run_dir.name, *[word for word in job.overrides if word not in shared]])
+        words = [word for word in job.overrides if word not in shared and word.partition("=")[0] not in SPEED_KEYS]
+        job.name = " ".join([job.run_dir.name, *words])
     Starter(jobs, machines, hopeless).run()
     returns = []
     for job in jobs:

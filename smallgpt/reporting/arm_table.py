@@ -1,11 +1,11 @@
-"""The table of a comparison, a row an arm, and the sentences that it needs to be read."""
+"""The table of a comparison, a row an arm."""
 
 from smallgpt.errors import shown
-from smallgpt.reporting.arms import DATA, Arm
-from smallgpt.reporting.identical import first_of_each, identical
+from smallgpt.reporting.arms import Arm
+from smallgpt.reporting.naming import short_names
 from smallgpt.reporting.quality_figures import value_of
 from smallgpt.reporting.statistics import SPLITS, Difference, compare_arms, mean, mean_with_interval, p_text
-from smallgpt.reporting.study import Comparison, Study
+from smallgpt.reporting.study import Comparison
 from smallgpt.reporting.tables import scaled
 
 ARM = "arm"
@@ -28,6 +28,7 @@ def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[st
     baseline = comparison.baseline_of(arm)
     return {
         ARM: arm.label,
+        **{short: tried_text(arm, key) for key, short in short_names(comparison.tuned_keys).items()},
         f"{SPLITS[comparison.split]} loss": mean_with_interval(mean(loss) if loss else None),
         "difference [95 %]": "baseline" if arm in comparison.references and loss else difference_text(gap),
         "p": "" if gap is None or gap.p is None else p_text(gap.p),
@@ -43,87 +44,17 @@ def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[st
     }
 
 
+def tried_text(arm: Arm, key: str) -> str:
+    """Such as `0.002 of 0.001, 0.002, 0.004`."""
+    if arm.tuning is None or key not in arm.tuning.chosen:
+        return ""
+    values = dict.fromkeys(trial.values[key] for trial in arm.tuning.tried if key in trial.values)
+    return f"{shown(arm.tuning.chosen[key])} of {', '.join(map(shown, values))}"
+
+
 def difference_text(gap: Difference | None) -> str:
     if gap is None:
         return ""
     if gap.low is None or gap.high is None:
         return f"{gap.value:+.4f}"
     return f"{gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
-
-
-def arm_notes(comparison: Comparison) -> list[str]:
-    """How the numbers were made, as far as the table has them."""
-    gaps = compare_arms(comparison)
-    tested = [gap for gap in gaps.values() if gap.p is not None]
-    found = []
-    if any(len(comparison.losses(arm)) > 1 for arm in comparison.arms):
-        found.append("± is half of the 95 % t interval of the mean over seeds.")
-    if any(gap.kind == "paired" for gap in tested):
-        over = f", {comparison.baseline.label}," if comparison.baseline else " at equal other choices,"
-        found.append(
-            f"Difference: the arm less the baseline{over} over the seeds that both have, with its 95 % interval; p: "
-            "two-sided paired t test."
-        )
-    if any(gap.kind == "unpaired" for gap in tested):
-        found.append("Where two arms share fewer than two seeds, Welch's test of unpaired samples was used.")
-    first = first_of_each(comparison)
-    several = len({first[label] for label, gap in gaps.items() if gap.p is not None})
-    if several > 1:
-        found.append(f"p is corrected by Holm's method for {several} comparisons; the intervals are not.")
-    if tested:
-        found.append(
-            "No difference: the interval contains 0; the seeds show none, more of them might. "
-            "Not certain: it leaves 0 out, but the corrected p is over 0.05."
-        )
-    for same in [group for group in identical(comparison) if len(group) > 1]:
-        names = " and ".join(arm.label for arm in same)
-        found.append(
-            f"{names} are identical: their costs are the same and their losses equal to the last bit; they count once."
-        )
-    if alone := [
-        arm.label for arm in comparison.arms if arm not in comparison.references and not comparison.baseline_of(arm)
-    ]:
-        found.append(f"No baseline has the same other choices as {', '.join(alone)}.")
-    if sizes := matched_arms(comparison):
-        found.append(f"Sizes were solved for, and are off by what is in brackets: {', '.join(sizes)}.")
-    tokens = {tokens for arm in comparison.arms if (tokens := arm.number("train", "tokens")) is not None}
-    if len(tokens) > 1:
-        found.append(f"The arms were trained on unequal budgets: {min(tokens):,.0f} to {max(tokens):,.0f} tokens.")
-    return found
-
-
-def matched_arms(comparison: Comparison) -> list[str]:
-    """Arms whose size `match` has solved for, with what they cost and how far that is from the baseline's."""
-    found = []
-    for arm in comparison.arms:
-        sections = [match for job in arm.jobs if (match := job.section("match"))]
-        found += [
-            f"{arm.label} n_embd={match['n_embd']} n_layer={match['n_layer']}, "
-            f"{scaled(match['value'], '').strip()} {match['quantity']} ({match['difference']:+.1%})"
-            for match in sections
-        ]
-    return list(dict.fromkeys(found))
-
-
-def about_the_study(study: Study) -> list[str]:
-    found = []
-    if study.repeated:
-        names = ", ".join(job.name for job in study.repeated)
-        found.append(f"Left out, because the same arm has the same seed already: {names}.")
-    machines = {(env.get("cpu"), env.get("gpu")) for job in study.jobs if (env := job.section("environment"))}
-    if len(machines) > 1:
-        found.append("The jobs ran on different machines: do not compare their tokens/s or seconds.")
-    return found
-
-
-def about_the_data(study: Study, comparison: Comparison) -> str:
-    """Why a comparison stands alone."""
-    words = [
-        f"{key}={shown(value)}" for key, value in comparison.arms[0].named.items() if key.partition(".")[0] in DATA
-    ]
-    chosen = f", {' '.join(words)}" if words else ""
-    what = f"fingerprint {comparison.fingerprint[:12]}{chosen}" if comparison.fingerprint else "no data"
-    return (
-        f"{what}: {len(comparison.arms)} of {len(study.arms)} arms. The jobs differ in their text or tokenizer, "
-        "so these losses cannot be compared with those of the other sections."
-    )

@@ -1,5 +1,6 @@
 """Pictures of what a study varies: each of its axes against loss and against cost."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import shown
@@ -34,11 +35,7 @@ def axes(comparison: Comparison) -> list[Figure]:
         found = list(dict.fromkeys(row["value"] for row in rows))
         if len(found) < 2:
             continue
-        numbers = all(isinstance(value, int | float) for value in found)
-        if numbers:
-            x = axis("value", key, found).axis(alt.Axis(values=found, format="~g") if len(found) < 8 else alt.Axis())
-        else:
-            x = alt.X("value:N", title=key, sort=[str(value) for value in found], axis=alt.Axis(labelAngle=0))
+        x = value_axis(key, found)
         lines = list(dict.fromkeys(row["series"] for row in rows))
         for field, title in (
             ("loss", loss_title(comparison)),
@@ -58,6 +55,40 @@ def axes(comparison: Comparison) -> list[Figure]:
             title = f"{short} against {'loss' if field == 'loss' else title}"
             figures.append(figure(name, "axis", title, alt.layer(*layers)))
     return figures
+
+
+def tuned_axes(comparison: Comparison) -> list[Figure]:
+    """The validation loss at every value that was tried of a tuned axis, a line for each arm."""
+    import altair as alt
+
+    figures = []
+    for key, short in short_names(comparison.tuned_keys).items():
+        rows = [
+            {"arm": arm.label, "value": number_or_text(trial.values[key]), **interval(trial.losses)}
+            for arm in comparison.arms
+            for trial in (arm.tuning.tried if arm.tuning else ())
+            if trial.losses and key in trial.values
+        ]
+        found = list(dict.fromkeys(row["value"] for row in rows))
+        if len(found) < 2:
+            continue
+        labels = list(dict.fromkeys(row["arm"] for row in rows))
+        x = value_axis(key, found)
+        y = alt.Y("loss:Q", title="validation loss (nats a token)", scale=alt.Scale(zero=False))
+        line = alt.Chart(values(rows)).encode(x=x, y=y, color=colour(labels)).mark_line(strokeWidth=1.5, opacity=0.7)
+        chart = alt.layer(line, *with_intervals(rows, x, y, labels))
+        figures.append(figure(f"tuned_{key.replace('.', '_')}", "axis", f"{short} that was tried against loss", chart))
+    return figures
+
+
+def value_axis(key: str, found: Sequence[float | str]) -> "alt.X":
+    """An axis of numbers, where all are numbers, else of texts."""
+    import altair as alt
+
+    numbers = [value for value in found if not isinstance(value, str)]
+    if len(numbers) == len(found):
+        return axis("value", key, numbers).axis(alt.Axis(values=numbers, format="~g") if len(found) < 8 else alt.Axis())
+    return alt.X("value:N", title=key, sort=[str(value) for value in found], axis=alt.Axis(labelAngle=0))
 
 
 def reference(comparison: Comparison, baseline: Arm, field: str) -> list["alt.Chart"]:

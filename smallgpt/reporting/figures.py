@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from smallgpt.reporting.axis_figures import axes
+from smallgpt.reporting.axis_figures import axes, tuned_axes
 from smallgpt.reporting.charts import Figure, colour, dashes, figure, tooltip, values
 from smallgpt.reporting.diagrams import diagrams, parameter_bars
 from smallgpt.reporting.evaluation_figures import evaluation_figures
@@ -21,7 +21,7 @@ def draw(comparison: Comparison, others: Sequence[ReportedJob] = ()) -> list[Fig
         comparison: the arms.
         others: jobs of no arm, whose curves are shown too.
     """
-    figures = [*loss_curves(comparison, others), *pareto(comparison), *axes(comparison)]
+    figures = [*loss_curves(comparison, others), *pareto(comparison), *axes(comparison), *tuned_axes(comparison)]
     figures += [*inference_figures(comparison), *evaluation_figures(comparison), *parameter_bars(comparison)]
     return figures + diagrams(comparison)
 

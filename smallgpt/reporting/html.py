@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from smallgpt.reporting.arm_table import about_the_data, about_the_study, arm_notes, arm_table
+from smallgpt.reporting.arm_table import arm_table
 from smallgpt.reporting.charts import Figure, vl_version
 from smallgpt.reporting.markdown import findings, lowest, markdown
+from smallgpt.reporting.notes import about_the_data, about_the_study, arm_notes
 from smallgpt.reporting.statistics import winner
 from smallgpt.reporting.study import Comparison, Study, command
 
 GLOBALS = "window.vegaEmbed = vegaEmbed;"
 PARTS = {  # of a page, with what the reader must know of their figures
     "loss": (
-        "Loss of every run",
+        "Loss over training",
         "Click names in a legend to show these runs only; drag to move, Shift and wheel to zoom, double-click to undo.",
     ),
     "quality": (

@@ -10,10 +10,9 @@ from omegaconf import OmegaConf
 
 from smallgpt.reporting.naming import Described
 from smallgpt.results import read_result, validations
-from smallgpt.run_directory import HARDWARE_KEYS, LOCATION_KEYS, flat
+from smallgpt.run_directory import LOCATION_KEYS, SPEED_KEYS, flat
 
 NEVER_COMPARED = LOCATION_KEYS | {"seed", "log_every", "model.allow_narrow"}  # the last only lets a model be built
-ONLY_SPEED = HARDWARE_KEYS | {"trainer.profile", "batch.micro", "compile"}  # equal numbers, to rounding
 UNUSED = {"prompt", "generation", "benchmark", "checkpoint", "format", "quantize", "eval"}  # by a training
 TRAINING_TASKS = ("train", "inspect", "prepare")
 
@@ -91,7 +90,7 @@ class ReportedJob:
         """The config without seed, places, hardware, logging, and what the task does not use."""
         ignored = set(NEVER_COMPARED)
         if self.task != "benchmark":
-            ignored |= ONLY_SPEED
+            ignored |= SPEED_KEYS
         if self.task in TRAINING_TASKS:
             ignored |= UNUSED
         return {

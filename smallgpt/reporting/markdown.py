@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Sequence
 
-from smallgpt.reporting.arm_table import ARM, about_the_data, about_the_study, arm_notes, arm_table
+from smallgpt.reporting.arm_table import ARM, arm_table
 from smallgpt.reporting.evaluation_tables import Table, evaluation_tables
 from smallgpt.reporting.inferences import inference_tables
+from smallgpt.reporting.notes import about_the_data, about_the_study, arm_notes
 from smallgpt.reporting.statistics import winner
 from smallgpt.reporting.study import Comparison, Study, command
 

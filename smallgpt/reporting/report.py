@@ -8,15 +8,17 @@ from typing import Any
 
 from smallgpt.errors import shown
 from smallgpt.files import write_bytes, write_text
-from smallgpt.reporting.arm_table import arm_notes, arm_table
+from smallgpt.reporting.arm_table import arm_table
 from smallgpt.reporting.inferences import inference_tables
-from smallgpt.reporting.jobs import ONLY_SPEED, ReportedJob
+from smallgpt.reporting.jobs import ReportedJob
 from smallgpt.reporting.markdown import markdown
 from smallgpt.reporting.naming import distinguishing, short_names
+from smallgpt.reporting.notes import arm_notes
 from smallgpt.reporting.statistics import winner
 from smallgpt.reporting.study import Study
 from smallgpt.reporting.tables import print_table
 from smallgpt.results import evaluation_numbers, inference_numbers
+from smallgpt.run_directory import SPEED_KEYS
 
 SECTIONS = ("cost", "match", "train", "val", "data")
 PAGE_ONLY = {"bits per byte", "tokens / parameter", "cache B / token"}  # a terminal has no room for them
@@ -32,7 +34,7 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
     write_csv(folder / "results.csv", study.jobs)
     print_table(", ".join(map(str, study.sweeps)), *job_table(study.jobs))
     for comparison in study.comparisons:
-        if any(len(arm.jobs) > 1 for arm in comparison.arms):
+        if any(len(arm.jobs) > 1 or arm.tuning for arm in comparison.arms):
             rows = arm_table(comparison)
             names = [name for name in rows[0] if name not in PAGE_ONLY]
             print_table("arms", names, [[row[name] for name in names] for row in rows])
@@ -109,7 +111,7 @@ def job_table(jobs: Sequence[ReportedJob]) -> tuple[Sequence[str], list[Sequence
 
 def hardware(jobs: Sequence[ReportedJob]) -> list[str | None]:
     """What differs between jobs and makes them faster or slower, but no other arm; None where nothing does."""
-    keys = [key for key in sorted(ONLY_SPEED) if len({job.config.get(key) for job in jobs if job.config}) > 1]
+    keys = [key for key in sorted(SPEED_KEYS) if len({job.config.get(key) for job in jobs if job.config}) > 1]
     texts = [
         [f"{short}={shown(job.config[key])}" for key, short in short_names(keys).items() if key in job.config]
         for job in jobs

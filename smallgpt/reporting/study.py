@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from smallgpt.errors import UserError, nearest, program, shown
+from smallgpt.errors import UserError, nearest, nearest_key, program, shown
 from smallgpt.files import nearest_beside
 from smallgpt.reporting.arms import Arm, group
 from smallgpt.reporting.jobs import ReportedJob, read_jobs
 from smallgpt.reporting.naming import ABSENT
+from smallgpt.settings.group import one_or_several
 
 BASELINE_VARIANT = "gpt"
 
@@ -37,6 +38,10 @@ class Comparison:
     def losses(self, arm: Arm) -> dict[int | None, float]:
         """By seed, on the split that is reported."""
         return arm.by_seed("loss", self.split)
+
+    @property
+    def tuned_keys(self) -> list[str]:
+        return list(dict.fromkeys(key for arm in self.arms if arm.tuning for key in arm.tuning.chosen))
 
     @property
     def baseline(self) -> Arm | None:
@@ -93,11 +98,16 @@ class Study:
         return " / ".join(asked) or None
 
 
-def read_study(sweeps: Sequence[Path], baseline: str | None = None) -> Study:
+def read_study(sweeps: Sequence[Path], baseline: str | None = None, tune: Sequence[str] = ()) -> Study:
     """Reads sweeps and groups their jobs.
 
+    Args:
+        sweeps: their directories.
+        baseline: the arm, or arms, that the others are compared with.
+        tune: keys on which each arm uses its own best; none: those that the sweeps themselves name.
+
     Raises:
-        UserError: a directory is missing or holds no results, or no arm is called `baseline`.
+        UserError: a directory is missing or holds no results, no arm is called `baseline`, or no job has a key to tune.
     """
     jobs: list[ReportedJob] = []
     names = [sweep_dir.resolve().name for sweep_dir in sweeps]
@@ -112,7 +122,13 @@ def read_study(sweeps: Sequence[Path], baseline: str | None = None) -> Study:
             why = "is a single run" if alone else "holds no job with a result.json"
             raise UserError(f"sweep={sweep_dir}: {why}; give the directory of a sweep, such as multirun_outputs/STUDY")
         jobs += found
-    arms, repeated = group(jobs)
+    known = list(dict.fromkeys(key for job in jobs for key in job.compared))
+    for key in tune:
+        if key not in known:
+            raise UserError(f"tune={key}: no job of {', '.join(map(str, sweeps))} has it{nearest_key(key, known)}")
+    if not tune and any(job.section("val") for job in jobs):  # without a loss nothing can be chosen
+        tune = list(dict.fromkeys(key for job in jobs for key in one_or_several(job.config.get("tune"))))
+    arms, repeated = group(jobs, tune)
     comparisons = []
     for fingerprint in dict.fromkeys(arm.fingerprint for arm in arms):
         same = [arm for arm in arms if arm.fingerprint == fingerprint]

@@ -10,10 +10,18 @@ from smallgpt.reporting.naming import hashable
 
 
 @dataclass(frozen=True)
+class Trial:
+    """One value of each tuned axis, with the validation losses of its jobs; those that failed have none."""
+
+    values: dict[str, Any]
+    losses: list[float]
+
+
+@dataclass(frozen=True)
 class Tuning:
     """How the values of an arm's tuned axes were chosen."""
 
-    tried: list[dict[str, Any]]
+    tried: list[Trial]
     """In the order of the jobs."""
     chosen: dict[str, Any]
     seeds: list[int | None]
@@ -27,7 +35,7 @@ class Tuning:
         """Chosen numbers beside which, on one side, nothing was tried."""
         found = {}
         for key, value in self.chosen.items():
-            values = {each[key] for each in self.tried if is_number(each.get(key))}
+            values = {trial.values[key] for trial in self.tried if is_number(trial.values.get(key))}
             if len(values) > 1 and is_number(value) and value in (min(values), max(values)):
                 found[key] = value
         return found
@@ -58,19 +66,24 @@ def tuned(
         return (list(next(iter(trials.values())).values()), None), repeated
     common = set.intersection(*tried_on.values())
 
+    losses = {
+        values: {seed: job.section("val").get("loss") for seed, job in seeds.items()}
+        for values, seeds in trials.items()
+    }
+
     def score(values: tuple) -> float:
-        losses = [
-            trials[values][seed].section("val").get("loss") if seed in trials[values] else None for seed in common
-        ]
-        if not common:
-            losses = [job.section("val").get("loss") for job in trials[values].values()]
-        return sum(math.inf if loss is None else loss for loss in losses) / max(1, len(losses))
+        known = [losses[values].get(seed) for seed in common or losses[values]]
+        return sum(math.inf if loss is None else loss for loss in known) / len(known)
 
     best = min(trials, key=score)
     others = [job for seed, job in trials[best].items() if seed not in common]
     jobs = others if others and common else list(trials[best].values())
     seeds = sorted(common, key=lambda seed: (seed is None, seed))
-    return (jobs, Tuning(list(map(dict, tried_on)), dict(best), seeds, bool(others and common))), repeated
+    tried = [
+        Trial(dict(values), [loss for loss in losses.get(values, {}).values() if loss is not None])
+        for values in tried_on
+    ]
+    return (jobs, Tuning(tried, dict(best), seeds, bool(others and common))), repeated
 
 
 def values_of(job: ReportedJob, keys: Collection[str]) -> tuple[tuple[str, Any], ...]:

@@ -42,14 +42,17 @@ class Common(Group):
     dry_run: bool = False
     """Whether task=dashboard writes what it would send, and sends nothing."""
     baseline: str | None = None
-    """Arm that a report compares the others with, as its table calls it; null: the one arm of gpt, or the first."""
+    """The arm that a report compares the others with, as its table calls it, or words that name several: each is then
+    compared with the one at equal other choices. null: gpt, or where there is none the first arm."""
+    tune: tuple[str, ...] = ()
+    """Keys on which each arm of a report uses its own best of the values that were tried, by validation loss."""
 
     @field_validator("cache_dir")
     @classmethod
     def _home(cls, value: Path) -> Path:
         return value.expanduser()
 
-    @field_validator("sweep", "checkpoint", "prompt", mode="before")
+    @field_validator("sweep", "checkpoint", "prompt", "tune", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return one_or_several(value)

@@ -57,7 +57,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if settings.trainer.threads is not None:
         torch.set_num_threads(settings.trainer.threads)
     sweeps = [Path(sweep).expanduser() for sweep in dict.fromkeys(settings.sweep)]
-    named = runs_of(sweeps, settings.baseline) if sweeps else named_checkpoints(settings.checkpoint)
+    named = runs_of(sweeps, settings) if sweeps else named_checkpoints(settings.checkpoint)
     asked = wanted(settings)
     check_checkpoints(named.values(), asked, settings.cache_dir)
     text = held_out(settings, [run_of(checkpoint) for checkpoint in named.values()])
@@ -82,7 +82,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         for each, section in zip(loaded, found, strict=True):
             add_section(Path(run_of(each.checkpoint)), "inference", section, beside)
     if sweeps:
-        made = report(read_study(sweeps, settings.baseline), sweeps[0] if len(sweeps) == 1 else run_dir)
+        made = report(read_study(sweeps, settings.baseline, settings.tune), sweeps[0] if len(sweeps) == 1 else run_dir)
         return {"checkpoints": named, "inferences": sections, "report": made}
     if len(named) == 1:
         (checkpoint,) = named.values()
@@ -97,7 +97,7 @@ def named_checkpoints(checkpoints: Sequence[str]) -> dict[str, str]:
     return dict(zip(names_of(checkpoints), checkpoints, strict=True))
 
 
-def runs_of(sweeps: Sequence[Path], baseline: str | None) -> dict[str, str]:
+def runs_of(sweeps: Sequence[Path], settings: Settings) -> dict[str, str]:
     """One trained run of each arm, by its job and arm; the baseline first.
 
     Raises UserError where there is none, or no sweep.
@@ -105,7 +105,7 @@ def runs_of(sweeps: Sequence[Path], baseline: str | None) -> dict[str, str]:
     from smallgpt.reporting.study import read_study
 
     found = {}
-    for comparison in read_study(sweeps, baseline).comparisons:
+    for comparison in read_study(sweeps, settings.baseline, settings.tune).comparisons:
         for arm in sorted(comparison.arms, key=lambda arm: arm not in comparison.references):
             if (job := arm.jobs[0]).result.get("task") == "train":
                 found[f"{job.name} {arm.label}"] = str(job.run_dir)

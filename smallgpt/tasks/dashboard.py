@@ -26,7 +26,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         raise UserError("logger: task=dashboard needs logger=wandb, with the project and entity of the sweep")
     require("task=dashboard", "wandb_workspaces")
     sweep = Path(settings.sweep[0]).expanduser()
-    study = read_study([sweep], settings.baseline)
+    study = read_study([sweep], settings.baseline, settings.tune)
     group = logger.group or sweep.resolve().name
     if settings.dry_run:
         path = sweep / "dashboard_specification.json"

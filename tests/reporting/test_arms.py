@@ -7,8 +7,9 @@ from command_line import CommandLine
 from sweeps import failed, job, write_config
 
 from smallgpt.errors import UserError
-from smallgpt.reporting.arm_table import arm_notes, arm_table
+from smallgpt.reporting.arm_table import arm_table
 from smallgpt.reporting.figures import draw
+from smallgpt.reporting.notes import arm_notes
 from smallgpt.reporting.report import job_table
 from smallgpt.reporting.statistics import undominated
 from smallgpt.reporting.study import command, read_study

@@ -1,0 +1,55 @@
+"""Sentences about tuned axes: on what values were chosen, on what they are reported, where more should be tried."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from smallgpt.errors import shown
+from smallgpt.reporting.arms import Arm
+from smallgpt.reporting.naming import short_names
+from smallgpt.reporting.statistics import SPLITS
+from smallgpt.reporting.study import Comparison
+from smallgpt.reporting.tuning import Tuning
+
+
+def tuning_notes(comparison: Comparison) -> list[str]:
+    """On what the tuned values were chosen, on what the arms are reported, and where more should be tried."""
+    tuned = [(arm, arm.tuning) for arm in comparison.arms if arm.tuning]
+    if not tuned:
+        return []
+    short = short_names(comparison.tuned_keys)
+    split = SPLITS[comparison.split]
+    found = [
+        f"Each arm is reported at its own best {', '.join(short.values())} of those tried, by mean validation loss."
+    ]
+    for names, (chosen_on, reported_on) in alike({arm.label: seeds_of(arm, tuning) for arm, tuning in tuned}).items():
+        found.append(f"{names}: chosen on {chosen_on}; the {split} loss is of {reported_on}.")
+    if comparison.split == "val" and any(not tuning.other_seeds for _, tuning in tuned):
+        found.append(
+            "A loss that was chosen by is a little lower than other seeds would have: run the chosen values with more."
+        )
+    for arm, tuning in tuned:
+        for key, value in tuning.edges.items():
+            found.append(
+                f"Warning: the best {short[key]} of {arm.label}, {shown(value)}, is at the edge of what was tried; "
+                "a value beyond it may be better."
+            )
+    return found
+
+
+def seeds_of(arm: Arm, tuning: Tuning) -> tuple[str, str]:
+    """Words for the seeds that chose, and for those that are reported."""
+    chosen = f"seed {listed(tuning.seeds)}" if tuning.seeds else "each value's own seeds, for none has all values"
+    reported = [job.seed for job in arm.jobs]
+    return chosen, f"seed {listed(reported)}" if reported != tuning.seeds else "the same"
+
+
+def listed(values: Iterable[Any]) -> str:
+    return ", ".join(map(str, values))
+
+
+def alike(sentences: Mapping[str, Any]) -> dict[str, Any]:
+    """Names of what is said of several, joined."""
+    names: dict[Any, list[str]] = {}
+    for name, said in sentences.items():
+        names.setdefault(said, []).append(name)
+    return {", ".join(together): said for said, together in names.items()}
