@@ -23,7 +23,7 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
         result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return result if isinstance(result, dict) else None
+    return plain_json(result) if isinstance(result, dict) else None
 
 
 def plain_json(value: Any) -> Any:
@@ -52,13 +52,25 @@ def add_section(run_dir: Path, name: str, found: dict[str, Any], merge: Callable
 
 
 def validations(run_dir: Path) -> list[dict[str, float]]:
-    """Rows of metrics.csv that have a validation loss; empty where nothing was validated."""
+    """Rows of metrics.csv that have a validation loss; what is no finite number is left out of them."""
     path = run_dir / "metrics.csv"
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("val/loss")]
-    return [{key: float(value) for key, value in row.items() if value} for row in rows]
+        rows = [
+            {key: number for key, text in row.items() if (number := finite(text)) is not None}
+            for row in csv.DictReader(file)
+        ]
+    return [row for row in rows if "val/loss" in row]
+
+
+def finite(text: str | None) -> float | None:
+    """The number of a cell; None for an empty one, NaN, infinity, and what a killed run left half written."""
+    try:
+        number = float(text or "nan")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def evaluation_numbers(evaluation: dict[str, Any]) -> dict[str, dict[str, float]]:

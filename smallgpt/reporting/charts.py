@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smallgpt.errors import one_line
 from smallgpt.files import write_bytes
+from smallgpt.results import plain_json
 
 if TYPE_CHECKING:
     import altair as alt
@@ -23,6 +25,8 @@ class Figure:
     """Of the page, where it is shown."""
     title: str
     spec: dict[str, Any]
+    error: str | None = None
+    """Why it cannot be drawn, which then stands in its place."""
 
     @property
     def for_page(self) -> dict[str, Any]:
@@ -31,15 +35,19 @@ class Figure:
         return kept | {"width": "container"}
 
 
-def save(figure: Figure, folder: Path) -> None:
-    """NAME.png and NAME.svg."""
+def save(figure: Figure, folder: Path) -> str | None:
+    """NAME.png and NAME.svg; returns why it cannot be drawn."""
     import vl_convert
 
     folder.mkdir(exist_ok=True)
-    version = vl_version()
-    svg = vl_convert.vegalite_to_svg(figure.spec, vl_version=version)
+    try:
+        svg = vl_convert.vegalite_to_svg(figure.spec, vl_version=vl_version())
+        png = vl_convert.svg_to_png(svg, scale=2)
+    except ValueError as error:
+        return one_line(error)[:300]
     write_bytes(folder / f"{figure.name}.svg", svg.encode())
-    write_bytes(folder / f"{figure.name}.png", vl_convert.svg_to_png(svg, scale=2))
+    write_bytes(folder / f"{figure.name}.png", png)
+    return None
 
 
 def vl_version() -> str:
@@ -53,8 +61,16 @@ def figure(name: str, part: str, title: str, chart: "alt.LayerChart | alt.Chart"
     import altair as alt
 
     alt.data_transformers.disable_max_rows()
-    spec = chart.properties(width=WIDTH, height=height, title=title, background="white").to_dict()
-    return Figure(name, part, title, spec)
+    try:
+        spec = chart.properties(width=WIDTH, height=height, title=title, background="white").to_dict()
+    except Exception as error:  # the others are no worse for it
+        return missing(name, part, title, error)
+    return Figure(name, part, title, plain_json(spec))
+
+
+def missing(name: str, part: str, title: str, error: Exception) -> Figure:
+    """Stands for a figure that cannot be drawn."""
+    return Figure(name, part, title, {}, f"{type(error).__name__}: {one_line(error)[:300]}")
 
 
 def values(rows: Sequence[dict[str, Any]]) -> "alt.InlineData":

@@ -1,9 +1,9 @@
 """Pictures of a study: all that its results have numbers for, and the loss against what was spent."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from smallgpt.reporting.axis_figures import axes, tuned_axes
-from smallgpt.reporting.charts import Figure, colour, dashes, figure, tooltip, values
+from smallgpt.reporting.charts import Figure, colour, dashes, figure, missing, tooltip, values
 from smallgpt.reporting.diagrams import diagrams, parameter_bars
 from smallgpt.reporting.evaluation_figures import evaluation_figures
 from smallgpt.reporting.inference_figures import inference_figures
@@ -21,9 +21,22 @@ def draw(comparison: Comparison, others: Sequence[ReportedJob] = ()) -> list[Fig
         comparison: the arms.
         others: jobs of no arm, whose curves are shown too.
     """
-    figures = [*loss_curves(comparison, others), *pareto(comparison), *axes(comparison), *tuned_axes(comparison)]
-    figures += [*inference_figures(comparison), *evaluation_figures(comparison), *parameter_bars(comparison)]
-    return figures + diagrams(comparison)
+    makers: dict[str, tuple[str, Callable[[], list[Figure]]]] = {
+        "loss": ("Loss over training", lambda: loss_curves(comparison, others)),
+        "quality": ("Quality against cost", lambda: pareto(comparison)),
+        "axis": ("What the study varies", lambda: [*axes(comparison), *tuned_axes(comparison)]),
+        "inference": ("Bits per byte against cost", lambda: inference_figures(comparison)),
+        "evaluation": ("What the models know", lambda: evaluation_figures(comparison)),
+        "parameters": ("Where the parameters sit", lambda: parameter_bars(comparison)),
+        "diagrams": ("Block by block", lambda: diagrams(comparison)),
+    }
+    figures = []
+    for part, (title, make) in makers.items():
+        try:
+            figures += make()
+        except Exception as error:  # the other figures are no worse for it
+            figures.append(missing(part, part, title, error))
+    return figures
 
 
 def loss_curves(comparison: Comparison, others: Sequence[ReportedJob]) -> list[Figure]:

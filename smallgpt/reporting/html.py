@@ -11,6 +11,7 @@ from smallgpt.reporting.markdown import findings, lowest, markdown
 from smallgpt.reporting.notes import about_the_data, about_the_study, arm_notes
 from smallgpt.reporting.statistics import winner
 from smallgpt.reporting.study import Comparison, Study, command
+from smallgpt.results import plain_json
 
 GLOBALS = "window.vegaEmbed = vegaEmbed;"
 PARTS = {  # of a page, with what the reader must know of their figures
@@ -48,7 +49,7 @@ def page(study: Study, figures: Sequence[Sequence[Figure]], title: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    specs = {figure.name: figure.for_page for drawn in figures for figure in drawn}
+    specs = {figure.name: figure.for_page for drawn in figures for figure in drawn if figure.error is None}
     library = vl_convert.javascript_bundle(GLOBALS, vl_version()) if specs else ""
     return environment.get_template("report.html.j2").render(
         title=title,
@@ -98,4 +99,4 @@ def environments(study: Study) -> list[tuple[str, dict[str, Any]]]:
 
 def for_script(value: Any) -> str:
     """JSON that cannot end the script element it stands in."""
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
+    return json.dumps(plain_json(value), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")

@@ -75,8 +75,9 @@ def draw_page(study: Study, page: Path) -> None:
     write_text(page, html.page(study, figures, " and ".join(sweep.resolve().name for sweep in study.sweeps)))
     folder = page.parent / "figures"
     for figure in [figure for drawn in figures for figure in drawn]:
-        save(figure, folder)
-        if figure.name == "loss_tokens":
+        if error := figure.error or save(figure, folder):
+            print(f"figure {figure.name}: cannot be drawn ({error})")
+        elif figure.name == "loss_tokens":
             write_bytes(page.parent / "loss.png", (folder / "loss_tokens.png").read_bytes())
 
 

@@ -13,6 +13,9 @@ import pytest
 from command_line import CommandLine
 from sweeps import failed, job
 
+from smallgpt.reporting.report import report
+from smallgpt.reporting.study import read_study
+
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -107,6 +110,45 @@ def test_a_sweep_whose_page_cannot_be_drawn_is_still_completed(cli: CommandLine,
     assert done.code == 0 and done.result["status"] == "completed"
     assert done.err.startswith("error: the report of sweep is not whole (RuntimeError: no more ink)")
     assert Path("sweep/results.csv").exists() and done.result["report_error"] == "RuntimeError: no more ink"
+
+
+def test_a_diverged_job_blanks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    for variant in ("gpt", "lineargpt"):
+        job(tmp_path, variant, 1, 4.0)
+    lost = job(tmp_path, "parallelgpt", 1, 4.0)
+    table = (lost / "metrics.csv").read_text().splitlines()
+    (lost / "metrics.csv").write_text("\n".join([*table[:3], "3,3000,1.5,9,,nan", "4,4000,2,inf,,inf", "5,50"]))
+    result = json.loads((lost / "result.json").read_text())
+    result["val"] = {"loss": float("nan"), "perplexity": float("inf"), "bits_per_byte": float("nan")}
+    (lost / "result.json").write_text(json.dumps(result))
+    report(read_study([tmp_path]), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    (specs,) = re.findall(r'<script type="application/json" id="specs">(.*?)</script>', page, re.DOTALL)
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} in the page's JSON")
+
+    figures = json.loads(specs, parse_constant=refuse)
+    assert {"loss_tokens", "quality_parameters", "diagram_0"} <= figures.keys()
+    (curve,) = figures["loss_tokens"]["datasets"].values()
+    assert [row["arm"] for row in curve].count("parallelgpt") == 2
+    with (tmp_path / "results.csv").open() as file:
+        row = list(csv.DictReader(file))[2]
+    assert row["status"] == "completed" and row["val/loss"] == "" and row["val/perplexity"] == ""
+    assert "nan" not in capsys.readouterr().out.lower()
+
+
+def test_a_figure_that_cannot_be_drawn_says_so_and_takes_no_other_with_it(tmp_path: Path, capsys):
+    run_dir = job(tmp_path, "gpt", 1, 4.0)
+    job(tmp_path, "lineargpt", 1, 4.1)
+    result = json.loads((run_dir / "result.json").read_text())
+    result["cost"]["layout"][0]["out_width"] = "wide"
+    (run_dir / "result.json").write_text(json.dumps(result))
+    report(read_study([tmp_path]), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert re.search(r"This figure cannot be drawn: TypeError", page)
+    assert "figure diagrams: cannot be drawn (TypeError" in capsys.readouterr().out
+    assert (tmp_path / "figures" / "loss_tokens.png").exists() and (tmp_path / "figures" / "parameters.png").exists()
 
 
 # -- in a browser -----------------------------------------------------------------------------------------------------
