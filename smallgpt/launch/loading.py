@@ -32,10 +32,10 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     fields: dict[str, Any] = {name: build_group(name, plain) for name in (*CHOSEN_GROUPS, *GROUPS)}
     common = build(Common, "", {key: plain[key] for key in Common.model_fields if key in plain})
     # last: it is the only one that imports PyTorch
-    fields["model_class"], fields["model"] = build_model(plain, fields["tokenizer"])
+    fields["model_class"], fields["model"] = build_model("model", plain.get("model"), fields["tokenizer"])
     if plain.get("match") is not None:
         fields["match"] = build(Match, "match", plain["match"])
-        fields["matched"] = matched_size(fields, variant, plain["model"], common.cache_dir)
+        fields["matched"] = matched_size(fields, matched_to(fields), variant, common.cache_dir)
         fields["model"] = fields["matched"].config
     if plain.get("eval") is not None:
         fields["eval"] = build(Evaluation, "eval", plain["eval"])
@@ -70,12 +70,16 @@ def schema_of(name: str, values: Any) -> type[Group]:
         return field
     chosen = imported(name, target(name, values)[0])
     if name == "model":
-        settable = chosen.config_class.settable()
-        fields: dict[str, Any] = {key: (hint, None) for key, hint in settable.items()}
-        return create_model("Model", __base__=Group, **fields)
+        return model_schema(chosen)
     if not (isinstance(chosen, type) and issubclass(chosen, Group)):
         raise UserError(f"{name}._target_={values['_target_']}: not a class of settings")
     return chosen
+
+
+def model_schema(model_class: Any) -> type[Group]:
+    """What can be set of a model."""
+    fields: dict[str, Any] = {key: (hint, None) for key, hint in model_class.config_class.settable().items()}
+    return create_model("Model", __base__=Group, **fields)
 
 
 def build_group(name: str, plain: dict[str, Any]) -> Group:
@@ -85,22 +89,31 @@ def build_group(name: str, plain: dict[str, Any]) -> Group:
     return build(schema, name, target(name, values)[1] if name in CHOSEN_GROUPS else values)
 
 
-def build_model(plain: dict[str, Any], tokenizer: Any) -> tuple[Any, Any]:
-    """The model class and its config, with the tokenizer's vocabulary where none is given."""
-    path, values = target("model", plain.get("model"))
-    schema = schema_of("model", plain["model"])
+def matched_to(fields: dict[str, Any]) -> tuple[Any, Any]:
+    """The class and config of the baseline that a size is solved for."""
+    match = fields["match"]
+    values = {**match.reference, **(match.baseline or {})}
+    if values.get("vocab_size") is None:
+        values["vocab_size"] = fields["model"].vocab_size
+    return build_model("match.baseline", values, fields["tokenizer"])
+
+
+def build_model(name: str, chosen: Any, tokenizer: Any) -> tuple[Any, Any]:
+    """A model class and its config, with the tokenizer's vocabulary where none is given."""
+    path, values = target(name, chosen)
+    schema = model_schema(imported(name, path))
     given = values.get("vocab_size")
     if given is None:
         values["vocab_size"] = tokenizer.padded_vocab_size
-    checked = build(schema, "model", values)
+    checked = build(schema, name, values)
     fields = {key: getattr(checked, key) for key in values}
     least = tokenizer.vocab_size or tokenizer.padded_vocab_size
     if fields["vocab_size"] < least:
-        raise UserError(f"model.vocab_size={given}: the tokenizer has {least} tokens; null takes its number")
+        raise UserError(f"{name}.vocab_size={given}: the tokenizer has {least} tokens; null takes its number")
     try:
-        return (model_class := imported("model", path)), model_class.config_class(**fields)
+        return (model_class := imported(name, path)), model_class.config_class(**fields)
     except ValueError as error:
-        raise Impossible(f"model.{one_line(error)}") from error
+        raise Impossible(f"{name}.{one_line(error)}") from error
 
 
 def build(schema: type[GroupType], name: str, values: Any) -> GroupType:

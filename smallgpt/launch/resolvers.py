@@ -1,13 +1,21 @@
 """Resolvers that the YAML files use as `${name:...}`, beside those of Hydra and OmegaConf."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from smallgpt.errors import UserError, nearest, program
 from smallgpt.launch.config_files import group_files, read_values
+
+_sweep: DictConfig | None = None
 
 
 def directory(resume: str | None, root: str, new: str) -> str:
@@ -33,9 +41,46 @@ def variant(name: str, key: str = "match.to") -> Any:
     return read_values(variants[name])
 
 
+@contextmanager
+def jobs_of(sweep: DictConfig) -> Generator[None]:
+    """Context in which the jobs of a sweep are composed: `baseline` is then that of the whole sweep."""
+    global _sweep
+    _sweep = sweep
+    try:
+        yield
+    finally:
+        _sweep = None
+
+
+def baseline(name: str) -> Any:
+    """Values of a variant at the size and block of the sweep, or of a single run.
+
+    What a job sets of its model beside is its own, and so is what a recipe sets: one sweep has one baseline. Of
+    `model.*` only the keys of a size file are the sweep's size, where they are the same for all its jobs.
+    """
+    variant(name)  # says so where there is no such file
+    hydra = HydraConfig.get() if _sweep is None else _sweep.hydra
+    loader = GlobalHydra.instance().config_loader()
+    words = OverridesParser.create(loader).parse_overrides(OmegaConf.to_container(hydra.overrides.task, resolve=False))
+    size = hydra.runtime.choices["size"]
+    keys = {f"model.{key}" for key in read_values(group_files("size", hydra)[size])}
+    of_size = [word.input_line for word in words if word.key_or_group in keys and not word.is_sweep_override()]
+    chosen = (f"size={size}", f"block={hydra.runtime.choices['block']}", f"model={name}")
+    folders = tuple(source.path for source in hydra.runtime.config_sources)
+    return model_values(str(hydra.job.config_name), (*chosen, *of_size), folders)
+
+
+@cache
+def model_values(config: str, words: tuple[str, ...], folders: tuple[str, ...]) -> Any:
+    """Values of the group `model`, as a config has them that is composed from these folders with these words alone."""
+    loader = GlobalHydra.instance().config_loader()
+    return OmegaConf.to_container(loader.load_configuration(config, list(words), RunMode.RUN).model, resolve=True)
+
+
 def register() -> None:
     """Registers these resolvers with OmegaConf."""
     # cached: a run that makes its directory must not find another one when asked again
     OmegaConf.register_new_resolver("directory", directory, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("variant", variant, replace=True)
     OmegaConf.register_new_resolver("program", program, replace=True)
+    OmegaConf.register_new_resolver("baseline", baseline, replace=True)

@@ -98,8 +98,6 @@ def solve(config: DecoderConfig, quantity: Quantity, depth: bool = False, tolera
     Raises:
         ValueError: no size is near enough; the message names the nearest.
     """
-    if getattr(config, "widths", None) is not None:
-        raise ValueError("model.widths is a list, which no width can be solved for; give a schedule by its frequency")
 
     def matched(candidate: DecoderConfig) -> Matched:
         value, target = quantity.of(candidate)
@@ -142,13 +140,27 @@ def widths(config: DecoderConfig, layers: int) -> Iterator[DecoderConfig]:
 
 
 def resized(config: DecoderConfig, width: int, layers: int) -> DecoderConfig | None:
-    """The config at another width and depth; None where they make no model."""
+    """The config at another width and depth, a list of widths scaled with it; None where they make no model."""
     values: dict[str, Any] = {key: getattr(config, key) for key in config.settable()}
     values |= {"n_embd": width, "n_layer": layers}
+    if values.get("widths") is not None:
+        values["widths"] = scaled_widths(config, values["widths"], width)
     try:
         return type(config)(**values)
     except ValueError:
         return None
+
+
+def scaled_widths(config: DecoderConfig, widths: Sequence[int], width: int) -> list[int]:
+    """A list of widths at another n_embd: each rounded to what its heads divide, equal ones to the same."""
+    of_blocks = set(widths[: config.n_layer])
+    unit = config.n_head if config.head_policy == "count" else max(1, width // config.n_head)
+
+    def scaled(before: int) -> int:
+        step = unit if before in of_blocks else 1  # what the output head alone reads has no heads
+        return max(step, step * round(before * width / config.n_embd / step))
+
+    return [scaled(each) for each in widths]
 
 
 def scan(candidates: Iterable[DecoderConfig], matched: Callable[[DecoderConfig], Matched]) -> list[Matched]:

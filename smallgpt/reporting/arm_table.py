@@ -1,6 +1,7 @@
 """The table of a comparison, a row an arm."""
 
 from smallgpt.errors import shown
+from smallgpt.models.matching import amount
 from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.naming import short_names
 from smallgpt.reporting.quality_figures import value_of
@@ -36,6 +37,8 @@ def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[st
         "baseline": baseline.label if baseline and not comparison.baseline else "",
         "seeds": str(len(arm.jobs)),
         "bits per byte": mean_with_interval(mean(bits) if bits else None),
+        "matched to": matched_to(arm),
+        "off by": ", ".join(dict.fromkeys(f"{match['difference']:+.2%}" for match in arm.found("match").values())),
         "parameters": "" if parameters is None else f"{parameters:,.0f}",
         "training FLOPs": "" if flops is None else scaled(flops, "").strip(),
         "tokens / parameter": "" if tokens is None or not parameters else f"{tokens / parameters:.3g}",
@@ -50,6 +53,12 @@ def tried_text(arm: Arm, key: str) -> str:
         return ""
     values = dict.fromkeys(trial.values[key] for trial in arm.tuning.tried if key in trial.values)
     return f"{shown(arm.tuning.chosen[key])} of {', '.join(map(shown, values))}"
+
+
+def matched_to(arm: Arm) -> str:
+    """What the size was solved for; several targets where the jobs of an arm do not agree."""
+    found = arm.found("match").values()
+    return ", ".join(dict.fromkeys(amount(match["target"], match["quantity"]) for match in found))
 
 
 def difference_text(gap: Difference | None) -> str:

@@ -1,11 +1,11 @@
 """Sentences that a table of arms needs to be read, and what must be known of a whole study."""
 
 from smallgpt.errors import shown
+from smallgpt.models.matching import amount
 from smallgpt.reporting.arms import DATA
 from smallgpt.reporting.identical import first_of_each, identical
 from smallgpt.reporting.statistics import compare_arms
 from smallgpt.reporting.study import Comparison, Study
-from smallgpt.reporting.tables import scaled
 from smallgpt.reporting.tuning_notes import tuning_notes
 
 
@@ -42,25 +42,26 @@ def arm_notes(comparison: Comparison) -> list[str]:
         arm.label for arm in comparison.arms if arm not in comparison.references and not comparison.baseline_of(arm)
     ]:
         found.append(f"No baseline has the same other choices as {', '.join(alone)}.")
-    if sizes := matched_arms(comparison):
-        found.append(f"Sizes were solved for, and are off by what is in brackets: {', '.join(sizes)}.")
+    found += matching_notes(comparison)
     tokens = {tokens for arm in comparison.arms if (tokens := arm.number("train", "tokens")) is not None}
     if len(tokens) > 1:
         found.append(f"The arms were trained on unequal budgets: {min(tokens):,.0f} to {max(tokens):,.0f} tokens.")
     return found
 
 
-def matched_arms(comparison: Comparison) -> list[str]:
-    """Arms whose size `match` has solved for, with what they cost and how far that is from the baseline's."""
-    found = []
-    for arm in comparison.arms:
-        sections = [match for job in arm.jobs if (match := job.section("match"))]
-        found += [
-            f"{arm.label} n_embd={match['n_embd']} n_layer={match['n_layer']}, "
-            f"{scaled(match['value'], '').strip()} {match['quantity']} ({match['difference']:+.1%})"
-            for match in sections
-        ]
-    return list(dict.fromkeys(found))
+def matching_notes(comparison: Comparison) -> list[str]:
+    """The sizes that `match` has solved for, and a warning where not all were matched to one target."""
+    sections = [(arm.label, match) for arm in comparison.arms for match in arm.found("match").values()]
+    if not sections:
+        return []
+    sizes = dict.fromkeys(f"{label} n_embd={match['n_embd']} n_layer={match['n_layer']}" for label, match in sections)
+    found = [f"Sizes were solved for: {', '.join(sizes)}."]
+    targets = dict.fromkeys(amount(match["target"], match["quantity"]) for _, match in sections)
+    if len(targets) > 1:
+        found.append(f"Warning: not all are matched to one target, but to {' or '.join(targets)}.")
+    if alone := [arm.label for arm in comparison.arms if not arm.found("match")]:
+        found.append(f"Warning: not matched: {', '.join(alone)}.")
+    return found
 
 
 def about_the_study(study: Study) -> list[str]:

@@ -87,9 +87,11 @@ class Match(Group):
     quantity: Literal["params", "flops", "latency"]
     """Quantity to match: parameters, training FLOPs per token, or measured seconds to decode a token."""
     to: str
-    """Name of the baseline's YAML; its size and block are those of the model."""
-    baseline: dict[str, Any]
-    """Values of the baseline's YAML."""
+    """Name of the baseline's YAML."""
+    reference: dict[str, Any]
+    """Values of that variant at the size and block of the sweep."""
+    baseline: dict[str, Any] | None = None
+    """Values that the baseline has beside, such as {n_layer: 6}."""
     exclude_embeddings: bool = False
     """Whether embeddings, positions and an untied output matrix are left out of the count."""
     depth: bool = False

@@ -73,10 +73,19 @@ def test_depth_is_tried_where_no_width_is_near_enough():
     assert matched.config.n_layer != 3 and abs(matched.difference) <= 0.1
 
 
-def test_a_list_of_widths_cannot_be_solved_for():
-    baseline = GPTConfig(n_layer=2, n_head=2, n_embd=64)
-    with pytest.raises(ValueError, match="a list"):
-        solve(LinearGPTConfig(n_layer=2, n_head=2, n_embd=64, widths=[64, 32]), closed_form(baseline, "params"))
+@pytest.mark.parametrize("policy", ["count", "width"])
+@pytest.mark.parametrize("widths", [[256, 128, 128, 256], [256, 256, 128, 64, 33]])
+def test_a_list_of_widths_is_scaled(widths: list[int], policy: str):
+    shape = {"n_layer": 4, "n_head": 4, "n_embd": 256, "vocab_size": 1024, "allow_narrow": True}
+    config = LinearGPTConfig(**shape, head_policy=policy, widths=widths)
+    matched = solve(config, closed_form(GPTConfig(**shape), "params"))
+    found = matched.config
+    assert abs(matched.difference) <= 0.02 and found.n_embd > 256 and found.widths[0] == found.n_embd
+    step = 4 if policy == "count" else found.n_embd // 4
+    gaps = [new - old * found.n_embd / 256 for new, old in zip(found.widths, widths, strict=True)]
+    assert all(abs(gap) <= step / 2 for gap in gaps) and abs(gaps[-1]) <= (0.5 if widths[-1] == 33 else 0)
+    assert [new == found.n_embd for new in found.widths] == [old == 256 for old in widths]
+    assert matched.value == cost(found).parameters
 
 
 class Clock:

@@ -14,6 +14,8 @@ from smallgpt.reporting.report import job_table
 from smallgpt.reporting.statistics import undominated
 from smallgpt.reporting.study import command, read_study
 
+HERE = ("hydra/launcher=basic", "~hydra.callbacks.report")
+
 
 def labels(study) -> list[list[str]]:
     return [[arm.label for arm in comparison.arms] for comparison in study.comparisons]
@@ -166,14 +168,37 @@ def test_equal_arms_are_called_identical(tmp_path: Path):
     assert any(note.startswith("lineargpt and convgpt are identical") for note in arm_notes(comparison))
 
 
-def test_sizes_that_were_solved_for_are_named(tmp_path: Path):
-    for seed in (1, 2):
-        job(tmp_path, "gpt", seed)
-        match = {"quantity": "seconds a token", "value": 0.0041, "difference": 0.025, "n_embd": 96, "n_layer": 4}
-        job(tmp_path, "lineargpt", seed, match=match)
+def test_sizes_that_were_solved_for_have_a_target_and_a_distance(tmp_path: Path):
+    match = {"quantity": "parameters", "target": 1852544, "value": 1873520, "difference": 0.01132, "n_layer": 4}
+    job(tmp_path, "gpt", 1, match={**match, "value": 1852544, "difference": 0.0, "n_embd": 128})
+    job(tmp_path, "lineargpt", 1, match={**match, "n_embd": 176})
     (comparison,) = read_study([tmp_path]).comparisons
-    (note,) = [note for note in arm_notes(comparison) if note.startswith("Sizes were solved for")]
-    assert note.endswith(": lineargpt n_embd=96 n_layer=4, 0.0041 seconds a token (+2.5%).")
+    row = arm_table(comparison)[1]
+    assert (row["matched to"], row["off by"]) == ("1,852,544 parameters", "+1.13%")
+    notes = " ".join(arm_notes(comparison))
+    assert "lineargpt n_embd=176 n_layer=4" in notes and "Warning" not in notes
+    job(tmp_path, "convgpt", 1, match={**match, "target": 1328256, "n_embd": 96})
+    notes = " ".join(arm_notes(read_study([tmp_path]).comparisons[0]))
+    assert "not all are matched to one target, but to 1,852,544 parameters or 1,328,256 parameters." in notes
+
+
+@pytest.mark.parametrize(
+    ("words", "target"),
+    [
+        (("experiment=head_rank",), 1852544),
+        (("model=gpt", "block=gpt2,modern"), 1852544),
+        (("model=lineargpt", "model.tie_word_embeddings=true", "model.output_head=projected"), 1852544),
+        (("model=gpt", "model.n_embd=96,128"), 1852544),
+        (("model=gpt,lineargpt", "model.n_layer=2"), 1458816),  # the size of all jobs is the sweep's
+        (("model=gpt,lineargpt", "match.baseline={n_layer:2}"), 1458816),
+    ],
+)
+def test_one_sweep_has_one_target(cli: CommandLine, words: tuple[str, ...], target: int):
+    done = cli("-m", "task=inspect", "match=params", "size=nano", "seed=1", *words, "hydra.sweep.dir=x", *HERE)
+    assert done.code == 0, done.err
+    jobs = read_study([Path("x")]).jobs
+    assert {job.section("match")["target"] for job in jobs} == {target}, [job.section("match") for job in jobs]
+    assert len(jobs) >= (3 if "experiment" in words[0] else 1)
 
 
 def test_the_command_is_hydras_record_or_made_from_the_words(tmp_path: Path):

@@ -17,6 +17,13 @@ class GridSweeper(BasicSweeper):
     def __init__(self, params: Any = None):
         super().__init__(max_batch_size=None, params=params)
 
+    def sweep(self, arguments: list[str]) -> Any:
+        from smallgpt.launch.resolvers import jobs_of
+
+        assert self.config is not None
+        with jobs_of(self.config):
+            return super().sweep(arguments)
+
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
         from smallgpt.launch.checks import check_grid
 
@@ -47,9 +54,11 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: Sequence[str]) -> Any:
         from smallgpt.launch.checks import check_job
+        from smallgpt.launch.resolvers import jobs_of
 
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
-        search = self.search(self.config)
-        for number, words in search.known_jobs():
-            check_job(self.hydra_context.config_loader, self.config, number, words)
-        return search.run(self.launcher)
+        with jobs_of(self.config):
+            search = self.search(self.config)
+            for number, words in search.known_jobs():
+                check_job(self.hydra_context.config_loader, self.config, number, words)
+            return search.run(self.launcher)
