@@ -10,6 +10,7 @@ from smallgpt.reporting.study import Comparison
 from smallgpt.reporting.tables import scaled
 
 ARM = "arm"
+OVER_DOCUMENTS = "over documents [95 %]"
 
 
 def arm_table(comparison: Comparison) -> list[dict[str, str]]:
@@ -37,6 +38,7 @@ def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[st
         "baseline": baseline.label if baseline and not comparison.baseline else "",
         "seeds": str(len(arm.jobs)),
         "bits per byte": mean_with_interval(mean(bits) if bits else None),
+        OVER_DOCUMENTS: over_documents(arm, comparison.split),
         "matched to": matched_to(arm),
         "off by": ", ".join(dict.fromkeys(f"{match['difference']:+.2%}" for match in arm.found("match").values())),
         "parameters": "" if parameters is None else f"{parameters:,.0f}",
@@ -59,6 +61,15 @@ def matched_to(arm: Arm) -> str:
     """What the size was solved for; several targets where the jobs of an arm do not agree."""
     found = arm.found("match").values()
     return ", ".join(dict.fromkeys(amount(match["target"], match["quantity"]) for match in found))
+
+
+def over_documents(arm: Arm, split: str) -> str:
+    """The interval of a run's bits per byte over held-out documents; of several seeds, the mean of its ends."""
+    found = list(arm.found(split, "bits_per_byte_interval").values())
+    if not found:
+        return ""
+    low, high = (sum(ends) / len(found) for ends in zip(*found, strict=True))
+    return f"[{low:.4f}, {high:.4f}]"
 
 
 def difference_text(gap: Difference | None) -> str:

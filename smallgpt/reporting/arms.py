@@ -44,7 +44,7 @@ class Arm:
 
     def found(self, section: str, *path: str) -> dict[int | None, Any]:
         """What lies under a path of keys, by seed, of the jobs that have it."""
-        values: dict[int | None, Any] = {job.seed: job.section(section) for job in self.jobs}
+        values: dict[int | None, Any] = {job.seed: job.section(section) or None for job in self.jobs}
         for key in path:
             values = {seed: value.get(key) for seed, value in values.items() if value}
         return {seed: value for seed, value in values.items() if value is not None}

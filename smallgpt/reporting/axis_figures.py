@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import shown
 from smallgpt.reporting.arms import Arm
-from smallgpt.reporting.charts import Figure, axis, colour, figure, tooltip, values
+from smallgpt.reporting.axis_units import Measure
+from smallgpt.reporting.charts import Figure, colour, figure, tooltip, values
 from smallgpt.reporting.naming import labels, short_names
 from smallgpt.reporting.quality_figures import COST_AXES, interval, loss_title, with_intervals
 from smallgpt.reporting.statistics import mean
@@ -20,6 +21,7 @@ def axes(comparison: Comparison) -> list[Figure]:
     import altair as alt
 
     figures = []
+    loss, measure = loss_title(comparison), COST_AXES["cost", "inference_flops_per_token"]
     keys = list(dict.fromkeys(name for arm in comparison.arms for name in arm.named))
     for key, short in short_names(keys).items():
         others = [{name: value for name, value in arm.named.items() if name != key} for arm in comparison.arms]
@@ -37,14 +39,12 @@ def axes(comparison: Comparison) -> list[Figure]:
             continue
         x = value_axis(key, found)
         lines = list(dict.fromkeys(row["series"] for row in rows))
-        for field, title in (
-            ("loss", loss_title(comparison)),
-            ("cost", COST_AXES["cost", "inference_flops_per_token"]),
-        ):
+        for field in ("loss", "cost"):
             known = [row for row in rows if row.get(field) is not None]
             if len({row["value"] for row in known}) < 2 or len({row[field] for row in known}) < 2:
                 continue
-            ticks = alt.Axis() if field == "loss" else alt.Axis(format="~s")
+            costs = [row["cost"] for row in known]
+            title, ticks = (measure.title(costs), measure.ticks(costs)) if field == "cost" else (loss, alt.Axis())
             y = alt.Y(f"{field}:Q", title=title, scale=alt.Scale(zero=False), axis=ticks)
             base = alt.Chart(values(known)).encode(x=x, y=y, color=colour(lines, "series"))
             line = base.mark_line(strokeWidth=1.5, opacity=0.7)
@@ -52,7 +52,7 @@ def axes(comparison: Comparison) -> list[Figure]:
             if comparison.baseline and key not in comparison.baseline.named:
                 layers += reference(comparison, comparison.baseline, field)
             name = f"axis_{key.replace('.', '_')}_{field}"
-            title = f"{short} against {'loss' if field == 'loss' else title}"
+            title = f"{short} against {'loss' if field == 'loss' else measure.name}"
             figures.append(figure(name, "axis", title, alt.layer(*layers)))
     return figures
 
@@ -87,7 +87,8 @@ def value_axis(key: str, found: Sequence[float | str]) -> "alt.X":
 
     numbers = [value for value in found if not isinstance(value, str)]
     if len(numbers) == len(found):
-        return axis("value", key, numbers).axis(alt.Axis(values=numbers, format="~g") if len(found) < 8 else alt.Axis())
+        ticks = alt.Axis(values=numbers, format="~g") if len(found) < 8 else alt.Axis()
+        return Measure(key).x("value", numbers).title(key).axis(ticks)
     return alt.X("value:N", title=key, sort=[str(value) for value in found], axis=alt.Axis(labelAngle=0))
 
 

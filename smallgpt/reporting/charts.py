@@ -79,15 +79,6 @@ def values(rows: Sequence[dict[str, Any]]) -> "alt.InlineData":
     return alt.InlineData(values=list(rows))
 
 
-def axis(field: str, title: str, numbers: Sequence[float]) -> "alt.X":
-    """Logarithmic where the numbers span more than a decade."""
-    import altair as alt
-
-    wide = min(numbers) > 0 and max(numbers) > 10 * min(numbers)
-    scale = alt.Scale(type="log", padding=16) if wide else alt.Scale(zero=False, padding=16)
-    return alt.X(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(format="~s", tickCount=5))
-
-
 def colour(labels: Sequence[str], field: str = "arm") -> "alt.Color":
     import altair as alt
 
@@ -115,12 +106,12 @@ def tooltip(*fields: str) -> list["alt.Tooltip"]:
     import altair as alt
 
     numbers = {"loss": ".4f", "low": ".4f", "high": ".4f", "tokens": ",", "flops": ".3s", "seconds": ",.1f"}
-    numbers |= {"parameters": ",", "cost": ".4s", "seed": "d", "seeds": "d"}
+    numbers |= {"parameters": ",", "seed": "d", "seeds": "d"}
     numbers |= {"accuracy": ".4f", "bits per byte": ".4f", "chance": ".4f"}
-    texts = {"arm", "job", "group", "part", "value", "task"}
+    shown = {"cost": "cost text"}  # with its unit
     return [
-        alt.Tooltip(field, type="nominal")
-        if field in texts or field not in numbers
-        else alt.Tooltip(field, type="quantitative", format=numbers[field])
+        alt.Tooltip(field, type="quantitative", format=numbers[field])
+        if field in numbers
+        else alt.Tooltip(shown.get(field, field), type="nominal", title=field)
         for field in fields
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from smallgpt.reporting.axis_units import Measure
 from smallgpt.reporting.charts import Figure, colour, figure, tooltip, values
 from smallgpt.reporting.study import Comparison
 
@@ -20,12 +21,13 @@ def parameter_bars(comparison: Comparison) -> list[Figure]:
     if not rows:
         return []
     groups = list(dict.fromkeys(row["group"] for row in rows))
+    measure, totals = Measure("parameters"), [arm.number("cost", "parameters") or 0 for arm in comparison.arms]
     # each label above its bar: beside it there is no room on a phone
     above = alt.Axis(labelAlign="left", labelPadding=-4, labelOffset=-18, labelLimit=400, ticks=False, domain=False)
     chart = (
         alt.Chart(values(rows))
         .encode(
-            x=alt.X("sum(parameters):Q", title="parameters", axis=alt.Axis(format="~s", tickCount=6)),
+            x=alt.X("sum(parameters):Q", title=measure.title(totals), axis=measure.ticks(totals)),
             y=alt.Y("arm:N", title=None, sort=None, scale=alt.Scale(paddingInner=0.5, paddingOuter=0.4), axis=above),
             color=colour(groups, "group"),
             order=alt.Order("order:Q"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from smallgpt.reporting.axis_figures import axes, tuned_axes
+from smallgpt.reporting.axis_units import Measure
 from smallgpt.reporting.charts import Figure, colour, dashes, figure, missing, tooltip, values
 from smallgpt.reporting.diagrams import diagrams, parameter_bars
 from smallgpt.reporting.evaluation_figures import evaluation_figures
@@ -11,7 +12,11 @@ from smallgpt.reporting.jobs import ReportedJob
 from smallgpt.reporting.quality_figures import pareto
 from smallgpt.reporting.study import Comparison
 
-RUN_AXES = {"tokens": "training tokens", "flops": "training FLOPs", "seconds": "seconds of training"}
+RUN_AXES = {
+    "tokens": Measure("training tokens"),
+    "flops": Measure("training compute", "FLOP"),
+    "seconds": Measure("training time", "s"),
+}
 
 
 def draw(comparison: Comparison, others: Sequence[ReportedJob] = ()) -> list[Figure]:
@@ -57,9 +62,10 @@ def loss_curves(comparison: Comparison, others: Sequence[ReportedJob]) -> list[F
     labels = list(dict.fromkeys(row["arm"] for row in rows))
     chosen = alt.selection_point(name="chosen", fields=["arm"], bind="legend", toggle="true")
     zoom = alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.shiftKey]")
-    for key, title in RUN_AXES.items():
+    for key, measure in RUN_AXES.items():
+        spent = [row[key] for row in rows if row[key] is not None]
         base = alt.Chart(values(rows)).encode(
-            x=alt.X(f"{key}:Q", title=title, axis=alt.Axis(format="~s", tickCount=6)),
+            x=alt.X(f"{key}:Q", title=measure.title(spent), axis=measure.ticks(spent)),
             y=alt.Y("loss:Q", title="validation loss (nats a token)", scale=alt.Scale(zero=False)),
             color=colour(labels),
             detail="job:N",
@@ -69,5 +75,5 @@ def loss_curves(comparison: Comparison, others: Sequence[ReportedJob]) -> list[F
         lines = base.encode(strokeDash=dashes(labels)).mark_line(strokeWidth=1.8)
         points = base.encode(tooltip=tooltip("arm", "job", "seed", key, "loss")).mark_circle(size=36)
         chart = alt.layer(lines, points).add_params(chosen, zoom)
-        figures.append(figure(f"loss_{key}", "loss", f"Validation loss against {title}", chart))
+        figures.append(figure(f"loss_{key}", "loss", f"Validation loss against {measure.name}", chart))
     return figures

@@ -21,8 +21,9 @@ PARTS = {  # of a page, with what the reader must know of their figures
     ),
     "quality": (
         "Quality against cost",
-        "Mean over seeds with its 95 % interval. On the dashed line, the Pareto front, are the arms that no other "
-        "beats in both.",
+        "Mean over seeds with its 95 % interval. On the dashed line, the Pareto front, are the arms that are better "
+        "than all that cost less: the interval of the difference, over the seeds that both have, leaves 0 out. Of one seed "
+        "no interval is known.",
     ),
     "axis": (
         "What the study varies",

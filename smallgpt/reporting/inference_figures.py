@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from smallgpt.reporting.charts import Figure, axis, colour, figure, legend, tooltip, values
+from smallgpt.reporting.charts import Figure, colour, figure, legend, tooltip, values
 from smallgpt.reporting.inferences import INFERENCE_AXES, common_text, measured_arms
 from smallgpt.reporting.statistics import undominated
 from smallgpt.reporting.study import Comparison
@@ -19,19 +19,20 @@ def inference_figures(comparison: Comparison) -> list[Figure]:
     everything = measured_arms(comparison)
     text = common_text(everything)
     figures = []
-    for key, title in INFERENCE_AXES.items():
+    for key, measure in INFERENCE_AXES.items():
         rows: list[dict[str, Any]] = []
         for each in everything:
             cost, bits = each.number(key), each.bits(text)
             if cost is not None and bits is not None:
-                row = {"arm": each.arm.label, "weights": each.kind, "cost": cost, "bits per byte": bits.value}
+                row = {"arm": each.arm.label, "weights": each.kind, "cost": cost, "cost text": measure.text(cost)}
+                row["bits per byte"] = bits.value
                 rows.append(row | {"low": bits.low, "high": bits.high, "seeds": bits.seeds})
         if text is None or len({row["cost"] for row in rows}) < 2:
             continue
         labels, kinds = (list(dict.fromkeys(row[name] for row in rows)) for name in ("arm", "weights"))
-        x = axis("cost", title, [row["cost"] for row in rows])
+        x = measure.x("cost", [row["cost"] for row in rows])
         y = alt.Y("bits per byte:Q", title=f"bits per byte of {text.name}", scale=alt.Scale(zero=False))
-        front = alt.Chart(values(undominated(rows, "bits per byte"))).encode(x=x, y=y)
+        front = alt.Chart(values(undominated(rows, is_better, "bits per byte"))).encode(x=x, y=y)
         base = alt.Chart(values(rows)).encode(x=x, color=colour(labels))
         shape = alt.Shape("weights:N", scale=alt.Scale(domain=kinds, range=SHAPES), legend=legend(kinds))
         tips = tooltip("arm", "weights", "cost", "bits per byte", "low", "high", "seeds")
@@ -41,5 +42,11 @@ def inference_figures(comparison: Comparison) -> list[Figure]:
             base.encode(y=y, shape=shape, tooltip=tips).mark_point(filled=True, size=90, opacity=0.85),
         ]
         name = f"bits_{'latency' if key == 'seconds_per_token' else key}"
-        figures.append(figure(name, "inference", f"Bits per byte against {title}", alt.layer(*layers)))
+        figures.append(figure(name, "inference", f"Bits per byte against {measure.name}", alt.layer(*layers)))
     return figures
+
+
+def is_better(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether its gain is more than its interval, where it has one."""
+    highest = row["bits per byte"] if row["high"] is None else row["high"]
+    return highest < other["bits per byte"]

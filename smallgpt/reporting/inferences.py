@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from smallgpt.reporting.arms import Arm
+from smallgpt.reporting.axis_units import Measure
 from smallgpt.reporting.evaluation_tables import Cell, Table
 from smallgpt.reporting.statistics import mean
 from smallgpt.reporting.study import Comparison
 
 INFERENCE_AXES = {  # numbers of the section, and how a figure calls them
-    "seconds_per_token": "seconds a generated token",
-    "weight_bytes": "bytes of weights at inference",
-    "peak_memory_bytes": "peak bytes of memory at inference",
+    "seconds_per_token": Measure("time a generated token", "s"),
+    "weight_bytes": Measure("weights at inference", "B"),
+    "peak_memory_bytes": Measure("peak memory at inference", "B"),
 }
 STORED = "weights"  # a column: how they are stored
 UNQUANTIZED = "none"

@@ -16,6 +16,11 @@ def arm_notes(comparison: Comparison) -> list[str]:
     found = tuning_notes(comparison)
     if any(len(comparison.losses(arm)) > 1 for arm in comparison.arms):
         found.append("± is half of the 95 % t interval of the mean over seeds.")
+    if any(arm.found(comparison.split, "bits_per_byte_interval") for arm in comparison.arms):
+        found.append(
+            "Over documents: the interval of one run's bits per byte, over the held-out documents, which is another "
+            "source of noise than the seeds; arms are compared on the same documents."
+        )
     if any(gap.kind == "paired" for gap in tested):
         over = f", {comparison.baseline.label}," if comparison.baseline else " at equal other choices,"
         found.append(

@@ -4,21 +4,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.reporting.arms import Arm
-from smallgpt.reporting.charts import Figure, axis, colour, figure, legend, tooltip, values
+from smallgpt.reporting.axis_units import Measure
+from smallgpt.reporting.charts import Figure, colour, figure, legend, tooltip, values
 from smallgpt.reporting.inferences import INFERENCE_AXES
 from smallgpt.reporting.jobs import ReportedJob
-from smallgpt.reporting.statistics import SPLITS, mean, undominated
+from smallgpt.reporting.statistics import SPLITS, difference, mean, undominated
 from smallgpt.reporting.study import Comparison
 
 if TYPE_CHECKING:
     import altair as alt
 
 COST_AXES = {  # what a job's result may have, and how a figure calls it
-    ("cost", "parameters"): "parameters",
-    ("train", "flops"): "training FLOPs",
-    ("cost", "inference_flops_per_token"): "inference FLOPs a token",
-    ("cost", "cache_bytes_per_token"): "cache bytes a token",
-    **{("inference", key): title for key, title in INFERENCE_AXES.items()},
+    ("cost", "parameters"): Measure("parameters"),
+    ("train", "flops"): Measure("training compute", "FLOP"),
+    ("cost", "inference_flops_per_token"): Measure("inference compute a token", "FLOP"),
+    ("cost", "cache_bytes_per_token"): Measure("cache a token", "B"),
+    **{("inference", key): measure for key, measure in INFERENCE_AXES.items()},
 }
 
 
@@ -31,22 +32,29 @@ def pareto(comparison: Comparison) -> list[Figure]:
     import altair as alt
 
     figures = []
-    labels = [arm.label for arm in comparison.arms]
-    for (section, key), title in COST_AXES.items():
+    losses = {arm.label: comparison.losses(arm) for arm in comparison.arms}
+    labels = list(losses)
+
+    def is_better(row: dict[str, Any], other: dict[str, Any]) -> bool:
+        """Whether its gain is more than its interval, over the seeds that both have; of one seed nothing is known."""
+        gap = difference(losses[row["arm"]], losses[other["arm"]])
+        return gap.value < 0 and (gap.high is None or gap.high < 0)
+
+    for (section, key), measure in COST_AXES.items():
         rows = []
         for arm in comparison.arms:
             cost = value_of(arm, section, key)
             if cost is not None and (scores := list(comparison.losses(arm).values())):
-                rows.append({"arm": arm.label, "cost": cost, **interval(scores)})
+                rows.append({"arm": arm.label, "cost": cost, "cost text": measure.text(cost), **interval(scores)})
         if len({row["cost"] for row in rows}) < 2:
             continue
-        x = axis("cost", title, [row["cost"] for row in rows])
+        x = measure.x("cost", [row["cost"] for row in rows])
         y = alt.Y("loss:Q", title=loss_title(comparison), scale=alt.Scale(zero=False))
-        front = alt.Chart(values(undominated(rows))).encode(x=x, y=y)
+        front = alt.Chart(values(undominated(rows, is_better))).encode(x=x, y=y)
         line = front.mark_line(interpolate="step-after", color="#888", strokeDash=[4, 3], strokeWidth=1.5)
         layers = [line, *with_intervals(rows, x, y, labels)]
         name = f"quality_{'latency' if key == 'seconds_per_token' else key}"
-        figures.append(figure(name, "quality", f"Loss against {title}", alt.layer(*layers)))
+        figures.append(figure(name, "quality", f"Loss against {measure.name}", alt.layer(*layers)))
     return figures
 
 

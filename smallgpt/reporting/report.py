@@ -8,7 +8,7 @@ from typing import Any
 
 from smallgpt.errors import shown
 from smallgpt.files import write_bytes, write_text
-from smallgpt.reporting.arm_table import arm_table
+from smallgpt.reporting.arm_table import OVER_DOCUMENTS, arm_table
 from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.jobs import ReportedJob
 from smallgpt.reporting.markdown import markdown
@@ -21,7 +21,8 @@ from smallgpt.results import evaluation_numbers, inference_numbers
 from smallgpt.run_directory import SPEED_KEYS
 
 SECTIONS = ("cost", "match", "train", "val", "data")
-PAGE_ONLY = {"bits per byte", "tokens / parameter", "cache B / token"}  # a terminal has no room for them
+# a terminal has no room for them
+PAGE_ONLY = {OVER_DOCUMENTS, "matched to", "bits per byte", "tokens / parameter", "cache B / token"}
 
 
 def report(study: Study, folder: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Means over seeds and what can be said of their differences. The tests themselves are scipy's."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -118,11 +118,13 @@ def compare_arms(comparison: Comparison) -> dict[str, Difference]:
     return dict(zip(found, corrected(list(found.values()), tests), strict=True))
 
 
-def undominated(rows: Sequence[dict[str, Any]], score: str = "loss") -> list[dict[str, Any]]:
-    """The Pareto front: rows for which no other has less cost and a lower score, in the order of cost."""
+def undominated(
+    rows: Sequence[dict[str, Any]], is_better: Callable[[dict[str, Any], dict[str, Any]], bool], score: str = "loss"
+) -> list[dict[str, Any]]:
+    """The Pareto front: rows that are certainly better than what costs less, in the order of cost."""
     front: list[dict[str, Any]] = []
     for row in sorted(rows, key=lambda row: (row["cost"], row[score])):
-        if not front or row[score] < front[-1][score]:
+        if not front or is_better(row, front[-1]):
             front.append(row)
     return front
 

@@ -3,12 +3,15 @@
 import json
 import math
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from smallgpt.evaluation import measures
+from smallgpt.evaluation.paired_proportions import paired_interval
 from smallgpt.evaluation.records import ItemRecord, TextRecord
 
 
@@ -121,7 +124,7 @@ def test_a_model_does_not_differ_from_itself() -> None:
     found = measures.compare_items(items, list(reversed(items)))
     assert found == {
         "difference": 0.0,
-        "interval": [0.0, 0.0],
+        "interval": pytest.approx([-0.6024, 0.6024], abs=1e-4),  # 1 - 0.025 ** (1 / 4)
         "p": 1.0,
         "discordant": 0.0,
         "verdict": "no difference",
@@ -137,12 +140,36 @@ def test_mcnemar() -> None:
     assert found["verdict"] == "better" and found["difference"] == pytest.approx(0.4)
     back = measures.compare_items(second, first)
     assert back["verdict"] == "worse" and back["difference"] == pytest.approx(-0.4)
-    # variance of a difference: discordant share less difference squared
-    half = 1.96 * math.sqrt((0.5 - 0.4**2) / 19)
-    assert found["interval"] == pytest.approx([0.4 - half, 0.4 + half])
-    assert back["interval"] == pytest.approx([-0.4 - half, -0.4 + half])
+    assert found["interval"] == pytest.approx([-end for end in reversed(back["interval"])])
+    assert found["interval"][0] > 0
     few = measures.compare_items(answered("0000011"), answered("1111110"))
     assert few["p"] == pytest.approx(2 * 7 / 64) and few["verdict"] == "no difference"
+
+
+@pytest.mark.parametrize("n", [7, 30, 100])
+def test_the_interval_of_a_paired_difference_agrees_with_the_exact_test(n: int) -> None:
+    for gained, lost in product(range(0, n + 1, 1 + n // 12), repeat=2):
+        if gained + lost <= n:
+            low, high = paired_interval(gained, lost, n)
+            p = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+            assert (low > 0 or high < 0) == (p < 0.05), (gained, lost, low, high, p)
+            assert -1 <= low <= (gained - lost) / n <= high <= 1
+    assert paired_interval(4, 0, 100)[0] < 0  # p = 0.125
+
+
+def test_the_interval_of_a_paired_difference_holds_the_truth_often_enough() -> None:
+    n, worst = 9, 1.0
+    pairs = [(gained, lost) for gained, lost in product(range(n + 1), repeat=2) if gained + lost <= n]
+    tables = {pair: paired_interval(*pair, n) for pair in pairs}
+    for up, down in product((0, 0.05, 0.2, 0.4, 0.6, 0.9), repeat=2):
+        if up + down <= 1:
+            chances = stats.multinomial(n, [up, down, 1 - up - down])
+            inside = [table for table, (low, high) in tables.items() if low - 1e-9 <= up - down <= high + 1e-9]
+            worst = min(worst, sum(chances.pmf([gained, lost, n - gained - lost]) for gained, lost in inside))
+    assert 0.95 <= worst < 0.99
+    many = paired_interval(900, 600, 10_000)  # the normal interval, where there is much
+    half = 1.96 * math.sqrt((0.15 - 0.03**2) / 10_000)
+    assert many == pytest.approx((0.03 - half, 0.03 + half), abs=2e-4)
 
 
 def test_items_needed_for_one_point() -> None:

@@ -1,5 +1,6 @@
 """How jobs become arms, and arms comparisons."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from sweeps import failed, job, write_config
 
 from smallgpt.errors import UserError
 from smallgpt.reporting.arm_table import arm_table
+from smallgpt.reporting.axis_units import Measure
 from smallgpt.reporting.figures import draw
 from smallgpt.reporting.notes import arm_notes
+from smallgpt.reporting.quality_figures import pareto
 from smallgpt.reporting.report import job_table
 from smallgpt.reporting.statistics import undominated
 from smallgpt.reporting.study import command, read_study
@@ -201,6 +204,16 @@ def test_one_sweep_has_one_target(cli: CommandLine, words: tuple[str, ...], targ
     assert len(jobs) >= (3 if "experiment" in words[0] else 1)
 
 
+def test_the_interval_over_documents_stands_beside_that_over_seeds(tmp_path: Path):
+    for seed, shift in ((1, 0.0), (2, 0.1)):
+        val = {"loss": 4.0 + shift, "bits_per_byte": 2.0 + shift, "bits_per_byte_interval": [1.9 + shift, 2.2 + shift]}
+        job(tmp_path, "gpt", seed, val=val)
+    (comparison,) = read_study([tmp_path]).comparisons
+    (row,) = arm_table(comparison)
+    assert row["bits per byte"] == "2.0500 ± 0.6353" and row["over documents [95 %]"] == "[1.9500, 2.2500]"
+    assert any(note.startswith("Over documents:") for note in arm_notes(comparison))
+
+
 def test_the_command_is_hydras_record_or_made_from_the_words(tmp_path: Path):
     job(tmp_path, "gpt", 1, 4.0, "prompt=a b")
     job(tmp_path, "gpt", 2, 4.0, "prompt=a b")
@@ -211,10 +224,30 @@ def test_the_command_is_hydras_record_or_made_from_the_words(tmp_path: Path):
     assert command(tmp_path, study.jobs) == "python run.py -m seed=1 hydra.launcher.n_jobs=2"
 
 
-def test_the_front_holds_what_no_other_beats():
+def test_the_front_holds_what_is_certainly_better_than_all_that_costs_less(tmp_path: Path):
     points = [(1, 5), (2, 4), (3, 4), (4, 4.5), (5, 3), (1, 6)]
     rows = [{"cost": cost, "loss": loss} for cost, loss in points]
-    assert [(row["cost"], row["loss"]) for row in undominated(rows)] == [(1, 5), (2, 4), (5, 3)]
+    front = undominated(rows, lambda row, other: row["loss"] < other["loss"])
+    assert [(row["cost"], row["loss"]) for row in front] == [(1, 5), (2, 4), (5, 3)]
+    for seed, noise in ((1, 0.02), (2, -0.02), (3, 0.0)):
+        job(tmp_path, "lineargpt", seed, 4.0 + seed)  # the cheapest; then gpt, then parallelgpt
+        job(tmp_path, "gpt", seed, 4.0 + seed - 0.001 + noise)
+        job(tmp_path, "parallelgpt", seed, 4.0 + seed - 0.2 + noise)
+    (figure,) = [each for each in pareto(read_study([tmp_path]).comparisons[0]) if each.name == "quality_parameters"]
+    line = figure.spec["datasets"][figure.spec["layer"][0]["data"]["name"]]
+    assert [row["arm"] for row in line] == ["lineargpt", "parallelgpt"]
+
+
+def test_axes_have_written_out_units(tmp_path: Path):
+    assert Measure("time", "s").title([0.0021, 0.0004]) == "time (ms)" and Measure("time", "s").text(0.0021) == "2.1 ms"
+    assert Measure("time", "s").title([7200]) == "time (s)" and Measure("cache", "B").title([2048]) == "cache (kB)"
+    assert Measure("parameters").title([77_210_112]) == "parameters (millions)"
+    assert Measure("parameters").text(240_192) == "240.2 thousand" and Measure("x").title([1, 2]) == "x"
+    for number, variant in enumerate(("gpt", "lineargpt")):
+        job(tmp_path, variant, 1, 4.0 + number, inference={"seconds_per_token": 0.0021 + number / 1000})
+    figures = {each.name: json.dumps(each.spec) for each in draw(read_study([tmp_path]).comparisons[0])}
+    assert '"time a generated token (ms)"' in figures["quality_latency"] and "2.1 ms" in figures["quality_latency"]
+    assert not [name for name, spec in figures.items() if '"~s"' in spec]
 
 
 def test_figures_follow_the_numbers_that_are_there(tmp_path: Path):

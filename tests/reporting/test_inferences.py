@@ -73,14 +73,17 @@ def test_other_texts_and_other_checkpoints_are_left_out(tmp_path: Path):
     job(tmp_path, "gpt", 0, 4.0, "model.n_layer=9", inference={"kinds": {"bf16": foreign}})
     job(tmp_path, "gpt", 0, 4.0, "model.n_layer=8")
     rows = table(tmp_path)
-    assert rows["parallelgpt", "none"]["bits per byte"] == "" and rows["parallelgpt", "none"]["ms a token"] == "4"
+    assert (
+        rows["parallelgpt n_layer=4", "none"]["bits per byte"] == ""
+        and rows["parallelgpt n_layer=4", "none"]["ms a token"] == "4"
+    )
     assert rows["gpt n_layer=9", "bf16"]["bits per byte"].startswith("1.5000")
     assert rows["gpt n_layer=9", "bf16"]["less unquantized [95 %]"] == ""
     assert not any(arm == "gpt n_layer=8" for arm, _ in rows)
     drawn = points(tmp_path)["bits_latency"]
-    assert "parallelgpt" not in {row["arm"] for row in drawn} and len(drawn) == 5
+    assert "parallelgpt n_layer=4" not in {row["arm"] for row in drawn} and len(drawn) == 5
     (found,) = inference_tables(read_study([tmp_path]).comparisons[0])
-    assert "Not measured on this text: parallelgpt none, parallelgpt x." in found.notes
+    assert "Not measured on this text: parallelgpt n_layer=4 none, parallelgpt n_layer=4 x." in found.notes
 
 
 def test_a_point_an_arm_and_kind(tmp_path: Path):
