@@ -18,6 +18,7 @@ LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", 
 HARDWARE_KEYS = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers")}
 SPEED_KEYS = HARDWARE_KEYS | {"trainer.profile", "batch.micro", "compile"}  # equal numbers, to rounding
 MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run that was cut off
+LEFT_OUT = "left_out.json"  # at the top of a sweep: combinations that make no model
 STATE = Path("checkpoints", "last.ckpt")
 
 

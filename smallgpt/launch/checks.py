@@ -1,5 +1,6 @@
 """Hydra callback that refuses what cannot work before a directory is made or a job begins."""
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Generator
@@ -14,12 +15,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from smallgpt.errors import Impossible, UserError, nearest_key
+from smallgpt.files import write_text
 from smallgpt.launch.command_line import given, refuse
 from smallgpt.launch.loading import load_settings
 from smallgpt.launch.rephrase import rephrase
 from smallgpt.launch.this_machine import ThisMachine
 from smallgpt.ranks import is_first_process, started_by
-from smallgpt.run_directory import claim, flat, refuse_other_config, refuse_taken, release
+from smallgpt.run_directory import LEFT_OUT, claim, flat, refuse_other_config, refuse_taken, release
 from smallgpt.settings import Settings
 from smallgpt.tasks.benchmark import check_benchmark
 from smallgpt.tasks.evaluate import check_evaluation
@@ -100,24 +102,30 @@ def check_grid(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) 
     possible: list[list[str]] = []
     keys: dict[str, None] = {}
     tuned: dict[str, None] = {}
-    left_out: Counter[str] = Counter()
+    left_out: list[tuple[list[str], str]] = []
     for words in jobs:
         try:
             settings = check_job(loader, config, len(possible), words)
         except Impossible as error:
-            left_out[str(error)] += 1
+            left_out.append((words, str(error)))
         else:
             possible.append(words)
             keys |= dict.fromkeys(flat(settings.plain))
             tuned |= dict.fromkeys(settings.tune)
     if not possible:
-        raise UserError(next(iter(left_out)))
+        raise UserError(left_out[0][1])
     for key in tuned:
         if key not in keys:
             raise UserError(f"tune={key}: unknown key{nearest_key(key, keys)}")
-    for message, number in left_out.items():
+    for message, number in Counter(why for _, why in left_out).items():
         print(f"left out, {number} of {len(jobs)} jobs: {message}", file=sys.stderr)
-    claim(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+    sweep_dir = Path(config.hydra.sweep.dir)
+    claim(sweep_dir, "hydra.sweep.dir")
+    if left_out:
+        record = [{"overrides": words, "reason": why} for words, why in left_out]
+        write_text(sweep_dir / LEFT_OUT, json.dumps(record, indent=2) + "\n")
+    else:  # of an earlier start
+        (sweep_dir / LEFT_OUT).unlink(missing_ok=True)
     return possible
 
 

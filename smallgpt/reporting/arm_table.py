@@ -3,6 +3,7 @@
 from smallgpt.errors import shown
 from smallgpt.models.matching import amount
 from smallgpt.reporting.arms import Arm
+from smallgpt.reporting.caveats import epochs
 from smallgpt.reporting.naming import short_names
 from smallgpt.reporting.quality_figures import value_of
 from smallgpt.reporting.statistics import SPLITS, Difference, compare_arms, mean, mean_with_interval, p_text
@@ -26,7 +27,7 @@ def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[st
     bits = list(arm.by_seed("bits_per_byte", comparison.split).values())
     tokens, parameters = arm.number("train", "tokens"), arm.number("cost", "parameters")
     speed, cache = arm.number("train", "tokens_per_second"), arm.number("cost", "cache_bytes_per_token")
-    flops = value_of(arm, "train", "flops")
+    flops, read = value_of(arm, "train", "flops"), epochs(arm.jobs[0])
     baseline = comparison.baseline_of(arm)
     return {
         ARM: arm.label,
@@ -43,6 +44,7 @@ def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[st
         "off by": ", ".join(dict.fromkeys(f"{match['difference']:+.2%}" for match in arm.found("match").values())),
         "parameters": "" if parameters is None else f"{parameters:,.0f}",
         "training FLOPs": "" if flops is None else scaled(flops, "").strip(),
+        "epochs": "" if read is None else f"{read:.2g}",
         "tokens / parameter": "" if tokens is None or not parameters else f"{tokens / parameters:.3g}",
         "tokens/s": "" if speed is None else f"{speed:,.0f}",
         "cache B / token": "" if cache is None else f"{cache:,.0f}",

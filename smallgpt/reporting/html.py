@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from smallgpt.reporting.arm_table import arm_table
+from smallgpt.reporting.caveats import caveats
 from smallgpt.reporting.charts import Figure, vl_version
 from smallgpt.reporting.markdown import findings, lowest, markdown
 from smallgpt.reporting.notes import about_the_data, about_the_study, arm_notes
@@ -22,8 +23,8 @@ PARTS = {  # of a page, with what the reader must know of their figures
     "quality": (
         "Quality against cost",
         "Mean over seeds with its 95 % interval. On the dashed line, the Pareto front, are the arms that are better "
-        "than all that cost less: the interval of the difference, over the seeds that both have, leaves 0 out. Of one seed "
-        "no interval is known.",
+        "than all that cost less: the interval of the difference, over the seeds that both have, leaves 0 out. Of one "
+        "seed no interval is known.",
     ),
     "axis": (
         "What the study varies",
@@ -72,6 +73,7 @@ def comparison_section(study: Study, comparison: Comparison, figures: Sequence[F
     return {
         "data": about_the_data(study, comparison) if len(study.comparisons) > 1 else None,
         "winner": winner(comparison),
+        "caveats": caveats(comparison),
         "rows": arm_table(comparison),
         "best": lowest(comparison),
         "notes": arm_notes(comparison),

@@ -51,6 +51,12 @@ class MeasuredArm:
         found = [section[key] for section in self.sections if section.get(key) is not None]
         return sum(found) / len(found) if found else None
 
+    def seconds_per_byte(self, text: MeasuredText | None) -> float | None:
+        """Of a text: what a token takes, by how many bytes the tokenizer's tokens of it have."""
+        sections = [section for section in self.sections if text is not None and text_of(section) == text]
+        found = [each["seconds_per_token"] * each["text"]["tokens"] / each["text"]["bytes"] for each in sections]
+        return sum(found) / len(found) if found else None
+
     def bits(self, text: MeasuredText | None) -> InferenceScore | None:
         """Per byte of this text."""
         found = [section["text"] for section in self.sections if text is not None and text_of(section) == text]
@@ -115,11 +121,13 @@ def inference_tables(comparison: Comparison) -> list[Table]:
 
 def inference_row(each: MeasuredArm, text: MeasuredText | None) -> dict[str, str]:
     size, seconds, speed = (each.number(key) for key in ("weight_bytes", "seconds_per_token", "tokens_per_second"))
+    byte = each.seconds_per_byte(text)
     return {
         "arm": each.arm.label,
         STORED: each.kind,
         "weights MB": "" if size is None else f"{size / 1e6:,.4g}",
         "ms a token": "" if seconds is None else f"{1e3 * seconds:.3g}",
+        "ms a byte": "" if byte is None else f"{1e3 * byte:.3g}",
         "tokens/s": "" if speed is None else f"{speed:,.0f}",
         "bits per byte": score_with_interval(each.bits(text)),
         "less unquantized [95 %]": score_with_interval(each.difference(text), "+"),

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from smallgpt.reporting.arm_table import ARM, arm_table
+from smallgpt.reporting.caveats import caveats
 from smallgpt.reporting.evaluation_tables import Table, evaluation_tables
 from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.notes import about_the_data, about_the_study, arm_notes
@@ -16,7 +17,7 @@ def markdown(study: Study) -> str:
     for comparison in study.comparisons:
         if len(study.comparisons) > 1:
             parts.append(escaped(about_the_data(study, comparison)))
-        parts += [escaped(winner(comparison)), arm_markdown(comparison)]
+        parts += [escaped(winner(comparison)), *map(escaped, caveats(comparison)), arm_markdown(comparison)]
         parts += [escaped(note) for note in arm_notes(comparison)]
         for _, heading, tables in findings(comparison):
             parts.append(f"**{heading}**")

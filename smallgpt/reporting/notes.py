@@ -3,6 +3,7 @@
 from smallgpt.errors import shown
 from smallgpt.models.matching import amount
 from smallgpt.reporting.arms import DATA
+from smallgpt.reporting.budget_notes import budget_notes
 from smallgpt.reporting.identical import first_of_each, identical
 from smallgpt.reporting.statistics import compare_arms
 from smallgpt.reporting.study import Comparison, Study
@@ -48,9 +49,10 @@ def arm_notes(comparison: Comparison) -> list[str]:
     ]:
         found.append(f"No baseline has the same other choices as {', '.join(alone)}.")
     found += matching_notes(comparison)
-    tokens = {tokens for arm in comparison.arms if (tokens := arm.number("train", "tokens")) is not None}
-    if len(tokens) > 1:
-        found.append(f"The arms were trained on unequal budgets: {min(tokens):,.0f} to {max(tokens):,.0f} tokens.")
+    found += budget_notes(comparison)
+    shares = {share for arm in comparison.arms for share in arm.found("data", "overlap").values()}
+    if shares:
+        found.append(f"Of the 13-grams of the held-out text, {max(shares):.2%} occur in the training text.")
     return found
 
 
@@ -77,6 +79,8 @@ def about_the_study(study: Study) -> list[str]:
     machines = {(env.get("cpu"), env.get("gpu")) for job in study.jobs if (env := job.section("environment"))}
     if len(machines) > 1:
         found.append("The jobs ran on different machines: do not compare their tokens/s or seconds.")
+    if study.left_out:
+        found.append(f"Combinations left out, because they make no model: {len(study.left_out)}.")
     return found
 
 

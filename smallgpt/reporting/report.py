@@ -9,6 +9,7 @@ from typing import Any
 from smallgpt.errors import shown
 from smallgpt.files import write_bytes, write_text
 from smallgpt.reporting.arm_table import OVER_DOCUMENTS, arm_table
+from smallgpt.reporting.caveats import caveats
 from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.jobs import ReportedJob
 from smallgpt.reporting.markdown import markdown
@@ -44,7 +45,7 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
             print_table("inference", table.columns, [[cell.text for cell in row] for row in table.rows])
             print(" ".join(table.notes))
         if any(comparison.losses(arm) for arm in comparison.arms):
-            print(winner(comparison))
+            print("\n".join([winner(comparison), *caveats(comparison)]))
     if len(study.comparisons) > 1:
         print("The jobs differ in their data: losses are compared only where it is the same.")
     for job in [job for job in study.unfinished if job.status != "pruned"]:

@@ -1,5 +1,6 @@
 """Everything that a report shows: the jobs of sweeps, their arms, and what each arm is compared with."""
 
+import json
 import os
 import shlex
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from smallgpt.files import nearest_beside
 from smallgpt.reporting.arms import Arm, group
 from smallgpt.reporting.jobs import ReportedJob, read_jobs
 from smallgpt.reporting.naming import ABSENT
+from smallgpt.run_directory import LEFT_OUT
 from smallgpt.settings.group import one_or_several
 
 BASELINE_VARIANT = "gpt"
@@ -84,6 +86,9 @@ class Study:
     repeated: list[ReportedJob] = field(default_factory=list)
     """Completed jobs of a seed that their arm has already."""
 
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    """Words of the combinations that no job was made for, and why."""
+
     @property
     def arms(self) -> list[Arm]:
         return [arm for comparison in self.comparisons for arm in comparison.arms]
@@ -137,7 +142,16 @@ def read_study(sweeps: Sequence[Path], baseline: str | None = None, tune: Sequen
         labels = [arm.label for arm in arms]
         close = nearest(baseline, labels) or f"; there are {', '.join(labels) or 'none, for no job is completed'}"
         raise UserError(f"baseline={baseline}: no arm of that name{close}")
-    return Study(list(sweeps), jobs, comparisons, repeated)
+    return Study(list(sweeps), jobs, comparisons, repeated, [each for sweep in sweeps for each in left_out(sweep)])
+
+
+def left_out(sweep_dir: Path) -> list[tuple[str, str]]:
+    """What the sweep wrote down of combinations that make no model."""
+    try:
+        found = json.loads((sweep_dir / LEFT_OUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [(" ".join(each["overrides"]), each["reason"]) for each in found]
 
 
 def references(arms: Sequence[Arm], wanted: str | None) -> list[Arm]:

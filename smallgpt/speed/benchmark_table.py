@@ -27,7 +27,7 @@ def print_benchmark(sections: dict[str, dict[str, Any]]) -> None:
     )
     print_table(
         f"decode, {first['new_tokens']} tokens after a prompt of {first['prompt']}",
-        ("model", "batch", "ms a token", "tokens/s", "of the bandwidth", *PROMISES),
+        ("model", "batch", "ms a token", "ms a byte", "tokens/s", "of the bandwidth", *PROMISES),
         [row for name, section in sections.items() for row in benchmark_rows(name, section, "decode")],
     )
     known = {name: section for name, section in sections.items() if section.get("text")}
@@ -70,12 +70,18 @@ def benchmark_rows(name: str, section: dict[str, Any], kind: str) -> list[list[A
                 name,
                 int(size),
                 with_range(entry[time], 1e3),
+                *([] if kind == "prefill" else [milliseconds_a_byte(entry[time]["median"], section.get("text"))]),
                 entry["tokens_per_second"],
                 None if used is None else f"{used:.0%}",
                 *promises(faster.get(size)),
             ]
         )
     return found
+
+
+def milliseconds_a_byte(seconds: float, text: dict[str, Any] | None) -> float | None:
+    """Of the text that was read: models whose tokenizers differ are compared in bytes."""
+    return 1e3 * seconds * text["tokens"] / text["bytes"] if text else None
 
 
 def bits(text: dict[str, Any]) -> list[str | None]:

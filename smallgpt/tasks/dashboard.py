@@ -17,7 +17,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.files import write_text
     from smallgpt.reporting.dashboard import RECORD, publish, specification
     from smallgpt.reporting.study import read_study
-    from smallgpt.training.weights_and_biases import WandB, imported_wandb
+    from smallgpt.training.weights_and_biases import ID_FILE, WandB, imported_wandb
 
     logger = settings.logger
     if len(settings.sweep) != 1:
@@ -27,6 +27,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     require("task=dashboard", "wandb_workspaces")
     sweep = Path(settings.sweep[0]).expanduser()
     study = read_study([sweep], settings.baseline, settings.tune)
+    if not any((job.run_dir / ID_FILE).exists() for job in study.jobs):
+        raise UserError(f"sweep={sweep}: none of its jobs was logged to W&B; run them with logger=wandb")
     group = logger.group or sweep.resolve().name
     if settings.dry_run:
         path = sweep / "dashboard_specification.json"

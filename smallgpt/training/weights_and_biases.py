@@ -17,6 +17,7 @@ from smallgpt.run_directory import LOCATION_KEYS
 from smallgpt.settings import Group, Settings
 
 X_AXIS = "tokens"
+ID_FILE = "wandb_id.txt"  # in the run directory: the id of its W&B run
 NOT_SENT = LOCATION_KEYS | {"logger"}  # may name folders and accounts
 COSTS = ("parameters", "training_flops_per_token", "inference_flops_per_token", "cache_bytes_per_token")
 UPLOAD_SECONDS = 30.0  # that the end of a run waits for; `wandb sync` sends the rest
@@ -100,7 +101,7 @@ class WholeRun(Logger):
         return self._run
 
     def _id(self) -> str:
-        path = self.run_dir / "wandb_id.txt"
+        path = self.run_dir / ID_FILE
         if not path.exists():
             write_text(path, secrets.token_hex(4))  # `random` is seeded
         return path.read_text().strip()

@@ -42,7 +42,7 @@ def job(
     result: dict[str, Any] = {
         "status": "completed",
         "error": None,
-        "task": "train",
+        "task": next((name for key, _, name in pairs if key == "task"), "train"),
         "variant": variant,
         "choices": {"model": variant, **{group: name for group, _, name in pairs if group in GROUPS}},
         "overrides": [f"model={variant}", f"seed={seed}", *words],

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.skipif(find_spec("wandb_workspaces") is None, reason="w
 def sweep(tmp_path: Path) -> Path:
     folder = tmp_path / "sweep"
     for number in (1, 2, 3):
-        job(folder, "lineargpt", 1, 4.0 + number / 10, f"model.downsample_frequency={number}")
+        run_dir = job(folder, "lineargpt", 1, 4.0 + number / 10, f"model.downsample_frequency={number}")
+        (run_dir / "wandb_id.txt").write_text("an id")
     return folder
 
 
@@ -62,6 +63,13 @@ def test_the_second_call_updates_what_the_first_made(sweep, monkeypatch):
     assert first == {"workspace": "https://address", "report": "https://address"} and not asked and Saved.saved == 2
     dashboard.publish(study, None, "smallgpt", "sweep", first)
     assert asked == ["https://address"] * 2 and Saved.saved == 4
+
+
+@pytest.mark.parametrize("words", [(), ("dry_run=true",)])
+def test_a_sweep_that_was_not_logged_to_wandb_is_refused(cli, tmp_path, words):
+    job(tmp_path / "study", "gpt", 1, 4.0)
+    done = cli("task=dashboard", "logger=wandb", "sweep=study", "hydra.run.dir=run", *words)
+    assert done.code == 1 and "sweep=study: none of its jobs was logged to W&B; run them with logger=wandb" in done.err
 
 
 @pytest.mark.parametrize(

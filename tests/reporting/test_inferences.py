@@ -54,6 +54,7 @@ def test_a_row_an_arm_and_kind_over_seeds(tmp_path: Path):
     half = gap.half_width or 0
     assert row["less unquantized [95 %]"] == f"+0.3100 [{0.31 - half:+.4f}, {0.31 + half:+.4f}]"
     assert (row["weights MB"], row["ms a token"], row["tokens/s"]) == ("1", "1", "1,000")
+    assert row["ms a byte"] == "0.333"  # 300 tokens of 900 bytes
     assert rows["gpt", "none"]["less unquantized [95 %]"] == ""
 
 
@@ -115,7 +116,7 @@ def test_files_have_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "validation loss" not in out and "perplexity" not in out
     page, markdown = ((tmp_path / name).read_text() for name in ("report.html", "results.md"))
     assert page.count("<h2>Inference</h2>") == 1 and 'id="bits_latency"' in page
-    assert "**Inference**" in markdown and "| gpt quantize=bf16 | bf16 | 2 | 2 | 500 | 1.1000" in markdown
+    assert "**Inference**" in markdown and "| gpt quantize=bf16 | bf16 | 2 | 2 | 0.667 | 500 | 1.1000" in markdown
     with (tmp_path / "results.csv").open() as file:
         first, second = csv.DictReader(file)
     keys = ["weight_bytes", "seconds_per_token", "tokens_per_second", "bits_per_byte", "bits_per_byte_low"]

@@ -1,0 +1,53 @@
+"""What must stand beside a verdict: how the jobs of a comparison differ beside their arms, and what weakens a score."""
+
+from collections.abc import Sequence
+
+from smallgpt.errors import shown
+from smallgpt.reporting.jobs import ReportedJob
+from smallgpt.reporting.study import Comparison
+
+VERSIONS = ("torch", "lightning", "transformers", "python", "commit", "cpu", "gpu")
+"""Of the environment: what may change a loss, or its last bits."""
+MOST_EPOCHS = 4  # repeated more often, text is worth less and less
+MOST_JOBS = 6  # that are named
+
+
+def caveats(comparison: Comparison) -> list[str]:
+    """Sentences, most of them warnings; none where nothing is wrong."""
+    jobs = [job for arm in comparison.arms for job in arm.jobs]
+    found = [sentence for key in VERSIONS if (sentence := differing(key, jobs))]
+    found += dict.fromkeys(f"Warning: {text}." for job in jobs for text in job.result.get("warnings") or ())
+    silent = [job for job in jobs if "warnings" not in job.result]
+    often = [number for job in silent if (number := epochs(job)) is not None and number > MOST_EPOCHS]
+    if often:
+        found.append(
+            f"Warning: the training text was read up to {max(often):.2g} times, over {MOST_EPOCHS}: repeated text is "
+            "worth less and less."
+        )
+    if any(job.section("val").get("bits_per_byte_comparable") is False for job in silent):
+        found.append("Warning: the tokenizer loses text, so bits per byte cannot be compared with another tokenizer's.")
+    return found
+
+
+def differing(key: str, jobs: Sequence[ReportedJob]) -> str | None:
+    """Names the jobs of each value, where they are not the same for all."""
+    found: dict[str, list[str]] = {}
+    for job in jobs:
+        if environment := job.section("environment"):
+            found.setdefault(shown(environment.get(key)), []).append(job.name)
+    if len(found) < 2:
+        return None
+    each = [f"{value} ({named(names)})" for value, names in found.items()]
+    return f"Warning: not all jobs ran with the same {key}: {', '.join(each)}; a difference may be due to that."
+
+
+def named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_JOBS} more" if len(names) > MOST_JOBS else ""
+    return f"job{'s' if len(names) > 1 else ''} {', '.join(names[:MOST_JOBS])}{more}"
+
+
+def epochs(job: ReportedJob) -> float | None:
+    """How often the training text was read."""
+    read, size = job.section("train").get("tokens"), job.section("data").get("train_tokens")
+    own = job.section("train").get("epochs")
+    return own if own is not None else read / size if read and size else None
