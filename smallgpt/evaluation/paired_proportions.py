@@ -7,7 +7,7 @@ QUANTILES = 2000
 
 
 def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float]:
-    """95 % interval of (gained - lost) / n: of n items, `gained` are right for one model alone, `lost` for the other.
+    """Interval, 95 %, of (gained - lost) / n: `gained` of n items are right for one model alone, `lost` for the other.
 
     It leaves 0 out where McNemar's exact p is under 0.05, and nowhere else. Tango's and Newcombe's intervals do not:
     with 4 gained and none lost of 100, p is 0.125, and Tango's begins over 0.

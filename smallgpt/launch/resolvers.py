@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from smallgpt.errors import UserError, nearest, program
+from smallgpt.launch.command_line import given
 from smallgpt.launch.config_files import group_files, read_values
 
 _sweep: DictConfig | None = None
@@ -61,7 +62,7 @@ def baseline(name: str) -> Any:
     variant(name)  # says so where there is no such file
     hydra = HydraConfig.get() if _sweep is None else _sweep.hydra
     loader = GlobalHydra.instance().config_loader()
-    words = OverridesParser.create(loader).parse_overrides(OmegaConf.to_container(hydra.overrides.task, resolve=False))
+    words = OverridesParser.create(loader).parse_overrides(given(hydra))
     size = hydra.runtime.choices["size"]
     keys = {f"model.{key}" for key in read_values(group_files("size", hydra)[size])}
     of_size = [word.input_line for word in words if word.key_or_group in keys and not word.is_sweep_override()]

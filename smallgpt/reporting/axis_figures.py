@@ -25,7 +25,7 @@ def axes(comparison: Comparison) -> list[Figure]:
     keys = list(dict.fromkeys(name for arm in comparison.arms for name in arm.named))
     for key, short in short_names(keys).items():
         others = [{name: value for name, value in arm.named.items() if name != key} for arm in comparison.arms]
-        rows = []
+        rows: list[dict[str, Any]] = []
         for arm, series in zip(comparison.arms, labels([arm.variant for arm in comparison.arms], others), strict=True):
             if key not in arm.named:
                 continue
@@ -63,7 +63,7 @@ def tuned_axes(comparison: Comparison) -> list[Figure]:
 
     figures = []
     for key, short in short_names(comparison.tuned_keys).items():
-        rows = [
+        rows: list[dict[str, Any]] = [
             {"arm": arm.label, "value": number_or_text(trial.values[key]), **interval(trial.losses)}
             for arm in comparison.arms
             for trial in (arm.tuning.tried if arm.tuning else ())

@@ -1,6 +1,6 @@
 """Sentences about what was equal for all arms, and how far whole steps are from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smallgpt.reporting.axis_units import Measure
@@ -33,7 +33,7 @@ def budget_notes(comparison: Comparison) -> list[str]:
     return []
 
 
-def budget(config: dict[str, Any]) -> tuple[str, Any]:
+def budget(config: Mapping[str, Any]) -> tuple[str, Any]:
     given = [(key, config[f"budget.{key}"]) for key in KEYS if config.get(f"budget.{key}") is not None]
     return given[0] if given else ("tokens", None)
 

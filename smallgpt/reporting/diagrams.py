@@ -13,7 +13,7 @@ ROW = 20  # height of a part in a diagram
 def parameter_bars(comparison: Comparison) -> list[Figure]:
     import altair as alt
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"arm": arm.label, "group": name, "parameters": count, "order": place}
         for arm in comparison.arms
         for place, (name, count) in enumerate((arm.jobs[0].section("cost").get("parameters_by_group") or {}).items())

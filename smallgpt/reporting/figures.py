@@ -1,6 +1,7 @@
 """Pictures of a study: all that its results have numbers for, and the loss against what was spent."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from smallgpt.reporting.axis_figures import axes, tuned_axes
 from smallgpt.reporting.axis_units import Measure
@@ -50,7 +51,7 @@ def loss_curves(comparison: Comparison, others: Sequence[ReportedJob]) -> list[F
 
     runs = [(arm.label, job) for arm in comparison.arms for job in arm.jobs]
     runs += [(f"{job.variant} ({job.status})", job) for job in others]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"arm": label, "job": job.name, "seed": job.seed, "loss": point["val/loss"]}
         | {key: point.get(key) for key in RUN_AXES}
         for label, job in runs

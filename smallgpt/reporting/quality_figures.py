@@ -41,7 +41,7 @@ def pareto(comparison: Comparison) -> list[Figure]:
         return gap.value < 0 and (gap.high is None or gap.high < 0)
 
     for (section, key), measure in COST_AXES.items():
-        rows = []
+        rows: list[dict[str, Any]] = []
         for arm in comparison.arms:
             cost = value_of(arm, section, key)
             if cost is not None and (scores := list(comparison.losses(arm).values())):

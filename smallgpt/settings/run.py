@@ -42,8 +42,10 @@ class Common(Group):
     dry_run: bool = False
     """Whether task=dashboard writes what it would send, and sends nothing."""
     baseline: str | None = None
-    """The arm that a report compares the others with, as its table calls it, or words that name several: each is then
-    compared with the one at equal other choices. null: gpt, or where there is none the first arm."""
+    """Arm that a report compares the others with, as its table calls it; null: gpt, or where there is none the first.
+
+    Words that name several arms compare each other arm with the one at equal other choices.
+    """
     tune: tuple[str, ...] = ()
     """Keys on which each arm of a report uses its own best of the values that were tried, by validation loss."""
 

@@ -80,7 +80,7 @@ def benchmark_rows(name: str, section: dict[str, Any], kind: str) -> list[list[A
 
 
 def milliseconds_a_byte(seconds: float, text: dict[str, Any] | None) -> float | None:
-    """Of the text that was read: models whose tokenizers differ are compared in bytes."""
+    """Milliseconds per byte of the text that was read: models whose tokenizers differ are compared in bytes."""
     return 1e3 * seconds * text["tokens"] / text["bytes"] if text else None
 
 
