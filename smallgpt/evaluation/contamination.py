@@ -26,7 +26,7 @@ def shares_of_plan(plan: Plan, prepared: PreparedData) -> dict[tuple[str, str], 
 
 
 def contamination(items: Mapping[Any, Sequence[str]], prepared: PreparedData) -> dict[Any, dict[str, Any]]:
-    """Of each list of items, how many and how much of them occurs in the training text of a prepared corpus.
+    """Measures how many of each list of items, and how much of them, occur in a corpus' training text.
 
     An item of fewer than 13 words cannot be told, and is not counted.
     """

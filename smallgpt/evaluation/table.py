@@ -138,7 +138,7 @@ def print_contamination(sections: dict[str, dict[str, Any]]) -> None:
 
 
 def in_training(entry: dict[str, Any]) -> str | None:
-    """Which part of the items has a run of 13 words that the training text has too."""
+    """Formats the share of the items that have a run of 13 words in common with the training text."""
     found = entry.get("contamination")
     if found is None or found["share_of_items"] is None:
         return None
