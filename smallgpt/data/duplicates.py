@@ -14,14 +14,16 @@ import numpy as np
 
 from smallgpt.data.corpus_parts import CorpusPart, Split, document_hash
 from smallgpt.data.grams import N, distinct, occurs, word_grams
+from smallgpt.data.overlap import LIMIT
 
 SHINGLE = 5
 SIMILARITY = 0.7
 PERMUTATIONS, SCHEME = 128, "affine32"
 # Of LSH: 16 bands of 8 minima find half of the pairs whose similarity is 0.7.
 BANDS = (16, 8)
-# A held-out document with a larger share of its 13-grams in the training text is moved there.
-COVERED = 0.05
+# A held-out document with a larger share of its 13-grams in the training text is moved there; the limit is halved, down
+# to the least, until all of the held-out text together keeps well below the share that is warned of.
+COVERED, LEAST_COVERED = 0.05, 0.002
 MERGE = 1 << 20
 GRAMS_AT_ONCE = 1 << 14
 
@@ -75,7 +77,7 @@ class Sketches:
     minima: list[np.ndarray | None] = field(default_factory=list)
     """MinHash of each; None of one that is too short to be nearly equal to another."""
     grams: list[np.ndarray] = field(default_factory=list)
-    """The different 13-grams of each."""
+    """The 13-grams of each."""
 
 
 def sketch(part: CorpusPart) -> Sketches:
@@ -85,7 +87,7 @@ def sketch(part: CorpusPart) -> Sketches:
             found.hashes.append(document_hash(text))
             found.splits.append(split)
             found.minima.append(_minima(text))
-            found.grams.append(distinct(word_grams(text, N)))
+            found.grams.append(word_grams(text, N))
     return found
 
 
@@ -131,14 +133,19 @@ def select(parts: Iterable[Sketches], official: bool) -> Selection:
 
 
 def _covered(documents: dict[int, tuple[Split, np.ndarray]]) -> set[int]:
-    """Held-out documents that training text covers; none where that would be most of them."""
+    """Finds held-out documents that training text covers, so that the rest overlaps little; none if that is most."""
     train = [grams for split, grams in documents.values() if split == "train"]
     held_out = {number: grams for number, (split, grams) in documents.items() if split == "validation" and len(grams)}
-    moved: set[int] = set()
-    known = distinct(np.concatenate(train)) if train else np.empty(0, np.uint64)
-    while found := {
-        number for number, grams in held_out.items() if number not in moved and occurs(grams, known).mean() > COVERED
-    }:  # what is moved may cover others
-        moved |= found
-        known = distinct(np.concatenate((known, *(held_out[number] for number in found))))
-    return moved if 2 * len(moved) <= len(held_out) else set()
+    number_of_documents, moved = len(held_out), set()
+    known, most = distinct(np.concatenate([np.empty(0, np.uint64), *train])), COVERED
+    while 2 * len(moved) <= number_of_documents and most > LEAST_COVERED:
+        hits = {number: occurs(grams, known) for number, grams in held_out.items()}
+        found = [number for number, hit in hits.items() if hit.mean() > most]
+        if found:  # what is moved may cover others
+            moved.update(found)
+            known = distinct(np.concatenate((known, *(held_out.pop(number) for number in found))))
+        elif not hits or np.concatenate(list(hits.values())).mean() <= LIMIT / 2:
+            return moved
+        else:
+            most /= 2
+    return moved if 2 * len(moved) <= number_of_documents else set()

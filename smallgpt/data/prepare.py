@@ -307,10 +307,11 @@ def write_tokens(corpus: Corpus, encode: PartEncoder, folder: Path, progress: bo
         counts["train_tokens"] += 1
     documents = sum(len(each.lengths) for each in held_out)
     if not counts["train_documents"] or not documents:
-        missing = "validation" if counts["train_documents"] else "training"
+        missing, other = ("validation", "raise") if counts["train_documents"] else ("training", "lower")
+        twice = counts["exact_duplicates"] + counts["near_duplicates"]
         raise UserError(
-            f"data={corpus.name}: {counts['train_documents'] + documents} different documents leave the "
-            f"{missing} split empty; give more documents, or raise data.holdout={corpus.holdout}"
+            f"data={corpus.name}: {counts['train_documents'] + documents} documents, without {twice} duplicates, leave "
+            f"the {missing} split empty; give more documents, or {other} data.holdout={corpus.holdout}"
         )
     return {
         **counts,

@@ -62,7 +62,7 @@ def test_one_text_in_a_hundred_files_is_one_document(tmp_path: Path) -> None:
     folder.mkdir()
     for number in range(100):
         (folder / f"{number}.txt").write_text("the same text in every file\n" * 20)
-    with pytest.raises(UserError, match="1 different documents"):
+    with pytest.raises(UserError, match="1 documents, without 99 duplicates, leave the training split empty"):
         prepared(folder, tmp_path)
 
 
