@@ -16,11 +16,12 @@ from pathlib import Path
 from statistics import median
 
 from smallgpt.data.corpora import Corpus, StandardLibrary
+from smallgpt.data.duplicates import EVERYTHING
 from smallgpt.data.encoding import TiktokenEncoder, build_encoder
 from smallgpt.data.files import Files
 from smallgpt.data.pipeline import PartEncoder
 from smallgpt.data.prepare import token_type, write_tokens
-from smallgpt.data.tokenizers import TrainedBPE
+from smallgpt.data.tokenizers import SAMPLE_CHARACTERS, TrainedBPE
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -32,7 +33,7 @@ def seconds(call: Callable[[], object]) -> float:
 def compare(corpus: Corpus, vocab_size: int, rounds: int) -> None:
     texts = [*corpus.documents("train"), *corpus.documents("validation")]
     size = sum(len(text.encode()) for text in texts)
-    tokenizer = TrainedBPE(vocab_size=vocab_size).build(corpus)
+    tokenizer = TrainedBPE(vocab_size=vocab_size).build(corpus.sample(SAMPLE_CHARACTERS, EVERYTHING))
     encoder = build_encoder(tokenizer)
     assert isinstance(encoder, TiktokenEncoder)
     encode = PartEncoder(encoder, tokenizer.eos_token_id, token_type(len(tokenizer)))

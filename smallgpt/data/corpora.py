@@ -9,18 +9,25 @@ import sysconfig
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from smallgpt.data.content_hash import hash_of
-from smallgpt.data.corpus_parts import CorpusPart, Split, SplitRule, WholeFiles, hash_share
+from smallgpt.data.corpus_parts import CorpusPart, Split, SplitRule, WholeFiles, document_hash, hash_share
+from smallgpt.data.duplicates import Selection
 from smallgpt.errors import UserError
 from smallgpt.settings import Group
 
 MIB = 1 << 20
 # Parts of this many to a corpus, so that the last ones even out what workers have left.
 PARTS = 64
+# Duplicates that are nearly equal are looked for in corpora up to this size: it costs as much as tokenizing again.
+NEAR_BYTES = 64 * MIB
+# With more files the hash holds some of them out.
+FEW_FILES = 1000
+
+Deduplication = Literal["near", "exact", "none"]
 
 
 class Corpus(Group):
@@ -28,10 +35,28 @@ class Corpus(Group):
 
     holdout: float = Field(0.05, gt=0, lt=1)
     """Share of the documents held out for validation, where the corpus has no official split."""
+    dedupe: Deduplication | None = None
+    """Which duplicates are left out before the split; null: near up to 64 MiB of text, exact above, none where the
+    corpus has official splits."""
 
     @property
     def name(self) -> str:
         raise NotImplementedError
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether the corpus says itself which text is held out."""
+        return False
+
+    @property
+    def deduplication(self) -> Deduplication:
+        """`dedupe`, or what null stands for."""
+        if self.dedupe is not None:
+            return self.dedupe
+        if self.has_splits:
+            return "none"
+        size = self.size()
+        return "near" if size is not None and size <= NEAR_BYTES else "exact"
 
     def check(self) -> None:
         """Raises UserError for what can be seen wrong without reading it all or using a network."""
@@ -58,15 +83,15 @@ class Corpus(Group):
         for part in self.parts():
             yield from (text for where, text in part.documents() if where == split)
 
-    def sample(self, limit: int) -> Iterator[str]:
-        """Training documents of about `limit` characters, from all over the corpus if that is free.
+    def sample(self, limit: int, selection: Selection) -> Iterator[str]:
+        """Selected training documents of about `limit` characters, from all over the corpus if that is free.
 
         Parts that only name text can be skipped at no cost.
         """
         stride = max(1, (self.size() or 0) // limit) if self._parts_are_cheap() else 1
         for part in islice(self.parts(), 0, None, stride):
             for split, text in part.documents():
-                if split == "train":
+                if selection(split, document_hash(text)) == "train":
                     yield text
                     limit -= len(text)
             if limit <= 0:
@@ -92,7 +117,7 @@ class StandardLibrary(Corpus):
     def fingerprint(self, cache_dir: Path) -> dict[str, Any]:
         root = library_root()
         files = [[str(path.relative_to(root)), hash_of(path)] for path in library_files()]
-        return {"corpus": "stdlib", "holdout": self.holdout, "files": files}
+        return {"corpus": "stdlib", "holdout": self.holdout, "dedupe": self.deduplication, "files": files}
 
     def origin(self) -> dict[str, str]:
         version = sysconfig.get_python_version()
@@ -102,10 +127,7 @@ class StandardLibrary(Corpus):
         return sum(path.stat().st_size for path in library_files())
 
     def parts(self) -> Iterator[CorpusPart]:
-        files = library_files()
-        root = library_root()
-        names = [path.relative_to(root).as_posix() for path in files]
-        return group_files(files, names, self.holdout, skip_undecodable=True)
+        return group_files(library_files(), self.holdout, skip_undecodable=True)
 
     def _parts_are_cheap(self) -> bool:
         return True
@@ -128,28 +150,23 @@ def library_files() -> list[Path]:
 
 
 def group_files(
-    files: list[Path],
-    names: list[str],
-    holdout: float,
-    official: Split | None = None,
-    skip_undecodable: bool = False,
+    files: list[Path], holdout: float, official: Split | None = None, skip_undecodable: bool = False
 ) -> Iterator[WholeFiles]:
-    """Parts of whole files, split by the hash of their names; one file is always held out."""
+    """Parts of whole files, split by the hash of their text; of few files at least one is held out."""
+    if not official and 1 < len(files) < FEW_FILES:
+        holdout = max(holdout, min(hash_share(int(hash_of(path)[:16], 16)) for path in files))
     rule = SplitRule(official, holdout)
-    splits: list[Split] = [rule(name) for name in names]
-    if not official and len(files) > 1 and "validation" not in splits:
-        splits[names.index(min(names, key=hash_share))] = "validation"
     step = part_size(sum(path.stat().st_size for path in files))
-    group: list[tuple[Path, Split]] = []
+    group: list[Path] = []
     size = 0
-    for path, split in zip(files, splits, strict=True):
-        group.append((path, split))
+    for path in files:
+        group.append(path)
         size += path.stat().st_size
         if size >= step:
-            yield WholeFiles(tuple(group), size, skip_undecodable)
+            yield WholeFiles(tuple(group), size, rule, skip_undecodable)
             group, size = [], 0
     if group:
-        yield WholeFiles(tuple(group), size, skip_undecodable)
+        yield WholeFiles(tuple(group), size, rule, skip_undecodable)
 
 
 def part_size(total: int) -> int:

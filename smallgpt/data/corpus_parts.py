@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -34,38 +34,45 @@ class CorpusPart(Protocol):
 
 @dataclass(frozen=True)
 class SplitRule:
-    """Where a document goes: to an official split, or by the hash of a key that belongs to it."""
+    """Where a document goes: to an official split, or by the hash of its text."""
 
     official: Split | None = None
     holdout: float = 0.0
 
-    def __call__(self, key: str) -> Split:
+    def __call__(self, text: str) -> Split:
         if self.official:
             return self.official
-        return "validation" if hash_share(key) < self.holdout else "train"
+        return "validation" if hash_share(document_hash(text)) <= self.holdout else "train"
 
 
-def hash_share(key: str) -> float:
-    """A number in [0, 1) that depends on nothing but the key."""
-    digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=7).digest()
-    return int.from_bytes(digest, "big") / (1 << 56)
+def document_hash(text: str) -> int:
+    """The first 64 bits of the SHA-256 of a text: documents are split by it, and told apart."""
+    return int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+
+
+def hash_share(number: int) -> float:
+    """A 64-bit number as a share of all of them."""
+    return number / (1 << 64)
 
 
 @dataclass(frozen=True)
 class WholeFiles:
     """Plain-text files, each one document."""
 
-    files: tuple[tuple[Path, Split], ...]
+    files: tuple[Path, ...]
     size: int
+    rule: SplitRule
     skip_undecodable: bool
 
     def documents(self) -> Iterator[Document]:
-        for path, split in self.files:
+        for path in self.files:
             try:
-                yield split, path.read_bytes().decode("utf-8")
+                text = path.read_bytes().decode("utf-8")
             except UnicodeDecodeError:
                 if not self.skip_undecodable:
                     raise not_text(path) from None
+                continue
+            yield self.rule(text), text
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
-"""Text to token ids: through tiktoken where the tokenizer is byte-level BPE, else as it is.
+"""Text to token ids, by one rule everywhere: the literal of a special token, such as `<|endoftext|>`, is ordinary text.
 
-tiktoken merges by the rank of what a merge makes. That gives the ids of `tokenizers` when ids
-ascend in the order of merges, and `build_encoder` tries both on awkward text before it trusts it.
-Special tokens written out in a text are ordinary text here.
+`encode_text` is for a text or a prompt. Corpora are prepared through tiktoken where the tokenizer is byte-level BPE.
+tiktoken merges by the rank of what a merge makes; that gives the ids of `tokenizers` when ids ascend in the order of
+merges, and `build_encoder` tries both on awkward text before it trusts it.
 """
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,6 +37,30 @@ class Encoder(Protocol):
         """Ids of one document without any end-of-text token, uint32."""
         ...
 
+    def decode(self, ids: np.ndarray) -> str:
+        """The text that the ids stand for; unknown tokens stand for none."""
+        ...
+
+
+def encode_text(tokenizer: Any, text: str, add_special_tokens: bool = False) -> list[int]:
+    """Ids of a user's text by a `transformers` tokenizer.
+
+    Args:
+        add_special_tokens: with what the tokenizer puts around a text, such as a token that begins it.
+    """
+    # Long texts are cut by who asks, so no warning.
+    return tokenizer.encode(text, add_special_tokens=add_special_tokens, split_special_tokens=True, verbose=False)
+
+
+def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
+    """Ids of a text that is to be continued; an empty one starts a new document."""
+    return encode_text(tokenizer, prompt) or [tokenizer.eos_token_id]
+
+
+def lost_characters(text: str, decoded: str) -> int:
+    """How many characters of a text are not in what its tokens give back, wherever they stand."""
+    return 0 if text == decoded else max(1, (Counter(text) - Counter(decoded)).total())
+
 
 @dataclass(frozen=True)
 class TiktokenEncoder:
@@ -45,6 +70,9 @@ class TiktokenEncoder:
 
     def __call__(self, text: str) -> np.ndarray:
         return self.encoding.encode_to_numpy(text, disallowed_special=())
+
+    def decode(self, ids: np.ndarray) -> str:
+        return self.encoding.decode(ids.tolist())
 
 
 class TransformersEncoder:
@@ -61,6 +89,9 @@ class TransformersEncoder:
 
     def __call__(self, text: str) -> np.ndarray:
         return np.array(self.backend.encode(text, add_special_tokens=False).ids, dtype=np.uint32)
+
+    def decode(self, ids: np.ndarray) -> str:
+        return self.backend.decode(ids.tolist(), skip_special_tokens=True)
 
 
 def build_encoder(tokenizer: Any) -> Encoder:

@@ -37,10 +37,15 @@ class Files(Corpus):
 
     def fingerprint(self, cache_dir: Path) -> dict[str, Any]:
         files = [[self._relative(path), split, content_hash(path, cache_dir)] for path, split in self._files()]
-        return {"corpus": "files", "holdout": self.holdout, "field": self.field, "files": files}
+        rule = {"holdout": self.holdout, "dedupe": self.deduplication, "field": self.field}
+        return {"corpus": "files", **rule, "files": files}
 
     def origin(self) -> dict[str, str]:
         return {"source": str(self._root())}
+
+    @property
+    def has_splits(self) -> bool:
+        return any(split for _, split in self._files())
 
     def size(self) -> int:
         return sum(path.stat().st_size for path, _ in self._files())
@@ -63,10 +68,8 @@ class Files(Corpus):
                 field = None if formats.is_plain_text(path) else self.field
                 for start in range(0, size, step):
                     yield LineRange(path, start, min(size, start + step), rule, field)
-        for split in ("train", "validation", None):
-            paths = [path for path, where in whole if where == split]
-            names = [self._relative(path) for path in paths]
-            yield from group_files(paths, names, self.holdout, official=split)
+        for split in ("validation", "train", None):
+            yield from group_files([path for path, where in whole if where == split], self.holdout, official=split)
 
     def _parts_are_cheap(self) -> bool:
         return not any(
@@ -83,7 +86,7 @@ class Files(Corpus):
         return path.name if path == root else path.relative_to(root).as_posix()
 
     def _files(self) -> list[tuple[Path, Split | None]]:
-        """The files to read and the official split of each; None: split by hash."""
+        """The files to read, held-out ones first, and the official split of each; None: split by hash."""
         root = self._root()
         if not root.exists():
             raise UserError(f"data.path={root}: no such file or folder; {_beside(root)}")
@@ -101,7 +104,7 @@ class Files(Corpus):
             )
         if not validation:
             return [(path, None) for path in train]
-        return [(path, "train") for path in train] + [(path, "validation") for path in validation]
+        return [(path, "validation") for path in validation] + [(path, "train") for path in train]
 
 
 SPLIT_NAME = re.compile(r"(?P<train>train(ing)?)|(?P<validation>validation|valid|val|dev)|(?P<test>test(ing)?)", re.I)

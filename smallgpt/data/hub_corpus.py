@@ -46,10 +46,14 @@ class Hub(Corpus):
                 raise ConnectionError
 
     def fingerprint(self, cache_dir: Path) -> dict[str, Any]:
-        return {"corpus": "hub", **self.model_dump(exclude={"licence"})}
+        return {"corpus": "hub", **self.model_dump(exclude={"licence"}), "dedupe": self.deduplication}
 
     def origin(self) -> dict[str, str]:
         return {"source": f"hub data set {self.repository}", "licence": self.licence}
+
+    @property
+    def has_splits(self) -> bool:
+        return self.validation_split is not None
 
     def size(self) -> int | None:
         return self.limit_bytes
@@ -58,9 +62,9 @@ class Hub(Corpus):
         yield from batched_texts((document, len(document[1].encode())) for document in self._documents())
 
     def _documents(self) -> Iterator[Document]:
-        splits: list[tuple[str, Split | None]] = [(self.train_split, "train" if self.validation_split else None)]
-        if self.validation_split:
-            splits.append((self.validation_split, "validation"))
+        splits: list[tuple[str, Split | None]] = [(self.train_split, None)]
+        if self.validation_split:  # first, so that of duplicates it is the held-out one that stays
+            splits = [(self.validation_split, "validation"), (self.train_split, "train")]
         for name, official in splits:
             rule = SplitRule(official, self.holdout)
             texts = self._joined(self._rows(name))

@@ -1,7 +1,7 @@
-"""Encodes parts with several processes, in the order of the parts.
+"""Works on the parts of a corpus with several processes, in the order of the parts; encodes them.
 
-A worker reads a part's text itself and sends back finished token arrays, a quarter of the text's
-size, so that the process that writes has little to do.
+A worker reads a part's text itself and sends back finished arrays, a quarter of the text's size, so
+that the process that writes has little to do.
 """
 
 import multiprocessing
@@ -9,26 +9,54 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
-from smallgpt.data.corpus_parts import CorpusPart
-from smallgpt.data.encoding import Encoder
+from smallgpt.data.corpus_parts import CorpusPart, document_hash
+from smallgpt.data.duplicates import EVERYTHING, Selection
+from smallgpt.data.encoding import Encoder, lost_characters
+from smallgpt.data.grams import N, word_grams
+from smallgpt.data.overlap import sampled
+
+Result = TypeVar("Result")
 
 
-@dataclass
-class Encoded:
-    """The tokens of one part: `train` is EOT doc EOT doc ..., `validation` one array a document."""
+@dataclass(frozen=True)
+class Documents:
+    """Encoded documents of one split, joined: `tokens` is EOT doc EOT doc ...; one number a document elsewhere."""
 
+    tokens: np.ndarray
+    lengths: np.ndarray
+    """Tokens of each, with its EOT."""
+    bytes: np.ndarray
+    """UTF-8 bytes of each."""
+    hashes: np.ndarray
+    lost: np.ndarray
+    """Characters of each that its tokens do not give back; counted for held-out documents alone."""
+    grams: np.ndarray
+    """13-grams, or a sample of them, document after document."""
+    gram_counts: np.ndarray
+
+    def only(self, kept: np.ndarray) -> "Documents":
+        """The documents for which `kept` is true."""
+        if kept.all():
+            return self
+        tokens, grams = self.tokens[np.repeat(kept, self.lengths)], self.grams[np.repeat(kept, self.gram_counts)]
+        numbers = (each[kept] for each in (self.lengths, self.bytes, self.hashes, self.lost))
+        return Documents(tokens, *numbers, grams, self.gram_counts[kept])
+
+
+@dataclass(frozen=True)
+class EncodedPart:
     size: int
-    train: np.ndarray
-    train_documents: int = 0
-    train_bytes: int = 0
-    validation: list[np.ndarray] = field(default_factory=list)
-    validation_bytes: list[int] = field(default_factory=list)
+    train: Documents
+    validation: Documents
+    left_out: int
+    """Near duplicates."""
 
 
 @dataclass(frozen=True)
@@ -38,39 +66,53 @@ class PartEncoder:
     encoder: Encoder
     eos_id: int
     token_type: type[np.unsignedinteger]
+    selection: Selection = EVERYTHING
+    every: int = 1
+    """One 13-gram in so many is kept."""
 
-    def __call__(self, part: CorpusPart) -> Encoded:
-        end = np.array([self.eos_id], dtype=np.uint32)
-        train: list[np.ndarray] = []
-        encoded = Encoded(part.size, end)
+    def __call__(self, part: CorpusPart) -> EncodedPart:
+        rows: dict[str | None, list[tuple[np.ndarray, int, int, int, np.ndarray]]] = {"train": [], "validation": []}
+        left_out = 0
         for split, text in part.documents():
             if not text:
                 continue
+            number = document_hash(text)
+            where = self.selection(split, number)
+            if where is None:
+                left_out += 1
+                continue
             tokens = self.encoder(text)
+            lost = lost_characters(text, self.encoder.decode(tokens)) if where == "validation" else 0
             length = len(text) if text.isascii() else len(text.encode())
-            if split == "train":
-                train += (end, tokens)
-                encoded.train_documents += 1
-                encoded.train_bytes += length
-            else:
-                encoded.validation.append(tokens.astype(self.token_type))
-                encoded.validation_bytes.append(length)
-        joined = np.concatenate(train) if train else end[:0]
-        encoded.train = joined.astype(self.token_type)
-        return encoded
+            rows[where].append((tokens, length, number, lost, sampled(word_grams(text, N), self.every)))
+        return EncodedPart(part.size, self._joined(rows["train"]), self._joined(rows["validation"]), left_out)
+
+    def _joined(self, rows: list[tuple[np.ndarray, int, int, int, np.ndarray]]) -> Documents:
+        end = np.array([self.eos_id], self.token_type)
+        pieces = [piece for tokens, *_ in rows for piece in (end, tokens.astype(self.token_type))]
+        return Documents(
+            np.concatenate(pieces) if pieces else end[:0],
+            np.array([len(tokens) + 1 for tokens, *_ in rows], np.int64),
+            np.array([row[1] for row in rows], np.int64),
+            np.array([row[2] for row in rows], np.uint64),
+            np.array([row[3] for row in rows], np.int64),
+            np.concatenate([np.empty(0, np.uint64), *(row[4] for row in rows)]),
+            np.array([len(row[4]) for row in rows], np.int64),
+        )
 
 
-def encode_parts(parts: Iterable[CorpusPart], encode: PartEncoder, workers: int) -> Iterator[Encoded]:
+def in_parallel(work: Callable[[CorpusPart], Result], parts: Iterable[CorpusPart], workers: int) -> Iterator[Result]:
+    """What `work`, which must be picklable, makes of each part."""
     if workers == 1:
-        yield from map(encode, parts)
+        yield from map(work, parts)
         return
     # A fork starts at once and shares the vocabulary; elsewhere a fork is not safe.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (encode,)) as pool:
-        waiting: deque[Future[Encoded]] = deque()
+    with ProcessPoolExecutor(workers, context, _start_worker, (work,)) as pool:
+        waiting: deque[Future[Result]] = deque()
         try:
             for part in parts:
-                waiting.append(pool.submit(_work, part))
+                waiting.append(pool.submit(_do_work, part))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -79,12 +121,12 @@ def encode_parts(parts: Iterable[CorpusPart], encode: PartEncoder, workers: int)
             pool.shutdown(cancel_futures=True)
 
 
-_encode: PartEncoder
+_work: Callable[[CorpusPart], Any]
 
 
-def _start_worker(encode: PartEncoder) -> None:
-    global _encode
-    _encode = encode
+def _start_worker(work: Callable[[CorpusPart], Any]) -> None:
+    global _work
+    _work = work
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
@@ -96,5 +138,5 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _work(part: CorpusPart) -> Encoded:
-    return _encode(part)
+def _do_work(part: CorpusPart) -> Any:
+    return _work(part)

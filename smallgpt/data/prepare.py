@@ -9,15 +9,17 @@
 
 The folder is written under another name and renamed at the end; a lock that dies with its process
 makes others wait for the result. Held-out documents lie in a fixed random order, so that the
-first ones are a fair sample of all.
+first ones are a fair sample of all. Duplicates are left out before the split, as `data.dedupe` says,
+and how much of the held-out text occurs in the training text is measured.
 """
 
 import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,18 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from smallgpt.data.corpora import Corpus
+from smallgpt.data.duplicates import Seen, Selection, Sketches, select, sketch
 from smallgpt.data.encoding import build_encoder
-from smallgpt.data.pipeline import PartEncoder, encode_parts
+from smallgpt.data.overlap import LIMIT, OverlapMeter, sampling_of
+from smallgpt.data.pipeline import Documents, PartEncoder, in_parallel
 from smallgpt.data.progress import Progress
-from smallgpt.data.tokenizers import Pretrained, TrainedBPE
+from smallgpt.data.tokenizers import SAMPLE_CHARACTERS, Pretrained, TrainedBPE
 from smallgpt.errors import UserError, one_line
 from smallgpt.files import whole_folder
 from smallgpt.machine.cores import available_cores
 
-FORMAT = 1
+FORMAT = 2
+PIECE_TOKENS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,48 @@ class PreparedData:
     validation_tokens: int
     validation_documents: int
     validation_bytes: int
+    dedupe: str
+    """near, exact or none: which duplicates were left out."""
+    exact_duplicates: int
+    near_duplicates: int
+    moved_to_training: int
+    """Documents that would have been held out, but are largely in the training text."""
+    overlap: float | None
+    """Share of the held-out 13-grams that occur in the training text; None where no document is that long."""
+    overlap_sample: int
+    """One 13-gram in so many was compared."""
+    lost_characters: int
+    """Of the held-out text, what its tokens do not give back."""
+
+    @property
+    def bits_per_byte_comparable(self) -> bool:
+        """Whether bits per byte may be compared with those of other tokenizers: no text was lost."""
+        return self.lost_characters == 0
 
     @property
     def tokenizer_dir(self) -> Path:
         return self.directory / "tokenizer"
+
+    def section(self) -> dict[str, Any]:
+        """The section `data` of a result."""
+        values = {key: value for key, value in asdict(self).items() if key not in ("directory", "name", "fingerprint")}
+        return {"corpus": self.name, "directory": str(self.directory), **values}
+
+    def warnings(self) -> list[str]:
+        """What a reader of the scores should know, a line each."""
+        found = []
+        if self.overlap is not None and self.overlap > LIMIT:
+            advice = "data.dedupe=near leaves duplicates out" if self.dedupe != "near" else "hold out other text"
+            found.append(
+                f"data={self.name}: {self.overlap:.1%} of the held-out 13-grams occur in the training text, over "
+                f"{LIMIT:.0%}: the score is in part memory; {advice}"
+            )
+        if self.lost_characters:
+            found.append(
+                f"tokenizer: {self.lost_characters:,} characters of the {self.validation_bytes:,} held-out bytes are "
+                "lost; bits per byte are not comparable with those of other tokenizers"
+            )
+        return found
 
     def train(self) -> np.ndarray:
         """All training tokens, EOT first and last, as a read-only memory map."""
@@ -63,6 +106,17 @@ class PreparedData:
     def validation(self) -> np.ndarray:
         """All held-out tokens, EOT first and last, as a read-only memory map."""
         return self._tokens("validation.bin")
+
+    def training_text(self, most_tokens: int) -> Iterator[tuple[str, int]]:
+        """Pieces of the training text, each with its number of tokens; of a long text, from all over it."""
+        from transformers import AutoTokenizer
+
+        encoder = build_encoder(AutoTokenizer.from_pretrained(self.tokenizer_dir))
+        tokens = self.train()
+        stride = max(1, -(-len(tokens) // most_tokens))
+        for start in range(0, len(tokens), stride * PIECE_TOKENS):
+            piece = tokens[start : start + PIECE_TOKENS]
+            yield encoder.decode(piece), len(piece)
 
     def held_out(self, limit: int | None = None) -> tuple[int, int, int]:
         """Number of documents, targets and bytes of the first whole documents within `limit` targets.
@@ -142,6 +196,17 @@ def open_prepared(directory: Path) -> PreparedData:
     return PreparedData(directory=directory, **values)
 
 
+def prepared_of(fingerprint: str | None, cache_dir: Path) -> PreparedData | str:
+    """The prepared corpus with a fingerprint, or why there is none."""
+    folders = [index.parent for index in (cache_dir / "prepared").glob(f"*-{fingerprint}/index.json")]
+    if not folders:
+        return f"the prepared data of the runs is not in cache_dir={cache_dir}"
+    try:
+        return open_prepared(folders[0])
+    except (OSError, ValueError, TypeError) as error:
+        return f"{folders[0]} is damaged ({one_line(error)})"
+
+
 def data_fingerprint(corpus: Corpus, tokenizer: TrainedBPE | Pretrained, cache_dir: Path) -> str:
     """Fingerprint of 16 hexadecimal digits, which changes with the text, its split, the tokenizer or an option."""
     identity = [FORMAT, corpus.fingerprint(cache_dir), tokenizer.fingerprint()]
@@ -173,13 +238,16 @@ def _build(
 ) -> None:
     """Writes the whole folder under another name, then gives it its own."""
     corpus.check_reachable()
+    workers = workers or available_cores()
     shutil.rmtree(directory, ignore_errors=True)  # not whole; the lock says that nobody writes there
     with whole_folder(directory) as partial:
+        selection = select_documents(corpus, progress, workers)
         with Progress(f"tokenizer for {corpus.name}", None, progress):
-            tokenizer = tokenizer_settings.build(corpus)
+            tokenizer = tokenizer_settings.build(corpus.sample(SAMPLE_CHARACTERS, selection))
         tokenizer.save_pretrained(partial / "tokenizer")
-        encode = PartEncoder(build_encoder(tokenizer), tokenizer.eos_token_id, token_type(len(tokenizer)))
-        counts = write_tokens(corpus, encode, partial, progress, workers or available_cores())
+        kind, every = token_type(len(tokenizer)), sampling_of(corpus.size())
+        encode = PartEncoder(build_encoder(tokenizer), tokenizer.eos_token_id, kind, selection, every)
+        counts = write_tokens(corpus, encode, partial, progress, workers)
         index = {
             "name": corpus.name,
             "fingerprint": fingerprint,
@@ -193,46 +261,81 @@ def _build(
         (partial / "index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 
-def write_tokens(corpus: Corpus, encode: PartEncoder, folder: Path, progress: bool, workers: int) -> dict[str, int]:
-    counts = {"train_tokens": 1, "train_documents": 0, "train_bytes": 0}
-    held_out: list[np.ndarray] = []
-    lengths: list[int] = []
+def select_documents(corpus: Corpus, progress: bool, workers: int) -> Selection:
+    """Looks for near duplicates where the corpus is to be without them."""
+    if corpus.deduplication != "near":
+        return Selection()
+
+    def shown(sketches: Iterable[Sketches]) -> Iterator[Sketches]:
+        for each in sketches:
+            yield each
+            bar.advance(each.size)
+
+    with Progress(f"duplicates of {corpus.name}", corpus.size(), progress) as bar:
+        return select(shown(in_parallel(sketch, corpus.parts(), workers)), corpus.has_splits)
+
+
+def write_tokens(corpus: Corpus, encode: PartEncoder, folder: Path, progress: bool, workers: int) -> dict[str, Any]:
+    """Writes the tokens of all documents that are neither left out nor equal to an earlier one; returns the counts."""
+    counts = dict.fromkeys(("train_tokens", "train_documents", "train_bytes", "exact_duplicates", "near_duplicates"), 0)
+    held_out: list[Documents] = []
+    seen, meter = Seen(), OverlapMeter(encode.every)
+
+    def without_equal(documents: Documents) -> Documents:
+        if corpus.deduplication == "none":
+            return documents
+        new = seen.new(documents.hashes)
+        counts["exact_duplicates"] += int((~new).sum())
+        return documents.only(new)
+
     with (
         Progress(f"tokens of {corpus.name}", corpus.size(), progress) as bar,
         (folder / "train.bin").open("wb") as file,
     ):
-        for encoded in encode_parts(corpus.parts(), encode, workers):
-            encoded.train.tofile(file)
-            counts["train_tokens"] += len(encoded.train)
-            counts["train_documents"] += encoded.train_documents
-            counts["train_bytes"] += encoded.train_bytes
-            held_out += encoded.validation
-            lengths += encoded.validation_bytes
+        for encoded in in_parallel(encode, corpus.parts(), workers):
+            held_out.append(without_equal(encoded.validation))
+            train = without_equal(encoded.train)
+            train.tokens.tofile(file)
+            meter.add_training(train.grams)
+            meter.add_held_out(held_out[-1].grams)
+            counts["train_tokens"] += len(train.tokens)
+            counts["train_documents"] += len(train.lengths)
+            counts["train_bytes"] += int(train.bytes.sum())
+            counts["near_duplicates"] += encoded.left_out
             bar.advance(encoded.size)
         np.array([encode.eos_id], encode.token_type).tofile(file)
-    if not counts["train_documents"] or not held_out:
-        missing = "validation" if counts["train_documents"] else "training"
+        counts["train_tokens"] += 1
+    documents = sum(len(each.lengths) for each in held_out)
+    if not counts["train_documents"] or not documents:
+        missing, other = ("validation", "raise") if counts["train_documents"] else ("training", "lower")
+        twice = counts["exact_duplicates"] + counts["near_duplicates"]
         raise UserError(
-            f"data={corpus.name}: {counts['train_documents'] + len(held_out)} documents leave the "
-            f"{missing} split empty; give more documents, or raise data.holdout={corpus.holdout}"
+            f"data={corpus.name}: {counts['train_documents'] + documents} documents, without {twice} duplicates, leave "
+            f"the {missing} split empty; give more documents, or {other} data.holdout={corpus.holdout}"
         )
-    return counts | _write_held_out(held_out, lengths, encode, folder)
+    return {
+        **counts,
+        **_write_held_out(held_out, encode, folder),
+        "dedupe": corpus.deduplication,
+        "moved_to_training": len(encode.selection.trained_on),
+        "overlap": meter.share(),
+        "overlap_sample": meter.every,
+    }
 
 
-def _write_held_out(
-    documents: list[np.ndarray], lengths: list[int], encode: PartEncoder, folder: Path
-) -> dict[str, int]:
+def _write_held_out(parts: list[Documents], encode: PartEncoder, folder: Path) -> dict[str, int]:
+    """Writes the held-out documents in a random order, always the same."""
+    lengths, sizes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("lengths", "bytes"))
+    tokens = np.concatenate([part.tokens for part in parts])
+    documents = np.split(tokens, np.cumsum(lengths)[:-1])
     order = np.random.default_rng(0).permutation(len(documents))
-    end = np.array([encode.eos_id], encode.token_type)
-    pieces = [end]
-    for place in order:
-        pieces += (documents[place], end)
-    tokens = np.concatenate(pieces)
+    tokens = np.concatenate([*(documents[place] for place in order), np.array([encode.eos_id], encode.token_type)])
     tokens.tofile(folder / "validation.bin")
-    np.save(folder / "validation_ends.npy", np.cumsum([len(documents[place]) + 1 for place in order]))
-    np.save(folder / "validation_bytes.npy", np.array(lengths, dtype=np.int64)[order])
+    np.save(folder / "validation_ends.npy", np.cumsum(lengths[order]))
+    np.save(folder / "validation_bytes.npy", sizes[order])
     return {
         "validation_tokens": len(tokens),
         "validation_documents": len(documents),
-        "validation_bytes": sum(lengths),
+        "validation_bytes": int(sizes.sum()),
+        "lost_characters": int(sum(part.lost.sum() for part in parts)),
     }

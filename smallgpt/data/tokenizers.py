@@ -4,6 +4,7 @@ All of them end as a `transformers` tokenizer with an end-of-text token, padding
 is saved beside the tokens and later with the model.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from pydantic import Field
 
 from smallgpt.data import hub
 from smallgpt.data.content_hash import hash_of
-from smallgpt.data.corpora import Corpus
 from smallgpt.errors import UserError
 from smallgpt.settings import Group
 
@@ -38,7 +38,7 @@ class TrainedBPE(Group):
     def fingerprint(self) -> dict[str, Any]:
         return {"tokenizer": "bpe", "vocab_size": self.vocab_size, "sample": SAMPLE_CHARACTERS}
 
-    def build(self, corpus: Corpus) -> Any:
+    def build(self, texts: Iterable[str]) -> Any:
         from tokenizers import Tokenizer, models, trainers
 
         tokenizer = Tokenizer(models.BPE())
@@ -49,7 +49,7 @@ class TrainedBPE(Group):
             initial_alphabet=sorted(_alphabet()),
             show_progress=False,
         )
-        tokenizer.train_from_iterator(corpus.sample(SAMPLE_CHARACTERS), trainer)
+        tokenizer.train_from_iterator(texts, trainer)
         return _wrapped(tokenizer)
 
 
@@ -87,7 +87,7 @@ class Pretrained(Group):
         paths = [folder / name for name in (*TOKENIZER_FILES, "tokenizer_config.json")]
         return {"tokenizer": {path.name: hash_of(path) for path in paths if path.is_file()}}
 
-    def build(self, corpus: Corpus) -> Any:
+    def build(self, texts: Iterable[str]) -> Any:
         self.check()
         tokenizer = load_tokenizer(self.name)
         if self.vocab_size and self.vocab_size != len(tokenizer):

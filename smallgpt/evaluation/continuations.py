@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from smallgpt.data.encoding import encode_prompt
 from smallgpt.errors import UserError, one_line, shown
 from smallgpt.evaluation.measures import rate
 from smallgpt.files import nearest_beside
@@ -105,7 +106,7 @@ def _room(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, new_tokens: int
 ) -> tuple[list[int], int]:
     """The prompt's tokens, and how many of the new ones the model's context has room for."""
-    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id]
+    ids = encode_prompt(tokenizer, prompt)
     limit = getattr(model.config, "max_position_embeddings", None)
     if limit is None:
         return ids, new_tokens

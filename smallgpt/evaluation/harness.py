@@ -165,9 +165,28 @@ def outcome(lm: HarnessModel, name: str, task: Any, done: dict[str, Any]) -> Out
             rolling = task.OUTPUT_TYPE == "loglikelihood_rolling"
             text = task.doc_to_target(doc)
             result.texts.append(
-                TextRecord(row, score.loglikelihood, len(text.encode()), tokens, None if rolling else score.greedy)
+                TextRecord(
+                    row,
+                    score.loglikelihood,
+                    len(text.encode()),
+                    tokens,
+                    None if rolling else score.greedy,
+                    lm.reader.lost(text, lm.reader.encode(text)),
+                )
             )
     return result
+
+
+def text_of(task: Any, doc: dict[str, Any]) -> str:
+    """A row as one text: what is asked, with the right answer."""
+    question, target = task.doc_to_text(doc), task.doc_to_target(doc)
+    if task.OUTPUT_TYPE == "multiple_choice":
+        options = task.doc_to_choice(doc)
+        if task.multiple_input:
+            return f"{options[question]} {target}"
+        if isinstance(target, int) and 0 <= target < len(options):
+            target = options[target]
+    return f"{question} {target}"
 
 
 def item_of(lm: HarnessModel, name: str, task: Any, place: int, row: int, doc: dict[str, Any]) -> ItemRecord:

@@ -48,7 +48,7 @@ class HarnessModel(TemplateLM):
         return self.reader.start
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        return self.reader.encode(string, add_special_tokens)
+        return self.reader.encode(string, add_special_tokens is not False)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         self._latest = []

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from smallgpt.data.prepare import open_prepared
-from smallgpt.errors import UserError, one_line
+from smallgpt.data.prepare import prepared_of
+from smallgpt.errors import UserError
 from smallgpt.evaluation.corpora import read_corpora
 from smallgpt.evaluation.measures import compare_texts, text_score
 from smallgpt.evaluation.text_likelihood import Reader
@@ -69,13 +69,9 @@ def of_runs(runs: Sequence[str], cache_dir: Path, tokens: int | None) -> HeldOut
     if len(fingerprints) > 1:
         return "the runs were trained on different data"
     (fingerprint,) = fingerprints
-    folders = [index.parent for index in (cache_dir / "prepared").glob(f"*-{fingerprint}/index.json")]
-    if not folders:
-        return f"the prepared data of the runs is not in cache_dir={cache_dir}"
-    try:
-        prepared = open_prepared(folders[0])
-    except (OSError, ValueError, TypeError) as error:
-        return f"{folders[0]} is damaged ({one_line(error)})"
+    prepared = prepared_of(fingerprint, cache_dir)
+    if isinstance(prepared, str):
+        return prepared
     tokenizer: Any = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
     documents = []
     for ids, size in prepared.held_out_documents(tokens):

@@ -194,7 +194,10 @@ def _matched(first: Sequence[Any], second: Sequence[Any]) -> list[tuple[Any, Any
 
 
 def text_score(texts: Sequence[TextRecord]) -> dict[str, Any]:
-    """Bits per byte, perplexity per token, and exact match where there are prompts. Raises ValueError without text."""
+    """Bits per byte, perplexity per token, and exact match where there are prompts. Raises ValueError without text.
+
+    Bits per byte are not comparable with another tokenizer's where the tokens do not give the text back.
+    """
     losses, sizes, tokens = [-t.loglikelihood for t in texts], [t.bytes for t in texts], sum(t.tokens for t in texts)
     value, interval = _bits_per_byte(losses, sizes)
     scores = {
@@ -204,6 +207,8 @@ def text_score(texts: Sequence[TextRecord]) -> dict[str, Any]:
         "n": len(texts),
         "bytes": sum(sizes),
         "tokens": tokens,
+        "bits_per_byte_comparable": not any(text.lost for text in texts),
+        "lost_characters": sum(text.lost for text in texts),
     }
     greedy = [text.greedy for text in texts if text.greedy is not None]
     if len(greedy) == len(texts):

@@ -43,6 +43,8 @@ class TextRecord:
     tokens: int
     greedy: bool | None = None
     """Whether greedy decoding gives exactly this text; None where there is no prompt."""
+    lost: int = 0
+    """Characters that the tokens do not give back: a tokenizer that loses text scores less than there is."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -7,7 +7,10 @@ from smallgpt.reporting.tables import print_table
 
 COLUMNS = (
     "accuracy", "by characters", "by bytes", "margin", "chance", "majority", "shortest", "untrained", "says",
+    "in training",
 )  # fmt: skip
+
+LOSSY = "(lossy)"
 
 
 def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[dict[str, Any]]) -> None:
@@ -50,8 +53,10 @@ def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[
         if "bits_per_byte" in entry
     ]
     if texts:
-        columns = ("text", "documents", "bits per byte", "token perplexity", "exact match", "untrained")
+        columns = ("text", "documents", "bits per byte", "token perplexity", "exact match", "untrained", "in training")
         print_table("likelihood", (*first, *columns), texts)
+        if any(LOSSY in str(row) for row in texts):
+            print(f"{LOSSY}: the tokenizer loses characters, so bits per byte compare with no other tokenizer's.")
     others = [
         [*name, task, metric, f"{value:.4g}"]
         for name, section in named
@@ -64,6 +69,17 @@ def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[
     for name, section in named:
         if found := section.get("continuations"):
             print_continuations([*name, ""][0], found)
+    seen = [
+        e["contamination"]
+        for _, s in named
+        for e in (s.get("tasks", {}) | s.get("corpora", {})).values()
+        if "contamination" in e
+    ]
+    if seen:
+        print(
+            "in training: items that share 13 words in a row with the training text, of those that have 13 words; "
+            f"{seen[0]['of_training_text']:.0%} of that text was looked at."
+        )
     if comparisons:
         print_comparisons(comparisons)
 
@@ -81,6 +97,7 @@ def choice_row(entry: dict[str, Any]) -> list[Any]:
         f"{entry['shortest']:.3f}",
         rate_with_interval(untrained) if untrained else None,
         verdict(entry),
+        in_training(entry),
     ]
 
 
@@ -100,11 +117,38 @@ def text_row(entry: dict[str, Any]) -> list[Any]:
     """Cells of a text's row in the table of likelihood."""
     untrained, perplexity = entry.get("untrained"), entry.get("token_perplexity")
     return [
-        rate_with_interval(entry, "bits_per_byte"),
+        bits_per_byte(entry),
         None if perplexity is None else f"{perplexity:.4g}",
         rate_with_interval(entry, "exact_match") if "exact_match" in entry else None,
         f"{untrained['bits_per_byte']:.3f}" if untrained and "bits_per_byte" in untrained else None,
+        in_training(entry),
     ]
+
+
+def print_contamination(sections: dict[str, dict[str, Any]]) -> None:
+    """Says what the column `in training` is, where there is one."""
+    for section in sections.values():
+        for entry in (*section.get("tasks", {}).values(), *section.get("corpora", {}).values()):
+            if found := entry.get("contamination"):
+                print(
+                    "in training: items that share 13 words in a row with the training text, of those that have as "
+                    f"many; {found['of_training_text']:.0%} of that text was looked at."
+                )
+                return
+
+
+def in_training(entry: dict[str, Any]) -> str | None:
+    """Formats the share of the items that have a run of 13 words in common with the training text."""
+    found = entry.get("contamination")
+    if found is None or found["share_of_items"] is None:
+        return None
+    return f"{found['share_of_items']:.0%} of {found['items']}"
+
+
+def bits_per_byte(entry: dict[str, Any]) -> str | None:
+    """Bits per byte with their interval, marked where the tokenizer loses text."""
+    found = rate_with_interval(entry, "bits_per_byte")
+    return found if entry.get("bits_per_byte_comparable", True) else f"{found} {LOSSY}"
 
 
 def rate_with_interval(entry: dict[str, Any], key: str = "accuracy") -> str | None:

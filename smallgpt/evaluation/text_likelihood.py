@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from smallgpt.data.encoding import encode_text, lost_characters
 from smallgpt.data.progress import Progress
 from smallgpt.evaluation.records import TextRecord
 from smallgpt.evaluation.scorer import Model, Request, Score, Scorer
@@ -39,12 +40,14 @@ class Reader:
         bos = self.tokenizer.bos_token_id
         return self.tokenizer.eos_token_id if bos is None else bos
 
-    def encode(self, text: str, add_special_tokens: bool | None = None) -> list[int]:
-        """Encodes a text; the start of a sequence is not put before a text that has it already."""
-        if add_special_tokens is None and text.startswith(self.tokenizer.decode(self.start)):
-            add_special_tokens = False
-        given = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-        return self.tokenizer.encode(text, verbose=False, **given)  # long texts are cut here, not by it
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """Encodes a text, with what the tokenizer puts around one unless that is not wanted."""
+        return encode_text(self.tokenizer, text, add_special_tokens)
+
+    def lost(self, text: str, ids: Sequence[int]) -> int:
+        """Counts the characters of a text that its tokens do not give back."""
+        decoded = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return lost_characters(text, decoded)
 
     def score(self, requests: Sequence[Request]) -> list[Score]:
         """Scores requests, with a progress bar on standard error where the reader has a title."""
@@ -61,7 +64,7 @@ class Reader:
         scores = iter(self.score([window for each in requests for window in each]))
         totals = [sum(next(scores).loglikelihood for _ in each) for each in requests]
         return [
-            TextRecord(i, total, len(text.encode()), len(ids))
+            TextRecord(i, total, len(text.encode()), len(ids), lost=self.lost(text, ids))
             for i, (text, total, ids) in enumerate(zip(texts, totals, split, strict=True))
         ]
 

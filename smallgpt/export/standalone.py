@@ -14,6 +14,7 @@ def generate(prompt: str, new_tokens: int = 100, temperature: float = 0.8, seed:
     folder, random = Path(__file__).parent, np.random.default_rng(seed)
     config = json.loads((folder / "config.json").read_text())
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True  # written out in a prompt they are text
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     sizes = {"batch": 1, "past": 0}
     cache = {c["past"]: np.zeros([sizes.get(n, n) for n in c["shape"]], np.float32) for c in config["cache"]}

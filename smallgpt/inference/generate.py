@@ -17,6 +17,7 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
+from smallgpt.data.encoding import encode_prompt
 from smallgpt.errors import UserError
 from smallgpt.inference.decoding import decode
 from smallgpt.inference.onnx_engine import until_stop
@@ -77,7 +78,7 @@ def tokens_of(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, settings: Generation
 ) -> list[int]:
     """Encodes a prompt as at least one token that leaves room for another. Raises UserError where there is no room."""
-    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id]
+    ids = encode_prompt(tokenizer, prompt)
     limit = getattr(model.config, "max_position_embeddings", None)
     if limit is None or len(ids) < limit:
         return ids

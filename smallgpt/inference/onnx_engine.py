@@ -47,6 +47,7 @@ class OnnxEngine:
             self.config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             self.cache_inputs: list[dict[str, Any]] = self.config["cache"]
             self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self.tokenizer.encode_special_tokens = True  # written out in a prompt they are text, as everywhere
             self.session = onnxruntime.InferenceSession(folder / GRAPH, options, providers=["CPUExecutionProvider"])
             if "logits_to_keep" not in {each.name for each in self.session.get_inputs()}:
                 raise ValueError("exported by an older version; export it again")

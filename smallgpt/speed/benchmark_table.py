@@ -88,6 +88,8 @@ def bits(text: dict[str, Any]) -> list[str | None]:
     """Cells of a model's bits per byte, their difference to the first model's, and the verdict."""
     gap = text["difference"]
     known = with_interval(text["bits_per_byte"], text["bits_per_byte_interval"])
+    if not text["bits_per_byte_comparable"]:
+        known += " (lossy tokenizer: not comparable)"
     if gap is None:
         return [known, "baseline", None]
     return [known, with_interval(gap["difference"], gap["interval"], "+"), gap["verdict"]]

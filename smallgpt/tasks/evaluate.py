@@ -40,13 +40,14 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.evaluation.evaluate import ask, compare_models, evaluation_section
 
     known: dict[str, Answers] = {}
+    trained_on = TrainedOn(plan, settings.cache_dir)
     everyone = []
     sections: dict[str, dict[str, Any]] = {}
     alone = len(settings.checkpoint) == 1
     for checkpoint, name in zip(settings.checkpoint, names_of(settings.checkpoint), strict=True):
         answers = ask(plan, checkpoint, name, known, wanted=asked)
         everyone.append(answers)
-        sections[name] = evaluation_section(plan, answers)
+        sections[name] = trained_on.added(evaluation_section(plan, answers), Path(checkpoint).expanduser())
         keep_items(plan, answers, run_dir / "evaluation" / ("" if alone else name.replace("/", "_")))
         if not asked.at_inference:
             add_section(Path(checkpoint), "evaluation", sections[name], with_parts)
@@ -59,8 +60,32 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     return {"checkpoints": checkpoints, "evaluations": sections, "comparisons": comparisons}
 
 
+class TrainedOn:
+    """Looks for what is asked in the text that runs were trained on, once for each text."""
+
+    def __init__(self, plan: "Plan", cache_dir: Path) -> None:
+        self.plan, self.cache_dir = plan, cache_dir
+        self.known: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+
+    def added(self, section: dict[str, Any], run_dir: Path, fingerprint: str | None = None) -> dict[str, Any]:
+        """A section `evaluation` with the contamination of each entry, where the run's prepared data is at hand."""
+        from smallgpt.data.prepare import prepared_of
+        from smallgpt.evaluation.contamination import shares_of_plan
+        from smallgpt.results import read_result
+
+        fingerprint = fingerprint or (read_result(run_dir) or {}).get("data_fingerprint")
+        if fingerprint is None:
+            return section
+        if fingerprint not in self.known:
+            prepared = prepared_of(fingerprint, self.cache_dir)
+            self.known[fingerprint] = {} if isinstance(prepared, str) else shares_of_plan(self.plan, prepared)
+        for (part, label), shares in self.known[fingerprint].items():
+            section[part][label]["contamination"] = shares
+        return section
+
+
 def of_run(
-    settings: Settings, run_dir: Path, where: "torch.device"
+    settings: Settings, run_dir: Path, where: "torch.device", fingerprint: str
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """The section `evaluation` of a run that has just been trained, and the items of each task, for a logger."""
     from smallgpt.evaluation.evaluate import ask, evaluation_section
@@ -68,7 +93,7 @@ def of_run(
 
     plan = plan_of(settings, where)
     answers = ask(plan, str(run_dir), run_dir.name, {})
-    found = evaluation_section(plan, answers)
+    found = TrainedOn(plan, settings.cache_dir).added(evaluation_section(plan, answers), run_dir, fingerprint)
     keep_items(plan, answers, run_dir / "evaluation")
     print_evaluation({run_dir.name: found}, [])
     items = {plan.label(name): [item.to_dict() for item in done.items] for name, done in answers.outcomes.items()}

@@ -12,15 +12,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.reporting.tables import print_pairs
 
     prepared = prepare(settings.data, settings.tokenizer, settings.cache_dir)
-    names = (
-        "vocab_size",
-        "train_documents",
-        "train_tokens",
-        "validation_documents",
-        "validation_tokens",
-        "validation_bytes",
-    )
-    counts = {name: getattr(prepared, name) for name in names}
-    section = {"corpus": settings.data.name, "directory": str(prepared.directory), **counts}
+    section, warnings = prepared.section(), prepared.warnings()
     print_pairs("data", {name.replace("_", " "): value for name, value in section.items()})
-    return {"data_fingerprint": prepared.fingerprint, "data": section}
+    for warning in warnings:
+        print(f"warning: {warning}")
+    return {"data_fingerprint": prepared.fingerprint, "data": section, "warnings": warnings}

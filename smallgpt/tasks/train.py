@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from smallgpt.training.module import LanguageModel
     from smallgpt.training.run_length import RunLength
 
+MANY_EPOCHS = 4
+"""More of them are warned of: what text is worth falls from there (Muennighoff et al., arXiv 2305.16264)."""
+
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Trains, validates, saves, prints a table and a sample; returns the sections of the result."""
@@ -49,11 +52,15 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     model.generation_config.pad_token_id = prepared.eos_id
     price = cost(settings.model)
     data = data_module(settings, prepared)
+    length = run_length(settings, price.training_flops_per_token, data.epoch_tokens)
+    warnings = [*prepared.warnings(), *warnings_of_epochs(settings, length.steps, data.epoch_tokens)]
+    if is_first_process():
+        announce(settings, length.steps, data.epoch_tokens, warnings)
     module = LanguageModel(
         model,
         settings.optimizer,
         settings.schedule,
-        run_length(settings, price.training_flops_per_token, data.epoch_tokens),
+        length,
         clip=settings.trainer.clip,
         validation_bytes=data.validation_bytes,
         compile=settings.compile,
@@ -75,7 +82,9 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             "cost": price.to_dict(),
             **match(settings),
             "data_fingerprint": prepared.fingerprint,
-            **score_sections(recorder),
+            "data": prepared.section(),
+            "warnings": warnings,
+            **score_sections(recorder, data.epoch_tokens, prepared.bits_per_byte_comparable),
             "samples": samples(settings, module, prepared, run_dir) if trainer.is_global_zero else [],
         }
         if trainer.is_global_zero:
@@ -83,7 +92,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             for logger in loggers:
                 logger.log_samples(sections["samples"])
         if settings.eval is not None and trainer.is_global_zero:
-            sections["evaluation"], items = of_run(settings, run_dir, where)
+            sections["evaluation"], items = of_run(settings, run_dir, where, prepared.fingerprint)
             for logger in loggers:
                 logger.log_evaluation(sections["evaluation"], items)
     return sections
@@ -172,11 +181,39 @@ def trainer_for(
     )
 
 
-def score_sections(recorder: "Recorder") -> dict[str, dict[str, Any]]:
-    """The sections `train` and `val`: where the run ended."""
+def announce(settings: Settings, steps: int | None, epoch_tokens: int, warnings: list[str]) -> None:
+    """Says before the training how often it will see its text, and what will be wrong with its scores."""
+    if steps is not None and not settings.trainer.overfit:
+        tokens = steps * settings.batch.tokens
+        print(f"{tokens:,} tokens over a corpus of {epoch_tokens:,}: {epochs(tokens / epoch_tokens)}")
+    for warning in warnings:
+        print(f"warning: {warning}")
+
+
+def warnings_of_epochs(settings: Settings, steps: int | None, epoch_tokens: int) -> list[str]:
+    if steps is None or settings.trainer.overfit or steps * settings.batch.tokens <= MANY_EPOCHS * epoch_tokens:
+        return []
+    tokens = steps * settings.batch.tokens
+    return [
+        f"budget: {tokens:,} tokens are {epochs(tokens / epoch_tokens)} of the training text, over {MANY_EPOCHS}: "
+        "repeated text is worth less and less; give more text or a smaller budget"
+    ]
+
+
+def epochs(number: float) -> str:
+    return f"{number:.2g} epoch{'' if f'{number:.2g}' == '1' else 's'}"
+
+
+def score_sections(recorder: "Recorder", epoch_tokens: int, comparable: bool) -> dict[str, dict[str, Any]]:
+    """The sections `train` and `val`: where the run ended.
+
+    Args:
+        comparable: whether bits per byte may be compared with those of other tokenizers.
+    """
     latest = recorder.latest
     train = {
         "tokens": latest["tokens"],
+        "epochs": latest["tokens"] / epoch_tokens,
         "steps": latest["step"],
         "seconds": latest["seconds"],
         "tokens_per_second": latest["tokens"] / latest["seconds"],
@@ -184,7 +221,7 @@ def score_sections(recorder: "Recorder") -> dict[str, dict[str, Any]]:
         "mfu": latest.get("speed/mfu"),
     }
     val = {name.removeprefix("val/"): value for name, value in latest.items() if name.startswith("val/")}
-    return {"train": train, "val": val}
+    return {"train": train, "val": {**val, "bits_per_byte_comparable": comparable}}
 
 
 def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData", run_dir: Path) -> list[str]:
@@ -207,12 +244,13 @@ def print_summary(settings: Settings, sections: dict[str, Any]) -> None:
     rows = {
         "model": settings.model.model_type,
         "parameters": f"{sections['cost']['parameters']:,}",
-        "tokens": f"{train['tokens']:,} in {train['steps']:,} steps",
+        "tokens": f"{train['tokens']:,} in {train['steps']:,} steps, {epochs(train['epochs'])}",
         "time": f"{train['seconds']:.1f} s, {train['tokens_per_second']:,.0f} tokens/s",
         "train loss": f"{train['loss']:.4f}",
         "validation loss": f"{val['loss']:.4f}",
         "perplexity": f"{val['perplexity']:.2f}",
-        "bits per byte": f"{val['bits_per_byte']:.4f}",
+        "bits per byte": f"{val['bits_per_byte']:.4f}"
+        + ("" if val["bits_per_byte_comparable"] else " (the tokenizer loses text: not comparable with another's)"),
     }
     print()
     for name, value in rows.items():

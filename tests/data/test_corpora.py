@@ -13,6 +13,7 @@ import zstandard
 from smallgpt.data import corpora
 from smallgpt.data.corpora import StandardLibrary
 from smallgpt.data.corpus_parts import LONGEST_BLOCK_BYTES, paragraph_documents
+from smallgpt.data.duplicates import EVERYTHING
 from smallgpt.data.files import Files, official_split
 from smallgpt.data.formats import PEEK_BYTES
 
@@ -186,6 +187,6 @@ def test_the_real_standard_library_is_there() -> None:
 def test_sample_is_training_text_from_all_over(story_folder: Path) -> None:
     corpus = Files(path=str(story_folder))
     validation = set(corpus.documents("validation"))
-    sample = list(corpus.sample(10**9))
+    sample = list(corpus.sample(10**9, EVERYTHING))
     assert len(sample) == len(list(corpus.documents("train")))
     assert not validation & set(sample)

@@ -1,5 +1,6 @@
 """tiktoken and the tokenizer saved with the model give the same ids, whatever the text."""
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -7,12 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer
 
-from smallgpt.data.encoding import AWKWARD, TiktokenEncoder, TransformersEncoder, build_encoder
-from smallgpt.data.prepare import PreparedData
-from smallgpt.data.tokenizers import END_OF_TEXT, Pretrained
+from smallgpt.data.encoding import (
+    AWKWARD,
+    TiktokenEncoder,
+    TransformersEncoder,
+    build_encoder,
+    encode_prompt,
+    encode_text,
+    lost_characters,
+)
+from smallgpt.data.files import Files
+from smallgpt.data.prepare import PreparedData, prepare
+from smallgpt.data.tokenizers import END_OF_TEXT, Pretrained, TrainedBPE
 
 ALPHABET = [
     *" \t\n\r\u00a0\u2003\u3000'",
@@ -104,7 +114,7 @@ def test_gpt2_folder(real_data: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(real_data / "gpt2_tokenizer", tmp_path / "gpt2")
     settings = Pretrained(name=str(folder), vocab_size=50257)
     assert settings.padded_vocab_size == 50304
-    tokenizer = settings.build(None)  # type: ignore[arg-type]
+    tokenizer = settings.build([])
     assert tokenizer.eos_token_id == 50256
     assert_same_ids(tokenizer, AWKWARD + [mixed(seed) for seed in range(500)])
     assert TransformersEncoder(tokenizer)("Hello world").dtype == np.uint32
@@ -113,8 +123,41 @@ def test_gpt2_folder(real_data: Path, tmp_path: Path) -> None:
 def test_sentencepiece_style_folder(real_data: Path) -> None:
     settings = Pretrained(name=str(real_data / "pretrained" / "stories260k"))
     assert settings.padded_vocab_size == 512
-    tokenizer = settings.build(None)  # type: ignore[arg-type]
+    tokenizer = settings.build([])
     encoder = build_encoder(tokenizer)
     assert isinstance(encoder, TransformersEncoder)
     expected = tokenizer("Once upon a time", add_special_tokens=False)["input_ids"]
     assert encoder("Once upon a time").tolist() == expected
+
+
+def test_what_a_tokenizer_loses_is_counted(tmp_path: Path, stories: list[str]) -> None:
+    """Lower-casing loses capitals, words outside a vocabulary all of their characters; byte-level BPE nothing."""
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    lower = other_tokenizer(
+        models.BPE(),
+        trainers.BpeTrainer(special_tokens=["<unk>", "</s>"], initial_alphabet=alphabet),
+        normalizer=normalizers.Lowercase(),
+        pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoder=decoders.ByteLevel(),
+    )
+    lower.save_pretrained(tmp_path / "lower")
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in stories))
+    corpus, cache = Files(path=str(path), holdout=0.2), tmp_path / "cache"
+    lossy = prepare(corpus, Pretrained(name=str(tmp_path / "lower")), cache, False, 1)
+    held_out = list(corpus.documents("validation"))
+    assert lossy.lost_characters == sum(sum(map(str.isupper, text)) for text in held_out) > 0
+    assert not lossy.bits_per_byte_comparable and "not comparable" in lossy.warnings()[0]
+    whole = prepare(corpus, TrainedBPE(vocab_size=300), cache, False, 1)
+    assert whole.lost_characters == 0 and whole.bits_per_byte_comparable and not whole.warnings()
+    assert lost_characters("The naïve one", "the nave one") == 2
+    assert lost_characters("ab", "ba") == 1, "what is there in another order is no loss to count, but it is one"
+
+
+@pytest.mark.parametrize("literal", ["</s>", "<unk>", END_OF_TEXT])
+def test_special_tokens_written_out_are_text(literal: str, tokenizer: Any) -> None:
+    for each in (tokenizer, other_tokenizer(models.BPE(), trainers.BpeTrainer(special_tokens=["<unk>", "</s>"]))):
+        ids = encode_text(each, f"so {literal} me")
+        assert not set(ids) & set(each.all_special_ids)
+        assert ids == build_encoder(each)(f"so {literal} me").tolist()
+    assert encode_prompt(tokenizer, "") == [tokenizer.eos_token_id]

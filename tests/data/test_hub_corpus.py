@@ -59,7 +59,7 @@ def test_tokenizer_without_a_network() -> None:
     settings = Pretrained(name="openai-community/no-such-tokenizer", vocab_size=10)
     assert settings.padded_vocab_size == 64
     with pytest.raises(UserError, match=r"hub cannot be reached.*tokenizer=bpe"):
-        settings.build(None)  # type: ignore[arg-type]
+        settings.build([])
 
 
 @pytest.fixture

@@ -147,15 +147,13 @@ def test_text_shorter_than_a_window(prepared: PreparedData) -> None:
     TokenDataModule(prepared, size - 1, 1, seed=0)
 
 
-def test_tokenizers(tmp_path: Path, story_folder: Path) -> None:
+def test_tokenizers(tmp_path: Path) -> None:
     assert "no such folder" in refusal(Pretrained(name="./nowhere").check)
     assert "no tokenizer in this folder" in refusal(Pretrained(name=str(tmp_path)).check)
     (tmp_path / "vocab.json").write_text("{}")
-    corpus = Files(path=str(story_folder))
-    assert "merges.txt" in refusal(lambda: Pretrained(name=str(tmp_path)).build(corpus))
+    assert "merges.txt" in refusal(lambda: Pretrained(name=str(tmp_path)).build([]))
 
 
-def test_wrong_vocabulary_size(prepared: PreparedData, story_folder: Path) -> None:
-    corpus = Files(path=str(story_folder))
+def test_wrong_vocabulary_size(prepared: PreparedData) -> None:
     settings = Pretrained(name=str(prepared.tokenizer_dir), vocab_size=999)
-    assert "tokenizer.vocab_size=400" in refusal(lambda: settings.build(corpus))
+    assert "tokenizer.vocab_size=400" in refusal(lambda: settings.build([]))

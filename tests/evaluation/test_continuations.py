@@ -1,7 +1,6 @@
 """Words in free continuations, and the continuations of a tiny model."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,11 @@ from smallgpt.models.gpt import GPT, GPTConfig
 from smallgpt.settings import Generation
 
 
-class Sentences:
-    def sample(self, characters: int) -> Iterator[str]:
-        yield "The nurse said that she was late. The doctor said that he was late. " * 20
-
-
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return TrainedBPE(vocab_size=280).build(Sentences())
+    return TrainedBPE(vocab_size=280).build(
+        ["The nurse said that she was late. The doctor said that he was late. " * 20]
+    )
 
 
 @pytest.fixture(scope="module")

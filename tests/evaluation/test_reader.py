@@ -10,7 +10,7 @@ from small_checkpoints import CONTEXT, model_of, tokenizer
 from smallgpt.evaluation.text_likelihood import Reader, windows
 from smallgpt.inference.weight_formats import for_inference
 
-TEXTS = ["Once upon a time, ", "naïve café", "x" * (2 * CONTEXT + 7), "y", "One fine day. " * 14]
+TEXTS = ["Once upon a time, ", "naïve café", "x" * (2 * CONTEXT + 7), "y", "One fine day. " * 14, "<|endoftext|> too"]
 
 
 def test_windows_are_the_harnesss() -> None:

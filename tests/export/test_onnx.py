@@ -72,7 +72,7 @@ def test_a_padded_batch_gives_what_each_prompt_gives_alone(exported):
 def test_text_is_that_of_the_checkpoint(exported):
     model, folder = exported
     engine = OnnxEngine(folder, threads=1)
-    for prompt in ("def main", "", "größer"):
+    for prompt in ("def main", "", "größer", "a <|endoftext|> b"):
         pieces = [piece for (piece,) in engine.generate([prompt], GREEDY, seed=1)]
         assert "".join(pieces) == generate(model, tokenizer(), [prompt], GREEDY, seed=1)[0]
     sampled = [
@@ -132,24 +132,24 @@ def test_quantized_graphs_are_smaller_and_near(exported, tmp_path, kind):
 def test_the_folder_and_the_engine_need_no_pytorch(exported, tmp_path):
     model, folder = exported
     settings = Generation(temperature=0, max_new_tokens=20)
-    (expected,) = generate(model, tokenizer(), ["A b"], settings, seed=1)
+    (expected,) = generate(model, tokenizer(), ["A <|endoftext|> b"], settings, seed=1)
     script = str(folder / "generate.py")
     assert without("torch", "transformers", "smallgpt", code=SCRIPT, words=[script], folder=tmp_path) == expected
     assert without("torch", "transformers", code=ENGINE, words=[str(folder)], folder=tmp_path) == expected
-    printed = without("torch", "smallgpt", code=AS_A_PROGRAM, words=[script, "A b"], folder=tmp_path)
-    assert printed.startswith("A b")
+    printed = without("torch", "smallgpt", code=AS_A_PROGRAM, words=[script, "A <|endoftext|> b"], folder=tmp_path)
+    assert printed.startswith("A <|endoftext|> b")
 
 
 SCRIPT = """
 generate = runpy.run_path(sys.argv[1])["generate"]
-print("A b" + "".join(generate("A b", 20, 0)), end="")
+print("A <|endoftext|> b" + "".join(generate("A <|endoftext|> b", 20, 0)), end="")
 """
 ENGINE = """
 from pathlib import Path
 from smallgpt.inference.onnx_engine import OnnxEngine
 from smallgpt.settings import Generation
 settings = Generation(temperature=0, max_new_tokens=20)
-for (piece,) in OnnxEngine(Path(sys.argv[1])).generate(["A b"], settings, 1):
+for (piece,) in OnnxEngine(Path(sys.argv[1])).generate(["A <|endoftext|> b"], settings, 1):
     print(piece, end="")
 """
 AS_A_PROGRAM = """

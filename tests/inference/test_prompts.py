@@ -26,8 +26,14 @@ def test_a_prompt_longer_than_the_context_is_refused_or_loses_its_beginning(cli:
 
 
 def test_an_empty_prompt_starts_a_document(cli: CommandLine) -> None:
-    words = (["prompt="], ["prompt=''"], ["prompt=[]"], [], ["prompt='<|endoftext|>'"])
+    words = (["prompt="], ["prompt=''"], ["prompt=[]"], [])
     said = [cli(*GENERATE, *each, f"hydra.run.dir=run{i}").result["samples"] for i, each in enumerate(words)]
     assert all(texts == said[0] for texts in said) and len(said[0]) == 1
     both = cli(*GENERATE, "prompt=['',ab]", "hydra.run.dir=both").result["samples"]
     assert both[0] == said[0][0] and both[1].startswith("ab")
+
+
+def test_a_special_token_written_out_is_text(cli: CommandLine) -> None:
+    literal = "<|endoftext|>"
+    [sample] = cli(*GENERATE, f"prompt='a {literal} b'").result["samples"]
+    assert sample.startswith(f"a {literal} b")

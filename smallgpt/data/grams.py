@@ -1,0 +1,87 @@
+"""Word n-grams of a text as numbers, by which texts are compared: for near duplicates, and for held-out overlap.
+
+A word is a run of letters, digits and underscores in lower case; in scripts that have no spaces, a single character.
+What stands between words does not count. Equal grams give equal numbers in every process and on every machine.
+"""
+
+import sys
+from functools import cache
+
+import numpy as np
+
+N = 13  # words of the grams by which held-out text is looked for in training text, as GPT-3 did
+PIECE_CHARACTERS = 1 << 20  # of a long text; grams across the cut are left out
+LONGEST_WORD = 64
+BETWEEN, WORD, ALONE = 0, 1, 2
+# Thai to Lao, Burmese, kana, Chinese characters
+WITHOUT_SPACES = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x3040, 0x30FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF))
+FACTOR = 0x9E3779B97F4A7C15
+
+
+def word_grams(text: str, n: int) -> np.ndarray:
+    """Numbers of all runs of `n` words in the order of the text, uint64; none where it has fewer words."""
+    pieces = [text[start : start + PIECE_CHARACTERS] for start in range(0, len(text), PIECE_CHARACTERS)]
+    found = [_runs(_words(piece), n) for piece in pieces]
+    return np.concatenate(found) if found else np.empty(0, np.uint64)
+
+
+def _words(text: str) -> np.ndarray:
+    """A number for each word: a polynomial of its characters."""
+    points = np.frombuffer(text.lower().encode("utf-32-le", "surrogatepass"), np.uint32)
+    kinds = _kinds()[points]
+    first = kinds == ALONE
+    first |= (kinds == WORD) & (np.concatenate(([BETWEEN], kinds[:-1])) != WORD)
+    starts = np.flatnonzero(first)
+    if not len(starts):
+        return np.empty(0, np.uint64)
+    place = np.arange(len(points))
+    place -= np.maximum.accumulate(np.where(first, place, 0))
+    values = (points.astype(np.uint64) + 1) * _powers(LONGEST_WORD)[np.minimum(place, LONGEST_WORD - 1)]
+    values[kinds == BETWEEN] = 0
+    return np.add.reduceat(values, starts)
+
+
+def _runs(words: np.ndarray, n: int) -> np.ndarray:
+    number = len(words) - n + 1
+    if number < 1:
+        return np.empty(0, np.uint64)
+    words = _mixed(words)
+    grams = np.zeros(number, np.uint64)
+    for place, power in enumerate(_powers(n)):
+        grams += words[place : place + number] * power
+    return _mixed(grams)
+
+
+def _mixed(numbers: np.ndarray) -> np.ndarray:
+    """Each number with all of its bits depending on all of its bits (SplitMix64)."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+@cache
+def _powers(number: int) -> np.ndarray:
+    return np.array([pow(FACTOR, power + 1, 1 << 64) for power in range(number)], np.uint64)
+
+
+@cache
+def _kinds() -> np.ndarray:
+    """What each character is: between words, of a word, or a word alone."""
+    characters = map(chr, range(sys.maxunicode + 1))
+    kinds = np.fromiter((WORD if c.isalnum() or c == "_" else BETWEEN for c in characters), np.uint8)
+    for start, stop in WITHOUT_SPACES:
+        kinds[start : stop + 1] *= ALONE
+    return kinds
+
+
+def occurs(numbers: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which of the numbers are among the known ones, which are in order."""
+    if not len(known):
+        return np.zeros(len(numbers), bool)
+    return known[np.minimum(np.searchsorted(known, numbers), len(known) - 1)] == numbers
+
+
+def distinct(numbers: np.ndarray) -> np.ndarray:
+    """The different ones among the numbers, in order; numpy's own `unique` hashes and is far slower on these."""
+    ordered = np.sort(numbers)
+    return ordered[np.concatenate((np.ones(len(ordered[:1]), bool), ordered[1:] != ordered[:-1]))]
