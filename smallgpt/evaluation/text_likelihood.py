@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from smallgpt.data.document_windows import document_windows
 from smallgpt.data.progress import Progress
 from smallgpt.evaluation.records import TextRecord
 from smallgpt.evaluation.scorer import Model, Request, Score, Scorer
@@ -52,26 +53,28 @@ class Reader:
             return self.scorer.score(requests, progress.advance)
 
     def likelihood_of_texts(self, texts: Sequence[str]) -> list[TextRecord]:
-        """Measures the log-likelihood of whole documents, each on its own.
+        """Measures the log-likelihood of whole documents; see `likelihood_of_documents`."""
+        return self.likelihood_of_documents([(self.encode(text), len(text.encode())) for text in texts])
+
+    def likelihood_of_documents(self, documents: Sequence[tuple[Sequence[int], int]]) -> list[TextRecord]:
+        """Measures the log-likelihood of documents given as tokens and bytes, each on its own.
 
         They are read in windows of the model's context; every token is scored once.
         """
-        split = [self.encode(text) for text in texts]
-        requests = [list(windows(ids, self.start, self.max_length)) for ids in split]
+        requests = [list(windows(ids, self.start, self.max_length)) for ids, _ in documents]
         scores = iter(self.score([window for each in requests for window in each]))
         totals = [sum(next(scores).loglikelihood for _ in each) for each in requests]
         return [
-            TextRecord(i, total, len(text.encode()), len(ids))
-            for i, (text, total, ids) in enumerate(zip(texts, totals, split, strict=True))
+            TextRecord(i, total, size, len(ids))
+            for i, ((ids, size), total) in enumerate(zip(documents, totals, strict=True))
         ]
 
 
 def windows(ids: Sequence[int], start: int, length: int) -> Iterator[Request]:
     """Cuts a text's tokens into pieces of `length`, each behind one token; the last piece sees as many as fit."""
     known = (start, *ids)
-    for begin in range(0, len(ids), length):
-        end = min(begin + length, len(ids))
-        yield Request(known[max(0, end - length) : begin + 1], known[begin + 1 : end + 1])
+    for first, begin, end in document_windows(len(ids), length):
+        yield Request(known[first : begin + 1], known[begin + 1 : end + 1])
 
 
 def context_length(model: Model, tokenizer: PreTrainedTokenizerBase) -> int:
