@@ -197,6 +197,7 @@ def text_score(texts: Sequence[TextRecord]) -> dict[str, Any]:
     scores = {
         "bits_per_byte": value,
         "bits_per_byte_interval": interval,
+        "loss": sum(losses) / tokens,
         "token_perplexity": math.exp(min(sum(losses) / tokens, LARGEST_EXPONENT)),
         "n": len(texts),
         "bytes": sum(sizes),

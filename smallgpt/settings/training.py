@@ -24,8 +24,12 @@ class Validation(Group):
 
     every: int | None = Field(None, gt=0)
     """Number of optimizer steps between validations; null: ten validations a run."""
-    tokens: int | None = Field(65_536, gt=0)
-    """Largest number of held-out tokens, about, in whole documents; null: all of them."""
+    tokens: int | None = Field(32_768, gt=0)
+    """Largest number of held-out tokens, about, in whole documents, of each validation during the run, which draws the
+    curve and chooses the best checkpoint; null: all of them."""
+    final_tokens: int | None = Field(524_288, gt=0)
+    """Largest number of tokens, about, of the scores at the end, on the validation split and on the test split where
+    there is one; null: all of them."""
 
 
 class Budget(Group):

@@ -35,8 +35,11 @@ def print_benchmark(sections: dict[str, dict[str, Any]]) -> None:
         text = first["text"]
         print_table(
             f"bits per byte of {text['name']}: {text['bytes']:,} bytes, {text['n']} documents",
-            ("model", "weights", "bits per byte [95 %]", "less the first [95 %]", "verdict"),
-            [[name, section["kind"], *bits(section["text"])] for name, section in known.items()],
+            ("model", "checkpoint", "weights", "bits per byte [95 %]", "less the first [95 %]", "verdict"),
+            [
+                [name, section.get("checkpoint"), section["kind"], *bits(section["text"])]
+                for name, section in known.items()
+            ],
         )
     profiled = {name: section["breakdown"] for name, section in sections.items() if section["breakdown"]}
     if profiled:

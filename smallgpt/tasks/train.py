@@ -69,14 +69,15 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     trainer = trainer_for(settings, run_dir, prepared, recorder, where, precision)
     with until_the_end(trainer.loggers) as loggers:
         trainer.fit(module, datamodule=data, ckpt_path=state if resumed else None, weights_only=True)
-        sections = {
+        sections: dict[str, Any] = {
             "cost": price.to_dict(),
             **match(settings),
             "data_fingerprint": prepared.fingerprint,
-            **score_sections(recorder),
-            "samples": samples(settings, module, prepared, run_dir) if trainer.is_global_zero else [],
+            "train": training_section(recorder),
         }
         if trainer.is_global_zero:
+            sections |= score_sections(settings, prepared, run_dir, where)
+            sections["samples"] = samples(settings, module, prepared, run_dir)
             print_summary(settings, sections)
             for logger in loggers:
                 logger.log_samples(sections["samples"])
@@ -170,10 +171,10 @@ def trainer_for(
     )
 
 
-def score_sections(recorder: "Recorder") -> dict[str, dict[str, Any]]:
-    """The sections `train` and `val`: where the run ended."""
+def training_section(recorder: "Recorder") -> dict[str, Any]:
+    """The section `train`: where the run ended."""
     latest = recorder.latest
-    train = {
+    return {
         "tokens": latest["tokens"],
         "steps": latest["step"],
         "seconds": latest["seconds"],
@@ -181,8 +182,23 @@ def score_sections(recorder: "Recorder") -> dict[str, dict[str, Any]]:
         "loss": latest["train/loss"],
         "mfu": latest.get("speed/mfu"),
     }
-    val = {name.removeprefix("val/"): value for name, value in latest.items() if name.startswith("val/")}
-    return {"train": train, "val": val}
+
+
+def score_sections(
+    settings: Settings, prepared: "PreparedData", run_dir: Path, where: "torch.device"
+) -> dict[str, Any]:
+    """The sections `val`, of the last weights, `best`, and where the corpus has a test split `test`, of the best ones.
+
+    Validation chooses the best weights, so their own score is that of the test split, which is read here alone.
+    """
+    from smallgpt.evaluation.run_scores import score_weights
+    from smallgpt.results import read_weights_record
+
+    folders, most = run_dir / "checkpoints", settings.validation.final_tokens
+    return {
+        "val": score_weights(folders / "last", prepared.held_out_documents(most), where),
+        "best": read_weights_record(folders / "best"),
+    }
 
 
 def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData", run_dir: Path) -> list[str]:
@@ -201,6 +217,8 @@ def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData
 
 def print_summary(settings: Settings, sections: dict[str, Any]) -> None:
     """Prints what the run reached, and its first sample."""
+    from smallgpt.speed.benchmark_table import with_interval
+
     train, val = sections["train"], sections["val"]
     rows = {
         "model": settings.model.model_type,
@@ -208,9 +226,9 @@ def print_summary(settings: Settings, sections: dict[str, Any]) -> None:
         "tokens": f"{train['tokens']:,} in {train['steps']:,} steps",
         "time": f"{train['seconds']:.1f} s, {train['tokens_per_second']:,.0f} tokens/s",
         "train loss": f"{train['loss']:.4f}",
-        "validation loss": f"{val['loss']:.4f}",
+        "validation loss": f"{val['loss']:.4f} on {val['documents']:,} documents",
         "perplexity": f"{val['perplexity']:.2f}",
-        "bits per byte": f"{val['bits_per_byte']:.4f}",
+        "bits per byte": with_interval(val["bits_per_byte"], val["bits_per_byte_interval"]),
     }
     print()
     for name, value in rows.items():
