@@ -80,6 +80,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             sections["samples"] = samples(settings, module, prepared, run_dir)
             print_summary(settings, sections)
             for logger in loggers:
+                logger.log_scores({split: sections[split] for split in ("val", "test") if split in sections})
                 logger.log_samples(sections["samples"])
         if settings.eval is not None and trainer.is_global_zero:
             sections["evaluation"], items = of_run(settings, run_dir, where)
