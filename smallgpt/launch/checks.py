@@ -1,5 +1,6 @@
 """Hydra callback that refuses what cannot work before a directory is made or a job begins."""
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Generator
@@ -92,6 +93,7 @@ def check_grid(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) 
         UserError: for the first job that is wrong, or if none can exist.
     """
     possible: list[list[str]] = []
+    directories: set[str] = set()
     left_out: Counter[str] = Counter()
     for words in jobs:
         try:
@@ -99,6 +101,7 @@ def check_grid(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) 
         except Impossible as error:
             left_out[str(error)] += 1
         else:
+            refuse_shared(composed_job(loader, config, len(possible), words), directories)
             possible.append(words)
     if not possible:
         raise UserError(next(iter(left_out)))
@@ -108,11 +111,34 @@ def check_grid(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) 
     return possible
 
 
-def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list[str]) -> None:
-    """Raises UserError for a job of a sweep that is wrong, or differs from the one that its directory holds."""
+def composed_job(loader: ConfigLoader, config: DictConfig, number: int, words: list[str]) -> DictConfig:
+    """The config of one job of a sweep."""
     job = loader.load_sweep_config(config, words)
     with open_dict(job):
         job.hydra.job.num = number
+    return job
+
+
+def directory_of(job: DictConfig) -> Path:
+    """Where a job of a sweep writes."""
+    return Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)
+
+
+def refuse_shared(job: DictConfig, directories: set[str]) -> None:
+    """Adds a job's directory to those of the jobs before it; raises UserError where it is one of them."""
+    HydraConfig.instance().set_config(job)
+    run_dir = directory_of(job)
+    if (place := os.path.normpath(run_dir.absolute())) in directories:
+        raise UserError(
+            f"hydra.sweep.subdir={job.hydra.sweep.subdir}: two jobs would share the directory {run_dir}; leave it out, "
+            "or name it by what differs between them"
+        )
+    directories.add(place)
+
+
+def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list[str]) -> None:
+    """Raises UserError for a job of a sweep that is wrong, or differs from the one that its directory holds."""
+    job = composed_job(loader, config, number, words)
     machines = None
     if str(config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher."):
         machines = instantiate(config.hydra.launcher).machines
@@ -129,4 +155,4 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
             raise UserError(
                 f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task=benchmark would disturb each other; use 1"
             )
-    refuse_other_config(Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir), settings, "hydra.sweep.dir")
+    refuse_other_config(directory_of(job), settings, "hydra.sweep.dir")

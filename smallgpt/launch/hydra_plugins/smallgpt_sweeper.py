@@ -46,10 +46,13 @@ class OptunaSweeper(Sweeper):
         return Search(config, self.options)
 
     def sweep(self, arguments: Sequence[str]) -> Any:
-        from smallgpt.launch.checks import check_job
+        from smallgpt.launch.checks import check_job, composed_job, refuse_shared
 
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
-        search = self.search(self.config)
+        search, loader = self.search(self.config), self.hydra_context.config_loader
         for number, words in search.known_jobs():
-            check_job(self.hydra_context.config_loader, self.config, number, words)
+            check_job(loader, self.config, number, words)
+            directories: set[str] = set()
+            for each in (number, number + 1):  # a search may draw the same values twice: the number tells them apart
+                refuse_shared(composed_job(loader, self.config, each, words), directories)
         return search.run(self.launcher)
