@@ -95,9 +95,11 @@ def run_killed(folder: Path, kills: int, phases: Phases, words: list[str], chanc
         while process.poll() is None and time.monotonic() < began + moment:
             time.sleep(0.01)
         kill(process)
-        if is_completed(folder / "killed"):  # before its kill: begin anew, so that every kill hits a run at work
-            shutil.rmtree(folder / "killed")
-            continue
+        if is_completed(folder / "killed"):  # before its kill
+            if phase != "after":  # begin anew, so that every kill hits a run at work
+                shutil.rmtree(folder / "killed")
+                continue
+            (folder / "killed" / "result.json").unlink()  # as a kill just before it was written
         done += 1
         print(f"kill {done}/{kills} after {moment:.1f} s: {where(folder, 'killed', phases.last_step)}", flush=True)
 
@@ -165,15 +167,16 @@ def left_alone(folder: Path, words: list[str]) -> Phases:
     """Runs it without a kill."""
     times, size = [time.monotonic()], 0
     process, metrics = start(folder, "whole", words), folder / "whole" / "metrics.csv"
-    while process.poll() is None:
+    while process.poll() is None and not (folder / "whole" / "result.json").exists():
         if metrics.exists() and metrics.stat().st_size != size:
             size = metrics.stat().st_size
             times.append(time.monotonic())
         time.sleep(0.05)
+    end = time.monotonic()
     if process.wait() != 0:
         raise SystemExit(f"the run failed; see {folder / 'whole.log'}")
     begun, first, *_, last = times
-    return Phases(first - begun, last - first, time.monotonic() - last, rows_of(metrics)[-1]["step"])
+    return Phases(first - begun, last - first, end - last, rows_of(metrics)[-1]["step"])
 
 
 def main() -> None:

@@ -127,13 +127,13 @@ def directory_of(job: DictConfig) -> Path:
 def refuse_shared(job: DictConfig, directories: set[str]) -> None:
     """Adds a job's directory to those of the jobs before it; raises UserError where it is one of them."""
     HydraConfig.instance().set_config(job)
-    run_dir = directory_of(job)
-    if (place := os.path.normpath(run_dir.absolute())) in directories:
+    subdir = os.path.normpath(job.hydra.sweep.subdir)  # of one sweep.dir, whose time of day each job would ask anew
+    if subdir in directories:
         raise UserError(
-            f"hydra.sweep.subdir={job.hydra.sweep.subdir}: two jobs would share the directory {run_dir}; leave it out, "
-            "or name it by what differs between them"
+            f"hydra.sweep.subdir={subdir}: two jobs would share this directory; leave it out, or name it by what "
+            "differs between them"
         )
-    directories.add(place)
+    directories.add(subdir)
 
 
 def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list[str]) -> None:
