@@ -25,6 +25,7 @@ from smallgpt.settings import Settings
 from smallgpt.tasks.benchmark import check_benchmark
 from smallgpt.tasks.evaluate import check_evaluation
 
+OF_A_SWEEP = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.sweep.")
 TASKS_WITH_DATA = {"train", "prepare", "inspect"}
 
 
@@ -42,6 +43,7 @@ class Checks(Callback):
             several = started_by()
             if several and not any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra):
                 raise UserError(f"hydra.run.dir={run_dir}: {several[0]} starts several processes; give one for all")
+            refuse_without_multirun(config)
             settings = checked_settings(config)
             refuse_taken(run_dir, settings.resume)
             refuse_other_config(run_dir, settings)
@@ -68,6 +70,16 @@ def refusing() -> Generator[None]:
     except Exception as error:
         refuse(str(error) if isinstance(error, UserError) else rephrase(error))
         raise SystemExit(1) from None
+
+
+def refuse_without_multirun(config: DictConfig) -> None:
+    """Raises UserError where the words of a sweep stand without -m: one run, here, is not what they ask for."""
+    for word in config.hydra.overrides.hydra:
+        if word.lstrip("+~").startswith(OF_A_SWEEP):
+            raise UserError(f"{word}: belongs to a sweep; add -m")
+    if params := config.hydra.sweeper.get("params"):
+        recipe = config.hydra.runtime.choices.get("experiment")
+        raise UserError(f"experiment={recipe}: a sweep over {', '.join(params)}; add -m")
 
 
 def checked_settings(config: DictConfig) -> Settings:
