@@ -83,7 +83,8 @@ def run_killed(folder: Path, kills: int, phases: Phases, words: list[str], chanc
             if process.wait() != 0:
                 raise SystemExit(f"the run failed; see {folder / 'killed.log'}")
             return
-        phase = ("training", "after", "training", "before")[done % 4]
+        few = kills // 4
+        phase = "before" if done < few else "after" if done >= kills - max(1, few) else "training"
         moment = {
             "before": chance.uniform(0.0, phases.before),
             "training": chance.uniform(0.1, 1.0) * phases.seconds,
