@@ -26,7 +26,7 @@ def write_weights_record(folder: Path, step: int, val_loss: float) -> None:
 
 
 def read_weights_record(folder: Path) -> dict[str, Any]:
-    """Which weights of a run a folder of its `checkpoints/` holds, and their loss there; empty for any other folder."""
+    """Reads which weights of a run a folder of its `checkpoints/` holds, and their loss; empty for any other folder."""
     try:
         record = json.loads((folder / WEIGHTS_RECORD).read_text(encoding="utf-8"))
         return {"checkpoint": folder.name, "step": int(record["step"]), "val_loss": float(record["val_loss"])}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from smallgpt.evaluation.measures import text_score
@@ -12,11 +13,11 @@ from smallgpt.inference.checkpoint import load_checkpoint
 from smallgpt.results import read_weights_record
 
 
-def score_weights(folder: Path, documents: Sequence[tuple[Sequence[int], int]], device: torch.device) -> dict[str, Any]:
-    """The section `val` or `test` of a result: a checkpoint's scores on documents, given as tokens and bytes."""
+def score_weights(folder: Path, documents: Sequence[tuple[np.ndarray, int]], device: torch.device) -> dict[str, Any]:
+    """Section `val` or `test` of a result: a checkpoint's scores on documents, given as tokens and bytes."""
     model, tokenizer = load_checkpoint(str(folder))
     reader = Reader(model.to(device), tokenizer)
-    score = text_score(reader.likelihood_of_documents(documents))
+    score = text_score(reader.likelihood_of_documents([(ids.tolist(), size) for ids, size in documents]))
     return {
         "checkpoint": folder.name,
         "step": read_weights_record(folder)["step"],

@@ -47,7 +47,7 @@ class Run:
     origin: dict[str, str] = field(default_factory=dict)
     """Source and licence of the data."""
     checkpoint: str | None = None
-    """Which weights of the run they are, such as `best, step 900`."""
+    """Weights of the run that the checkpoint stands for, such as `best, step 900`."""
 
 
 def read_run(checkpoint: str) -> Run:

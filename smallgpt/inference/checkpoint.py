@@ -115,7 +115,7 @@ def read_config(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedConfig:
 
 
 def which_weights(checkpoint: str) -> str | None:
-    """Which weights of its run a checkpoint stands for, such as `best, step 900`; None where no run says so."""
+    """Weights of a run that a checkpoint stands for, such as `best, step 900`; None where no run says so."""
     path = Path(checkpoint).expanduser()
     if not path.is_dir() or onnx_engine.find_onnx_folder(checkpoint):
         return None

@@ -132,7 +132,7 @@ def composed_job(loader: ConfigLoader, config: DictConfig, number: int, words: l
 
 
 def directory_of(job: DictConfig) -> Path:
-    """Where a job of a sweep writes."""
+    """Directory that a job of a sweep writes into."""
     return Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)
 
 
