@@ -12,7 +12,7 @@ from smallgpt.reporting.statistics import mean
 INFERENCE_AXES = {  # numbers of the section, and how a figure calls them
     "seconds_per_token": "seconds a generated token",
     "weight_bytes": "bytes of weights at inference",
-    "peak_memory_bytes": "peak bytes of memory at inference",
+    "peak_memory_bytes": "bytes of weights and of working memory at inference",
 }
 STORED = "weights"  # a column: how they are stored
 UNQUANTIZED = "none"

@@ -17,7 +17,16 @@ def print_benchmark(sections: dict[str, dict[str, Any]]) -> None:
     threads = f", {first['threads']} threads" if first["device"] == "cpu" else ""
     print_table(
         f"inference on {first['device']}{threads}: memory",
-        ("model", "weights", "weights MB", "a token reads MB", "cache B / token", "cache MB / sequence", "peak MB"),
+        (
+            "model",
+            "weights",
+            "weights MB",
+            "a token reads MB",
+            "cache B / token",
+            "cache MB / sequence",
+            "weights and work MB",
+            "process MB",
+        ),
         [[name, section["kind"], *memory(section)] for name, section in sections.items()],
     )
     print_table(
@@ -58,6 +67,7 @@ def memory(section: dict[str, Any]) -> list[Any]:
         section["cache_bytes_per_token"],
         megabytes(section["cache_bytes_per_sequence"]),
         megabytes(section["peak_memory_bytes"]),
+        megabytes(section["process_memory_bytes"]),
     ]
 
 
