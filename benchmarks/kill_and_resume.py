@@ -3,8 +3,9 @@
     python -m benchmarks.kill_and_resume --kills 20
     python -m benchmarks.kill_and_resume --kills 20 trainer=ddp trainer.devices=2
 
-kill -9 comes at random moments, a quarter of them before the first step, while data is prepared; where a checkpoint was
-being written, the line of that kill says so. Words after the options are overrides of the run. At the end weights,
+kill -9 comes at random moments: a quarter of them before the first step, while data is prepared, and a quarter after
+the last one, while samples, scores and the result are made; where a checkpoint was being written, the line of that kill
+says so. Words after the options are overrides of the run. At the end weights,
 metrics and scores must be the same to the bit; only what a clock measures may differ. Exit code 1 if they are not.
 """
 
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 RUN = str(Path(__file__).parents[1] / "run.py")
@@ -58,14 +60,22 @@ def kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def run_killed(
-    folder: Path, kills: int, until_first_step: float, seconds: float, words: list[str], chance: random.Random
-) -> None:
-    """Starts the run until it is completed and kills it on the way.
+@dataclass(frozen=True)
+class Phases:
+    """What a run that is left alone does: its seconds to the first step, of training, and after the last step."""
 
-    Args:
-        until_first_step, seconds: what a run that is left alone takes to its first step, and in all.
-    """
+    before: float
+    training: float
+    after: float
+    last_step: str
+
+    @property
+    def seconds(self) -> float:
+        return self.before + self.training + self.after
+
+
+def run_killed(folder: Path, kills: int, phases: Phases, words: list[str], chance: random.Random) -> None:
+    """Starts the run until it is completed and kills it on the way."""
     done = 0
     while True:
         process = start(folder, "killed", words)
@@ -73,17 +83,33 @@ def run_killed(
             if process.wait() != 0:
                 raise SystemExit(f"the run failed; see {folder / 'killed.log'}")
             return
-        early = done < kills // 4
-        moment = chance.uniform(0.0, until_first_step) if early else chance.uniform(0.1, 1.0) * seconds
+        few = kills // 4
+        phase = "before" if done < few else "after" if done >= kills - max(1, few) else "training"
+        moment = {
+            "before": chance.uniform(0.0, phases.before),
+            "training": chance.uniform(0.1, 1.0) * phases.seconds,
+            "after": chance.uniform(0.0, phases.after),
+        }[phase]
+        while phase == "after" and process.poll() is None and not is_trained(folder / "killed", phases.last_step):
+            time.sleep(0.01)
         began = time.monotonic()
         while process.poll() is None and time.monotonic() < began + moment:
             time.sleep(0.01)
         kill(process)
-        if is_completed(folder / "killed"):  # before its kill: begin anew, so that every kill hits a run at work
-            shutil.rmtree(folder / "killed")
-            continue
+        if is_completed(folder / "killed"):  # before its kill
+            if phase != "after":  # begin anew, so that every kill hits a run at work
+                shutil.rmtree(folder / "killed")
+                continue
+            (folder / "killed" / "result.json").unlink()  # as a kill just before it was written
         done += 1
-        print(f"kill {done}/{kills} after {moment:.1f} s: {where(folder, 'killed')}", flush=True)
+        print(f"kill {done}/{kills} after {moment:.1f} s: {where(folder, 'killed', phases.last_step)}", flush=True)
+
+
+def is_trained(run_dir: Path, last_step: str) -> bool:
+    """Whether the last step is validated and saved: what is left is made from the checkpoints."""
+    if (run_dir / "checkpoints" / ".last.ckpt").exists() or not (run_dir / "metrics.csv").exists():
+        return False
+    return any(row["step"] == last_step and row.get("val/loss") for row in rows_of(run_dir / "metrics.csv"))
 
 
 def is_completed(run_dir: Path) -> bool:
@@ -91,8 +117,10 @@ def is_completed(run_dir: Path) -> bool:
     return path.exists() and json.loads(path.read_text())["status"] == "completed"
 
 
-def where(folder: Path, name: str) -> str:
+def where(folder: Path, name: str, last_step: str) -> str:
     """What the run was at, as its files tell."""
+    if is_trained(folder / name, last_step):
+        return "after the last step"
     path = folder / name / "metrics.csv"
     rows = rows_of(path) if path.exists() else []
     if not rows:
@@ -118,23 +146,38 @@ def differences(one: Path, other: Path) -> list[str]:
     if rows_of(one / "metrics.csv") != rows_of(other / "metrics.csv"):
         found.append("metrics.csv")
     results = [json.loads((d / "result.json").read_text()) for d in (one, other)]
-    found += [key for key in ("val", "samples", "data_fingerprint") if results[0][key] != results[1][key]]
-    return found
+    kept = ("val", "samples", "evaluation", "data_fingerprint")
+    found += [key for key in kept if results[0].get(key) != results[1].get(key)]
+    steps = [(result["train"]["steps"], result["train"]["tokens"], result["train"]["loss"]) for result in results]
+    return found + (["train"] if steps[0] != steps[1] else [])
 
 
 def compare(folder: Path, kills: int, words: list[str], seed: int = 0) -> list[str]:
     """Runs both in `folder`; returns what differs between them."""
-    began = time.monotonic()
-    process = start(folder, "whole", words)
-    while process.poll() is None and not (folder / "whole" / "metrics.csv").exists():
-        time.sleep(0.1)
-    first = time.monotonic() - began
+    phases = left_alone(folder, words)
+    print(
+        f"a run that is left alone: {phases.seconds:.0f} s, {phases.before:.0f} s of them before the first step and "
+        f"{phases.after:.0f} s after the last",
+        flush=True,
+    )
+    run_killed(folder, kills, phases, words, random.Random(seed))
+    return differences(folder / "whole", folder / "killed")
+
+
+def left_alone(folder: Path, words: list[str]) -> Phases:
+    """Runs it without a kill."""
+    times, size = [time.monotonic()], 0
+    process, metrics = start(folder, "whole", words), folder / "whole" / "metrics.csv"
+    while process.poll() is None and not (folder / "whole" / "result.json").exists():
+        if metrics.exists() and metrics.stat().st_size != size:
+            size = metrics.stat().st_size
+            times.append(time.monotonic())
+        time.sleep(0.05)
+    end = time.monotonic()
     if process.wait() != 0:
         raise SystemExit(f"the run failed; see {folder / 'whole.log'}")
-    seconds = time.monotonic() - began
-    print(f"a run that is left alone: {seconds:.0f} s, {first:.0f} s of them before the first step", flush=True)
-    run_killed(folder, kills, first, seconds, words, random.Random(seed))
-    return differences(folder / "whole", folder / "killed")
+    begun, first, *_, last = times
+    return Phases(first - begun, last - first, end - last, rows_of(metrics)[-1]["step"])
 
 
 def main() -> None:

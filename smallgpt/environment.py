@@ -46,13 +46,20 @@ def cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def commit() -> str | None:
-    """Commit of the code, with `+` where files differ from it; None outside of a repository."""
-    if not (ROOT / ".git").exists():
+def commit(root: Path = ROOT) -> str | None:
+    """Commit of the code, with `+` where its files differ or there are more of them; None outside of a repository."""
+    if not (root / ".git").exists():
         return None
     try:
-        words = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
+        described = git_says(root, "describe", "--always", "--abbrev=40", "--dirty=+")
+        # a new variant is a new file, which `--dirty` does not see
+        new = git_says(root, "ls-files", "--others", "--exclude-standard", "--", "smallgpt", "conf")
     except (OSError, subprocess.SubprocessError):
         return None
+    return described if described.endswith("+") or not new else f"{described}+"
+
+
+def git_says(root: Path, *words: str) -> str:
+    """Output of a git command in a repository."""
+    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True)
     return done.stdout.strip()

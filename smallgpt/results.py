@@ -17,6 +17,23 @@ def write_result(run_dir: Path, result: dict[str, Any]) -> None:
     write_text(run_dir / "result.json", json.dumps(plain_json(result), indent=2) + "\n")
 
 
+WEIGHTS_RECORD = "weights.json"
+
+
+def write_weights_record(folder: Path, step: int, val_loss: float) -> None:
+    """Writes beside the weights of a run which they are: the best or the last, of which step."""
+    write_text(folder / WEIGHTS_RECORD, json.dumps({"step": step, "val_loss": val_loss}) + "\n")
+
+
+def read_weights_record(folder: Path) -> dict[str, Any]:
+    """Reads which weights of a run a folder of its `checkpoints/` holds, and their loss; empty for any other folder."""
+    try:
+        record = json.loads((folder / WEIGHTS_RECORD).read_text(encoding="utf-8"))
+        return {"checkpoint": folder.name, "step": int(record["step"]), "val_loss": float(record["val_loss"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def read_result(run_dir: Path) -> dict[str, Any] | None:
     """Reads result.json of a run; None where it is missing or damaged."""
     try:

@@ -138,6 +138,9 @@ def test_a_sweep_ends_in_one_table(cli: CommandLine):
     for row in rows:
         assert f"{int(row['cost/parameters']):,}" in table
         assert json.loads((folder / row["job"] / "result.json").read_text())["config_hash"] == row["config_hash"]
+    for subdir in ("same", "${model.n_head}"):
+        message = cli.refused("-m", "task=inspect", "seed=1,2", basic, f"hydra.sweep.subdir={subdir}")
+        assert "two jobs would share this directory" in message and message.startswith("hydra.sweep.subdir=")
     message = cli.refused("-m", "task=inspect", "model=gpt,lineargpt", "study=widths", basic)
     assert "was begun with model.n_layer=2, not 8" in message
 

@@ -148,6 +148,7 @@ def test_refusals_before_any_work(cli, work, monkeypatch):
         return cli.refused(*IN_PROCESS, *words)
 
     assert "nothing to search over" in refused("seed=1")
+    assert "two jobs would share this directory" in refused(DROPOUT, "hydra.sweep.subdir=same")
     assert refused(DROPOUT, "hydra.sweeper.sampler=tpee").startswith("hydra.sweeper.sampler=tpee: must be one of tpe")
     assert "n_trials=0: must be over 0" in refused(DROPOUT, "hydra.sweeper.n_trials=0")
     assert "unknown key; did you mean 'hydra.sweeper.n_trials'?" in refused(DROPOUT, "hydra.sweeper.n_trial=3")

@@ -52,8 +52,8 @@ class Sweep:
         self.env = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
         self.env.pop("HYDRA_FULL_ERROR", None)
 
-    def start(self, task: str, seeds: str, n_jobs: int = 2) -> subprocess.Popen:
-        return self.command(f"task._target_=work.{task}", f"seed={seeds}", f"hydra.launcher.n_jobs={n_jobs}")
+    def start(self, task: str, seeds: str, n_jobs: int = 2, *words: str) -> subprocess.Popen:
+        return self.command(f"task._target_=work.{task}", f"seed={seeds}", f"hydra.launcher.n_jobs={n_jobs}", *words)
 
     def command(self, *words: str, name: str = "sweep", **options) -> subprocess.Popen:
         command = [sys.executable, str(RUN), "-m", *words, f"hydra.sweep.dir={name}"]
@@ -105,10 +105,11 @@ def test_a_failing_job_stops_no_other_and_alone_runs_again(sweep):
     assert "[4/4]" in err and json.loads(out.splitlines()[-1])["completed"] == 2
 
     (sweep.folder / "mended").touch()
-    again = sweep.start("broken", "1,2,3,4")
+    again = sweep.start("broken", "1,2,3,4", 2, "logger=tensorboard")
     out, err = again.communicate(timeout=240)
     assert again.returncode == 0, err
     assert "2 of 4 jobs are completed and skipped" in err
+    assert "logger: 2 of them ran with another one, and what is over is not logged again" in err
     assert sweep.lines("completed") == {"1": 1, "2": 1, "3": 1, "4": 1}
     assert json.loads(out.splitlines()[-1])["completed"] == 4
 

@@ -1,9 +1,10 @@
 """Batches of token windows, in an order whose whole state is one number.
 
-A window is block_size + 1 tokens; the next one starts block_size further. An epoch is one
+A window of training is block_size + 1 tokens; the next one starts block_size further. An epoch is one
 permutation of the windows, drawn from (seed, epoch), and sample i of the stream is window
 `permutation(i // windows)[i % windows]`: a pure function of (seed, i). So the whole state of the
-loader is how many samples are used up, the same for any number of workers and ranks.
+loader is how many samples are used up, the same for any number of workers and ranks. Validation reads each document
+alone, as evaluation does, so that its score does not depend on what is read beside it.
 
 B batch, T time.
 """
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from smallgpt.data.document_windows import document_windows
 from smallgpt.data.prepare import PreparedData
 from smallgpt.errors import UserError
 
@@ -48,37 +50,39 @@ class TrainWindows(Dataset[Batch]):
 
 
 class ValidationWindows(Dataset[Batch]):
-    """The held-out documents cut into windows that score each target once.
+    """The first held-out documents, each alone behind its EOT, in windows that score each of its tokens once.
 
-    The last window is padded, and so are the window numbers: past the last one come windows
-    without targets, so that batches and ranks are of one size.
+    The longest windows come first, and a batch is as wide as its longest, so that short documents cost little. Past the
+    last window come rows without targets, so that all ranks have batches of as many rows.
     """
 
-    def __init__(self, prepared: PreparedData, block_size: int, targets: int):
-        self.tokens = prepared.validation()[: targets + 1]
-        self.block_size, self.eos_id = block_size, prepared.eos_id
-        self.windows = -(-targets // block_size)
+    def __init__(self, prepared: PreparedData, block_size: int, documents: int):
+        self.tokens, self.eos_id = prepared.validation(), prepared.eos_id
+        ends = np.load(prepared.directory / "validation_ends.npy")[:documents].tolist()
+        starts = [0, *ends[:-1]]
+        windows = [
+            (start, window)
+            for start, end in zip(starts, ends, strict=True)
+            for window in document_windows(end - start - 1, block_size)
+        ]
+        self.windows = sorted(windows, key=lambda placed: placed[1].length, reverse=True)
 
     def __getitem__(self, index: list[int]) -> Batch:
-        rows = np.full((len(index), self.block_size + 1), IGNORED, dtype=np.int64)
-        for row, window_number in zip(rows, index, strict=True):
-            start = window_number * self.block_size
-            window = self.tokens[start : start + self.block_size + 1]
-            # One token alone would be an input without a target.
-            if len(window) > 1:
-                row[: len(window)] = window
-        batch = batch_of(rows)
-        batch["input_ids"].masked_fill_(batch["input_ids"] == IGNORED, self.eos_id)
-        return batch
+        windows = [self.windows[number] for number in index if number < len(self.windows)]
+        width = max((window.length for _, window in windows), default=1)
+        ids_BT = np.full((len(index), width), self.eos_id, dtype=np.int64)
+        targets_BT = np.full((len(index), width), IGNORED, dtype=np.int64)
+        for row, (start, (first, begin, end)) in enumerate(windows):
+            ids_BT[row, : end - first] = self.tokens[start + first : start + end]
+            targets_BT[row, begin - first : end - first] = self.tokens[start + begin + 1 : start + end + 1]
+        return {"input_ids": torch.from_numpy(ids_BT), "targets": torch.from_numpy(targets_BT)}
 
 
 def batch_of(rows: np.ndarray) -> Batch:
     """Batch of (B, T + 1) tokens: the inputs and the targets one step ahead, both (B, T)."""
     rows_BT = torch.from_numpy(rows)
-    return {
-        "input_ids": rows_BT[:, :-1].contiguous(),
-        "targets": rows_BT[:, 1:].contiguous(),
-    }
+    # clones: of one row both would be views of the same memory
+    return {"input_ids": rows_BT[:, :-1].clone(), "targets": rows_BT[:, 1:].clone()}
 
 
 class RankBatches(Sampler[list[int]]):
@@ -113,7 +117,7 @@ class TokenDataModule(L.LightningDataModule):
     first_sample: where the training stream starts, a global sample index.
     epoch_tokens: targets in one pass over the training text.
     validation_bytes, validation_documents, validation_targets: of the documents that are scored,
-    the first whole ones within `validation_tokens` targets (None: all).
+    the first whole ones within `validation_tokens` tokens (None: all). Their EOTs are not scored.
     """
 
     def __init__(
@@ -138,15 +142,15 @@ class TokenDataModule(L.LightningDataModule):
                 f"one window of model.block_size={block_size}; give more text or a smaller block"
             )
         self.epoch_tokens = self.train_windows.windows * block_size
-        held_out = prepared.held_out(validation_tokens)
-        self.validation_documents, self.validation_targets, self.validation_bytes = held_out
+        self.validation_documents, tokens, self.validation_bytes = prepared.held_out(validation_tokens)
+        self.validation_targets = tokens - self.validation_documents
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self.train_windows, RankBatches(self, None), self.workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        windows = ValidationWindows(self.prepared, self.block_size, self.validation_targets)
-        return self._loader(windows, FiniteRankBatches(self, windows.windows), 0)
+        windows = ValidationWindows(self.prepared, self.block_size, self.validation_documents)
+        return self._loader(windows, FiniteRankBatches(self, len(windows.windows)), 0)
 
     def _loader(self, windows: Dataset[Batch], batches: RankBatches, workers: int) -> DataLoader:
         trainer = self.trainer

@@ -21,7 +21,7 @@ from smallgpt.evaluation.harness import (
 from smallgpt.evaluation.harness_model import HarnessModel
 from smallgpt.evaluation.own import read_own_task
 from smallgpt.evaluation.records import ItemRecord, TextRecord
-from smallgpt.inference.checkpoint import ANY, Wanted, load_checkpoint
+from smallgpt.inference.checkpoint import ANY, Wanted, load_checkpoint, which_weights
 from smallgpt.inference.weight_formats import for_inference
 from smallgpt.reporting.statistics import holm
 from smallgpt.settings import Evaluation, Generation
@@ -83,6 +83,8 @@ class Answers:
     name: str
     precision: str
     """Precision of the matrix products."""
+    checkpoint: str | None = None
+    """Weights of a run that they are of, such as `best, step 900`."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     corpora: dict[str, list[TextRecord]] = field(default_factory=dict)
     continuations: list[list[str]] = field(default_factory=list)
@@ -138,6 +140,7 @@ def ask(
     """
     model, tokenizer = load_checkpoint(checkpoint, wanted)
     answers = answers_of(plan, name, model, tokenizer, shown)
+    answers.checkpoint = which_weights(checkpoint)
     if plan.settings.untrained:
         key = f"{model.config.to_json_string()} {sorted(tokenizer.get_vocab().items())}"
         if key not in known:
@@ -176,7 +179,7 @@ def answers_of(
 def evaluation_section(plan: Plan, answers: Answers) -> dict[str, Any]:
     """Section `evaluation` of a result: tasks, corpora and continuations by name, with every measure."""
     untrained = answers.untrained
-    how = {"precision": answers.precision, "quantize": plan.quantize}
+    how = {"checkpoint": answers.checkpoint, "precision": answers.precision, "quantize": plan.quantize}
     tasks = {}
     for name, outcome in answers.outcomes.items():
         entry = {

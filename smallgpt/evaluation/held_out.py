@@ -54,7 +54,7 @@ def held_out(settings: Settings, checkpoints: Sequence[str]) -> HeldOut | None:
         return HeldOut(corpus, documents)
     if not checkpoints:
         return None
-    found = of_runs(checkpoints, settings.cache_dir, settings.validation.tokens)
+    found = of_runs(checkpoints, settings.cache_dir, settings.validation.final_tokens)
     if isinstance(found, HeldOut):
         return found
     print(f"No bits per byte: {found}; give a text, eval=own eval.corpora=FILE.")

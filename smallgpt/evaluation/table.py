@@ -16,6 +16,10 @@ LOSSY = "(lossy)"
 def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[dict[str, Any]]) -> None:
     """Prints tables of what each checkpoint did, and of how they differ."""
     several = len(sections) > 1
+    for name, section in sections.items():
+        entries = [*section.get("tasks", {}).values(), *section.get("corpora", {}).values()]
+        for weights in {entry["checkpoint"] for entry in entries if entry.get("checkpoint")}:
+            print(f"checkpoint of {name}: {weights}")
     first = ("checkpoint",) if several else ()
     named = [(([name] if several else []), section) for name, section in sections.items()]
     choices = [

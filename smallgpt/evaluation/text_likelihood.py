@@ -1,10 +1,12 @@
 """Likelihood of whole texts: what a model makes of documents of any length."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from smallgpt.data.document_windows import document_windows
 from smallgpt.data.encoding import encode_text, lost_characters
 from smallgpt.data.progress import Progress
 from smallgpt.evaluation.records import TextRecord
@@ -55,26 +57,32 @@ class Reader:
             return self.scorer.score(requests, progress.advance)
 
     def likelihood_of_texts(self, texts: Sequence[str]) -> list[TextRecord]:
-        """Measures the log-likelihood of whole documents, each on its own.
+        """Measures the log-likelihood of whole documents; see `likelihood_of_documents`."""
+        split = [self.encode(text) for text in texts]
+        sizes = [len(text.encode()) for text in texts]
+        records = self.likelihood_of_documents(list(zip(split, sizes, strict=True)))
+        lost = [self.lost(text, ids) for text, ids in zip(texts, split, strict=True)]
+        return [replace(record, lost=characters) for record, characters in zip(records, lost, strict=True)]
+
+    def likelihood_of_documents(self, documents: Sequence[tuple[Sequence[int], int]]) -> list[TextRecord]:
+        """Measures the log-likelihood of documents given as tokens and bytes, each on its own.
 
         They are read in windows of the model's context; every token is scored once.
         """
-        split = [self.encode(text) for text in texts]
-        requests = [list(windows(ids, self.start, self.max_length)) for ids in split]
+        requests = [list(windows(ids, self.start, self.max_length)) for ids, _ in documents]
         scores = iter(self.score([window for each in requests for window in each]))
         totals = [sum(next(scores).loglikelihood for _ in each) for each in requests]
         return [
-            TextRecord(i, total, len(text.encode()), len(ids), lost=self.lost(text, ids))
-            for i, (text, total, ids) in enumerate(zip(texts, totals, split, strict=True))
+            TextRecord(i, total, size, len(ids))
+            for i, ((ids, size), total) in enumerate(zip(documents, totals, strict=True))
         ]
 
 
 def windows(ids: Sequence[int], start: int, length: int) -> Iterator[Request]:
     """Cuts a text's tokens into pieces of `length`, each behind one token; the last piece sees as many as fit."""
     known = (start, *ids)
-    for begin in range(0, len(ids), length):
-        end = min(begin + length, len(ids))
-        yield Request(known[max(0, end - length) : begin + 1], known[begin + 1 : end + 1])
+    for first, begin, end in document_windows(len(ids), length):
+        yield Request(known[first : begin + 1], known[begin + 1 : end + 1])
 
 
 def context_length(model: Model, tokenizer: PreTrainedTokenizerBase) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from smallgpt.inference.checkpoint import which_weights
 from smallgpt.models.cost import cost
 from smallgpt.models.decoder import Decoder
 from smallgpt.results import read_result
@@ -45,6 +46,8 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
     """Source and licence of the data."""
+    checkpoint: str | None = None
+    """Weights of the run that the checkpoint stands for, such as `best, step 900`."""
 
 
 def read_run(checkpoint: str) -> Run:
@@ -58,7 +61,7 @@ def read_run(checkpoint: str) -> Run:
         config: Any = OmegaConf.to_container(OmegaConf.load(run_dir / "config.yaml"))
     except OSError:
         config = {}
-    return Run(result, config, origin_of(result, config))
+    return Run(result, config, origin_of(result, config), which_weights(checkpoint))
 
 
 def origin_of(result: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
@@ -143,20 +146,34 @@ def data(run: Run) -> list[tuple[str, ...]]:
 
 
 def quality(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Rows of the table of quality: held-out loss, then the tasks and corpora of an evaluation."""
-    val, evaluation = result.get("val") or {}, result.get("evaluation") or {}
-    names = {"loss": "validation loss", "bits_per_byte": "validation bits per byte"}
-    rows: list[tuple[str, ...]] = [(name, number(val[key]), "", "") for key, name in names.items() if val.get(key)]
+    """Rows of the table of quality: loss by split, then tasks and corpora of an evaluation, each with its weights."""
+    evaluation = result.get("evaluation") or {}
+    rows: list[tuple[str, ...]] = []
+    for split, section in (("validation", result.get("val") or {}), ("test", result.get("test") or {})):
+        for key, name in (("loss", "loss"), ("bits_per_byte", "bits per byte")):
+            if section.get(key):
+                interval = section.get(f"{key}_interval")
+                rows.append((f"{split} {name}", number(section[key]), span(interval), measured_on(section)))
     for part in ("tasks", "corpora"):
         for label, entry in (evaluation.get(part) or {}).items():
             if entry.get("accuracy") is not None:
                 remark = f"{entry['n']:,} items, chance {number(entry['chance'])}" if "chance" in entry else ""
+                remark = "; ".join(filter(None, (remark, measured_on(entry))))
                 says = f"**at chance**, {remark}" if entry.get("at_chance") else remark
                 rows.append((f"{plain(label)}, accuracy", number(entry["accuracy"]), span(entry.get("interval")), says))
             if entry.get("bits_per_byte") is not None:
                 interval = span(entry.get("bits_per_byte_interval"))
-                rows.append((f"{plain(label)}, bits per byte", number(entry["bits_per_byte"]), interval, ""))
+                rows.append(
+                    (f"{plain(label)}, bits per byte", number(entry["bits_per_byte"]), interval, measured_on(entry))
+                )
     return rows
+
+
+def measured_on(section: dict[str, Any]) -> str:
+    """Remark that names the weights of the run a score is of."""
+    if "step" in section:
+        return f"checkpoint: {section['checkpoint']}, step {section['step']:,}"
+    return f"checkpoint: {section['checkpoint']}" if section.get("checkpoint") else ""
 
 
 def training(run: Run) -> list[tuple[str, ...]]:
@@ -164,6 +181,7 @@ def training(run: Run) -> list[tuple[str, ...]]:
     done, environment = run.result.get("train") or {}, run.result.get("environment") or {}
     versions = [f"{name} {environment[name]}" for name in ("python", "torch", "transformers") if environment.get(name)]
     return [
+        *([("these weights", f"{run.checkpoint}")] if run.checkpoint else []),
         ("tokens", f"{done['tokens']:,} in {done['steps']:,} steps" if "steps" in done else "not known"),
         ("optimizer", settings_of(run.config.get("optimizer"))),
         ("schedule", settings_of(run.config.get("schedule"))),

@@ -28,7 +28,7 @@ from smallgpt.contract.required import require_contract
 from smallgpt.errors import UserError, one_line, shown
 from smallgpt.inference import onnx_engine
 from smallgpt.models.configuration import DecoderConfig
-from smallgpt.results import read_result
+from smallgpt.results import read_result, read_weights_record
 from smallgpt.settings import Settings
 from smallgpt.targets import imported
 
@@ -155,13 +155,27 @@ def check_checkpoints(checkpoints: Iterable[str], wanted: Wanted, cache_dir: Pat
             require_contract(model_class, config, cache_dir, f"checkpoint={checkpoint}: a {config.model_type} model")
 
 
+def which_weights(checkpoint: str) -> str | None:
+    """Weights of a run that a checkpoint stands for, such as `best, step 900`; None where no run says so."""
+    path = Path(checkpoint).expanduser()
+    if not path.is_dir() or onnx_engine.find_onnx_folder(checkpoint):
+        return None
+    record = read_weights_record(Path(locate(checkpoint)))
+    return f"{record['checkpoint']}, step {record['step']:,}" if record else None
+
+
 def variant_of(checkpoint: str) -> str:
-    """Name of a checkpoint's model in tables: the variant that the run trained, else the type that its config says."""
-    run = read_result(Path(checkpoint).expanduser()) or {}
+    """Name of a checkpoint's model in tables: the variant that the run trained, else the one of its config's class."""
+    path = Path(checkpoint).expanduser()
+    run = read_result(path) or {}
     if run.get("task") == "train" and "variant" in run:
         return run["variant"]
-    folder = onnx_engine.find_onnx_folder(checkpoint) or locate(checkpoint)
-    return AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
+    folder = Path(onnx_engine.find_onnx_folder(checkpoint) or locate(checkpoint))
+    if folder.parent.name == "checkpoints" and folder.parent.parent != path:
+        return variant_of(str(folder.parent.parent))
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    # a variant is one file in smallgpt/models/, of its name
+    return type(config).__module__.rpartition(".")[2] if isinstance(config, DecoderConfig) else config.model_type
 
 
 def run_of(checkpoint: str) -> str:

@@ -1,6 +1,7 @@
 """Hydra callback that refuses what cannot work before a directory is made or a job begins."""
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Generator
@@ -26,6 +27,7 @@ from smallgpt.settings import Settings
 from smallgpt.tasks.benchmark import check_benchmark
 from smallgpt.tasks.evaluate import check_evaluation
 
+OF_A_SWEEP = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.sweep.")
 TASKS_WITH_DATA = {"train", "prepare", "inspect"}
 TASKS_WITH_MODEL = {"train", "inspect"}
 
@@ -44,6 +46,7 @@ class Checks(Callback):
             several = started_by()
             if several and not any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra):
                 raise UserError(f"hydra.run.dir={run_dir}: {several[0]} starts several processes; give one for all")
+            refuse_without_multirun(config)
             settings = checked_settings(config)
             refuse_taken(run_dir, settings.resume)
             refuse_other_config(run_dir, settings)
@@ -70,6 +73,16 @@ def refusing() -> Generator[None]:
     except Exception as error:
         refuse(str(error) if isinstance(error, UserError) else rephrase(error))
         raise SystemExit(1) from None
+
+
+def refuse_without_multirun(config: DictConfig) -> None:
+    """Raises UserError where the words of a sweep stand without -m: one run, here, is not what they ask for."""
+    for word in config.hydra.overrides.hydra:
+        if word.lstrip("+~").startswith(OF_A_SWEEP):
+            raise UserError(f"{word}: belongs to a sweep; add -m")
+    if params := config.hydra.sweeper.get("params"):
+        recipe = config.hydra.runtime.choices.get("experiment")
+        raise UserError(f"experiment={recipe}: a sweep over {', '.join(params)}; add -m")
 
 
 def checked_settings(config: DictConfig) -> Settings:
@@ -103,12 +116,14 @@ def check_grid(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) 
     keys: dict[str, None] = {}
     tuned: dict[str, None] = {}
     left_out: list[tuple[list[str], str]] = []
+    directories: set[str] = set()
     for words in jobs:
         try:
             settings = check_job(loader, config, len(possible), words)
         except Impossible as error:
             left_out.append((words, str(error)))
         else:
+            refuse_shared(composed_job(loader, config, len(possible), words), directories)
             possible.append(words)
             keys |= dict.fromkeys(flat(settings.plain))
             tuned |= dict.fromkeys(settings.tune)
@@ -129,14 +144,37 @@ def check_grid(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) 
     return possible
 
 
+def composed_job(loader: ConfigLoader, config: DictConfig, number: int, words: list[str]) -> DictConfig:
+    """The config of one job of a sweep."""
+    job = loader.load_sweep_config(config, words)
+    with open_dict(job):
+        job.hydra.job.num = number
+    return job
+
+
+def directory_of(job: DictConfig) -> Path:
+    """Directory that a job of a sweep writes into."""
+    return Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)
+
+
+def refuse_shared(job: DictConfig, directories: set[str]) -> None:
+    """Adds a job's directory to those of the jobs before it; raises UserError where it is one of them."""
+    HydraConfig.instance().set_config(job)
+    subdir = os.path.normpath(job.hydra.sweep.subdir)  # of one sweep.dir, whose time of day each job would ask anew
+    if subdir in directories:
+        raise UserError(
+            f"hydra.sweep.subdir={subdir}: two jobs would share this directory; leave it out, or name it by what "
+            "differs between them"
+        )
+    directories.add(subdir)
+
+
 def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list[str]) -> Settings:
     """The settings of a job of a sweep.
 
     Raises UserError where they are wrong, or are not those of the job that its directory holds.
     """
-    job = loader.load_sweep_config(config, words)
-    with open_dict(job):
-        job.hydra.job.num = number
+    job = composed_job(loader, config, number, words)
     machines = None
     if str(config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher."):
         machines = instantiate(config.hydra.launcher).machines
@@ -153,5 +191,5 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
             raise UserError(
                 f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task=benchmark would disturb each other; use 1"
             )
-    refuse_other_config(Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir), settings, "hydra.sweep.dir")
+    refuse_other_config(directory_of(job), settings, "hydra.sweep.dir")
     return settings

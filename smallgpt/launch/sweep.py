@@ -60,6 +60,8 @@ class SweepJob:
     """Name in messages: the number, and the overrides that set the job apart."""
     process: Process | None = None
     started: float = 0.0
+    logged_otherwise: bool = False
+    """Was over before, with another logger."""
     pruned: bool = False
     """Whether it was told to end because it would not be among the best."""
 
@@ -134,11 +136,19 @@ def prepare_job(loader: ConfigLoader, config: DictConfig, words: list[str], numb
     overrides = given(composed.hydra)
     job = SweepJob(run_dir.absolute(), overrides, Trainer(**plain["trainer"]), number)
     run_dir.mkdir(parents=True, exist_ok=True)
-    if not job.over:
+    if job.over:
+        before = run_dir / "config.yaml"
+        job.logged_otherwise = before.exists() and logger_of(OmegaConf.load(before)) != logger_of(composed)
+    else:
         write_config(run_dir, plain)
         record = {"overrides": overrides, "choices": chosen_files(composed.hydra)}
         write_text(run_dir / ".job.json", json.dumps(record))
     return job
+
+
+def logger_of(config: Any) -> str | None:
+    """The class of a config's logger."""
+    return OmegaConf.select(config, "logger._target_")
 
 
 class Starter:
@@ -159,6 +169,11 @@ class Starter:
             pruned = sum(job.result.get("status") == "pruned" for job in self.jobs)
             also = f" ({pruned} of them pruned)" if pruned else ""
             say(f"{skipped} of {len(self.jobs)} jobs are completed and skipped{also}")
+            if unlogged := sum(job.logged_otherwise for job in self.jobs):
+                say(
+                    f"logger: {unlogged} of them ran with another one, and what is over is not logged again; another "
+                    "hydra.sweep.dir= runs them anew"
+                )
         with forwarded_signals(self):
             while self.waiting or self.running or self.elsewhere:
                 self.start()

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import platform
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,11 +79,21 @@ PROCESS = Path("/proc/self")
 RESET_PEAK = "5"  # what /proc/PID/clear_refs takes for VmHWM
 
 
-def peak_growth(work: Callable[[], object], device: "torch.device") -> int | None:
-    """Bytes by which memory grew at most while `work` ran; None where the system does not say.
+@dataclass(frozen=True)
+class PeakMemory:
+    """Memory while something works, in bytes; None where the system does not say."""
+
+    growth: int | None
+    """Bytes by which memory grew at most."""
+    process: int | None
+    """Bytes that the whole process held at most, with the libraries and every model it has loaded."""
+
+
+def peak_memory(work: Callable[[], object], device: "torch.device") -> PeakMemory:
+    """Measures memory while `work` runs.
 
     On a CPU it is the resident memory of this process: what was freed before goes back to the system first, and the
-    system's own high-water mark is reset, which Linux allows through /proc.
+    system's own high-water mark is reset, which Linux allows through /proc. On a GPU it is what PyTorch took there.
     """
     if device.type == "cuda":
         import torch
@@ -90,7 +101,7 @@ def peak_growth(work: Callable[[], object], device: "torch.device") -> int | Non
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         work()
-        return torch.cuda.max_memory_allocated(device) - before
+        return PeakMemory(torch.cuda.max_memory_allocated(device) - before, torch.cuda.max_memory_reserved(device))
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
@@ -98,11 +109,11 @@ def peak_growth(work: Callable[[], object], device: "torch.device") -> int | Non
         (PROCESS / "clear_refs").write_text(RESET_PEAK)
     except OSError:
         work()
-        return None
+        return PeakMemory(None, resident("VmRSS"))
     before = resident("VmRSS")
     work()
     after = resident("VmHWM")
-    return None if before is None or after is None else max(0, after - before)
+    return PeakMemory(None if before is None or after is None else max(0, after - before), after)
 
 
 def resident(field: str) -> int | None:

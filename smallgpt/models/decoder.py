@@ -7,6 +7,7 @@ W width of the stream, S keys in the cache, V vocabulary.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any, cast
 
@@ -39,6 +40,8 @@ class Decoder(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: DecoderConfig):
         super().__init__(config)
+        # taken before PyTorch's own initial values, whose number depends on the variant
+        self._initial_seed = int(torch.randint(2**62, (), device="cpu"))
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         learned = config.position_encoding == "learned"
         self.wpe = nn.Embedding(config.block_size, config.n_embd) if learned else None
@@ -50,9 +53,24 @@ class Decoder(PreTrainedModel, GenerationMixin):
         self.lm_head = Linear(config.n_embd if self.head_proj else width, config.vocab_size, bias=False)
         self.post_init()  # initialises and ties, once the whole tree stands
 
+    def initialize_weights(self) -> None:
+        self._names = {id(weight): name for name, weight in self.named_parameters()}
+        super().initialize_weights()
+        del self._names
+
+    def normal_(self, weight: Tensor, std: float) -> None:
+        """Fills a weight with numbers that follow from the seed and its name alone.
+
+        So variants of one seed begin with the same values wherever names and shapes are the same, whatever else they
+        have. (Maps into the residual stream are also scaled by the depth, see `_init_weights`.)
+        """
+        digest = hashlib.sha256(f"{self._initial_seed} {self._names[id(weight)]}".encode()).digest()
+        generator = torch.Generator(weight.device).manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+        init.normal_(weight, std=std, generator=generator)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Initialise by role, with the spread from the matrix's own inputs.
+        """Initialise by role, with the spread from the matrix's own inputs, each by its name (`normal_`).
 
         | what | standard deviation |
         | --- | --- |
@@ -63,9 +81,9 @@ class Decoder(PreTrainedModel, GenerationMixin):
         | gains 1, biases 0, mixing weights of paths 0 | |
         """
         if isinstance(module, nn.Embedding):
-            init.normal_(module.weight, std=EMBEDDING_STD)
+            self.normal_(module.weight, EMBEDDING_STD)
         elif isinstance(module, Linear):
-            init.normal_(module.weight, std=self.init_std(module))
+            self.normal_(module.weight, self.init_std(module))
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm | nn.RMSNorm):

@@ -14,7 +14,7 @@ from smallgpt.reporting.study import Comparison
 INFERENCE_AXES = {  # numbers of the section, and how a figure calls them
     "seconds_per_token": Measure("time a generated token", "s"),
     "weight_bytes": Measure("weights at inference", "B"),
-    "peak_memory_bytes": Measure("peak memory at inference", "B"),
+    "peak_memory_bytes": Measure("weights and working memory at inference", "B"),
 }
 STORED = "weights"  # a column: how they are stored
 UNQUANTIZED = "none"

@@ -24,8 +24,12 @@ class Validation(Group):
 
     every: int | None = Field(None, gt=0)
     """Number of optimizer steps between validations; null: ten validations a run."""
-    tokens: int | None = Field(65_536, gt=0)
-    """Largest number of held-out tokens, about, in whole documents; null: all of them."""
+    tokens: int | None = Field(32_768, gt=0)
+    """Largest number of tokens, about, of a validation during the run, in whole held-out documents; null: all of them.
+
+    These validations draw the curve and choose the best checkpoint."""
+    final_tokens: int | None = Field(524_288, gt=0)
+    """Largest number of tokens, about, of each split that is scored at the end; null: all of them."""
 
 
 class Budget(Group):

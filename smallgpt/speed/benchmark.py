@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from smallgpt.errors import UserError
-from smallgpt.machine.memory import peak_growth
+from smallgpt.machine.memory import PeakMemory, peak_memory
 from smallgpt.machine.rates import Machine, matrix_rate
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.models.cost import cost
@@ -81,20 +81,20 @@ def measure_models(
             # what is compiled is so for the places of the whole work
             tokens = work.new_tokens if subject.compiled else min(work.new_tokens, WARM_UP_TOKENS)
             subject.token_times(Work(work.kind, work.prompt, tokens, work.batch))
-    grown = [{work: growth(subject, work) for work in works} for subject in subjects]
+    peaks = [{work: memory_of(subject, work) for work in works} for subject in subjects]
     times = in_turn(subjects, works, asked.rounds)
     sections = []
-    for subject, own, growths in zip(subjects, times, grown, strict=True):
-        section = describe(subject, own, growths, machine) | {"rounds": asked.rounds}
+    for subject, own, taken in zip(subjects, times, peaks, strict=True):
+        section = describe(subject, own, taken, machine) | {"rounds": asked.rounds}
         section["speed_up"] = None if subject is subjects[0] else speed_up(subjects[0], times[0], subject, own)
         section["breakdown"] = profile(subject, works) if asked.profile else None
         sections.append(section)
     return sections
 
 
-def growth(subject: MeasuredModel, work: Work) -> int | None:
-    """Bytes by which memory grows while a subject does a piece of work; None where the system does not say."""
-    return peak_growth(lambda: subject.token_times(work), subject.device)
+def memory_of(subject: MeasuredModel, work: Work) -> PeakMemory:
+    """Memory that a subject takes while it does a piece of work."""
+    return peak_memory(lambda: subject.token_times(work), subject.device)
 
 
 def profile(subject: MeasuredModel, works: Sequence[Work]) -> dict[str, dict[str, float]] | None:
@@ -104,7 +104,7 @@ def profile(subject: MeasuredModel, works: Sequence[Work]) -> dict[str, dict[str
 
 
 def describe(
-    subject: MeasuredModel, times: dict[Work, list[float]], growths: dict[Work, int | None], machine: Machine
+    subject: MeasuredModel, times: dict[Work, list[float]], peaks: dict[Work, PeakMemory], machine: Machine
 ) -> dict[str, Any]:
     """Section `inference` of one subject: what it takes and how much of the machine it uses."""
     weights = subject.weight_bytes
@@ -114,13 +114,14 @@ def describe(
     used: dict[str, dict[str, float | None]] = {"bandwidth": {}, "matrix_rate": {}}
     for work, seconds in times.items():
         middle, needs = statistics.median(seconds), demand(subject, work, subject.read_bytes)
-        grown = growths[work]
+        peak = peaks[work]
         parts[work.kind][str(work.size)] = {
             "time_to_first_token" if work.kind == "prefill" else "seconds_per_token": spread(seconds),
             "tokens_per_second": work.tokens / middle,
             "flops": needs.flops,
             "bytes": needs.bytes,
-            "peak_memory_bytes": None if grown is None else weights + grown,
+            "peak_memory_bytes": None if peak.growth is None else weights + peak.growth,
+            "process_memory_bytes": peak.process,
         }
         if work.kind == "prefill":
             share = None if needs.flops is None or rate is None else needs.flops / middle / rate
@@ -135,6 +136,7 @@ def describe(
         "tokens_per_second": alone.get("tokens_per_second"),
         "time_to_first_token": first["time_to_first_token"]["median"],
         "peak_memory_bytes": alone.get("peak_memory_bytes"),
+        "process_memory_bytes": alone.get("process_memory_bytes"),
         "weight_bytes": weights,
         "weight_bytes_read_per_token": subject.read_bytes,
         **cache_bytes(subject),

@@ -17,7 +17,16 @@ def print_benchmark(sections: dict[str, dict[str, Any]]) -> None:
     threads = f", {first['threads']} threads" if first["device"] == "cpu" else ""
     print_table(
         f"inference on {first['device']}{threads}: memory",
-        ("model", "weights", "weights MB", "a token reads MB", "cache B / token", "cache MB / sequence", "peak MB"),
+        (
+            "model",
+            "weights",
+            "weights MB",
+            "a token reads MB",
+            "cache B / token",
+            "cache MB / sequence",
+            "weights and work MB",
+            "process MB",
+        ),
         [[name, section["kind"], *memory(section)] for name, section in sections.items()],
     )
     print_table(
@@ -35,8 +44,11 @@ def print_benchmark(sections: dict[str, dict[str, Any]]) -> None:
         text = first["text"]
         print_table(
             f"bits per byte of {text['name']}: {text['bytes']:,} bytes, {text['n']} documents",
-            ("model", "weights", "bits per byte [95 %]", "less the first [95 %]", "verdict"),
-            [[name, section["kind"], *bits(section["text"])] for name, section in known.items()],
+            ("model", "checkpoint", "weights", "bits per byte [95 %]", "less the first [95 %]", "verdict"),
+            [
+                [name, section.get("checkpoint"), section["kind"], *bits(section["text"])]
+                for name, section in known.items()
+            ],
         )
     profiled = {name: section["breakdown"] for name, section in sections.items() if section["breakdown"]}
     if profiled:
@@ -55,6 +67,7 @@ def memory(section: dict[str, Any]) -> list[Any]:
         section["cache_bytes_per_token"],
         megabytes(section["cache_bytes_per_sequence"]),
         megabytes(section["peak_memory_bytes"]),
+        megabytes(section["process_memory_bytes"]),
     ]
 
 

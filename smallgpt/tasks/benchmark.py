@@ -42,7 +42,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     import torch
 
     from smallgpt.evaluation.held_out import held_out
-    from smallgpt.inference.checkpoint import check_checkpoints, run_of, variant_of, wanted
+    from smallgpt.inference.checkpoint import check_checkpoints, run_of, variant_of, wanted, which_weights
     from smallgpt.machine.device import device
     from smallgpt.machine.rates import measured_machine
     from smallgpt.models.cost import cost
@@ -72,6 +72,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     found = measure_models(subjects, settings.benchmark, works, measured_machine(where))
     if text is not None:
         found = [section | {"text": known} for section, known in zip(found, text_sections(loaded, text), strict=True)]
+    for each, section in zip(loaded, found, strict=False):  # none is loaded where a config is measured
+        section["checkpoint"] = which_weights(each.checkpoint)
     sections = {subject.name: section for subject, section in zip(subjects, found, strict=True)}
     print_benchmark(sections)
     if not loaded:

@@ -129,6 +129,8 @@ def names_of(checkpoints: Sequence[str]) -> list[str]:
     if any(path.is_absolute() for path in paths):
         paths = [path.absolute() for path in paths]
     shared = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+    if shared == Path(shared.anchor):  # they have nothing in common: an absolute path keeps its slash
+        return [path.as_posix() for path in paths]
     return [path.relative_to(shared).as_posix() for path in paths]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from smallgpt.models.decoder import Decoder
 
 TAKES = {"hf": ("none", "bf16"), "onnx": ("none", "int8_dynamic", "int4")}
-SCORES = ("val", "evaluation")
+SCORES = ("val", "best", "test", "evaluation")
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -24,7 +24,14 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     check_export(settings)
     from smallgpt.export.model_card import read_run
     from smallgpt.files import size_of, whole_folder
-    from smallgpt.inference.checkpoint import check_checkpoints, load_checkpoint, resolved_checkpoint, wanted
+    from smallgpt.inference.checkpoint import (
+        check_checkpoints,
+        load_checkpoint,
+        resolved_checkpoint,
+        variant_of,
+        wanted,
+        which_weights,
+    )
     from smallgpt.models.decoder import Decoder
     from smallgpt.reporting.tables import print_pairs
 
@@ -47,12 +54,20 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     with whole_folder(target) as folder:
         write = write_hf if form == "hf" else write_onnx
         measured = write(model, tokenizer, record, quantize, folder)
-    section = {"format": form, "path": str(target), "bytes": size_of(target), "quantize": quantize, **measured}
+    weights = which_weights(checkpoint)
+    section = {
+        "checkpoint": weights,
+        "format": form,
+        "path": str(target),
+        "bytes": size_of(target),
+        "quantize": quantize,
+        **measured,
+    }
     print_pairs(
         "export",
         {name.replace("_", " "): shown(value) if isinstance(value, bool) else value for name, value in section.items()},
     )
-    return {"checkpoint": resolved_checkpoint(checkpoint), "export": section}
+    return {"checkpoint": resolved_checkpoint(checkpoint), "variant": variant_of(checkpoint), "export": section}
 
 
 def check_export(settings: Settings) -> None:

@@ -19,7 +19,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         given = list(settings.checkpoint) or "null"
         raise UserError(f"checkpoint={given}: task=generate needs one run directory, model folder or hub name")
     from smallgpt.inference import onnx_engine
-    from smallgpt.inference.checkpoint import check_checkpoints, wanted
+    from smallgpt.inference.checkpoint import check_checkpoints, variant_of, wanted
     from smallgpt.machine.device import device
 
     (checkpoint,) = settings.checkpoint
@@ -33,7 +33,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         texts = from_weights(settings, checkpoint, prompts, asked, where, live)
     if not live:
         print("\n---\n".join(texts))
-    return {"checkpoint": checkpoint, "samples": texts}
+    return {"checkpoint": checkpoint, "variant": variant_of(checkpoint), "samples": texts}
 
 
 def from_weights(

@@ -78,18 +78,20 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     trainer = trainer_for(settings, run_dir, prepared, recorder, where, precision)
     with until_the_end(trainer.loggers) as loggers:
         trainer.fit(module, datamodule=data, ckpt_path=state if resumed else None, weights_only=True)
-        sections = {
+        sections: dict[str, Any] = {
             "cost": price.to_dict(),
             **match(settings),
             "data_fingerprint": prepared.fingerprint,
             "data": prepared.section(),
             "warnings": warnings,
-            **score_sections(recorder, data.epoch_tokens, prepared.bits_per_byte_comparable),
-            "samples": samples(settings, module, prepared, run_dir) if trainer.is_global_zero else [],
+            "train": training_section(recorder, data.epoch_tokens),
         }
         if trainer.is_global_zero:
+            sections |= score_sections(settings, prepared, run_dir, where)
+            sections["samples"] = samples(settings, module, prepared, run_dir)
             print_summary(settings, sections)
             for logger in loggers:
+                logger.log_scores({split: sections[split] for split in ("val", "test") if split in sections})
                 logger.log_samples(sections["samples"])
         if settings.eval is not None and trainer.is_global_zero:
             sections["evaluation"], items = of_run(settings, run_dir, where, prepared.fingerprint)
@@ -191,6 +193,7 @@ def announce(settings: Settings, steps: int | None, epoch_tokens: int, warnings:
 
 
 def warnings_of_epochs(settings: Settings, steps: int | None, epoch_tokens: int) -> list[str]:
+    """Warnings of a budget that repeats the training text more often than it is worth."""
     if steps is None or settings.trainer.overfit or steps * settings.batch.tokens <= MANY_EPOCHS * epoch_tokens:
         return []
     tokens = steps * settings.batch.tokens
@@ -201,17 +204,14 @@ def warnings_of_epochs(settings: Settings, steps: int | None, epoch_tokens: int)
 
 
 def epochs(number: float) -> str:
+    """A number of epochs in words, such as `1.5 epochs`."""
     return f"{number:.2g} epoch{'' if f'{number:.2g}' == '1' else 's'}"
 
 
-def score_sections(recorder: "Recorder", epoch_tokens: int, comparable: bool) -> dict[str, dict[str, Any]]:
-    """The sections `train` and `val`: where the run ended.
-
-    Args:
-        comparable: whether bits per byte may be compared with those of other tokenizers.
-    """
+def training_section(recorder: "Recorder", epoch_tokens: int) -> dict[str, Any]:
+    """The section `train`: where the run ended."""
     latest = recorder.latest
-    train = {
+    return {
         "tokens": latest["tokens"],
         "epochs": latest["tokens"] / epoch_tokens,
         "steps": latest["step"],
@@ -220,8 +220,24 @@ def score_sections(recorder: "Recorder", epoch_tokens: int, comparable: bool) ->
         "loss": latest["train/loss"],
         "mfu": latest.get("speed/mfu"),
     }
-    val = {name.removeprefix("val/"): value for name, value in latest.items() if name.startswith("val/")}
-    return {"train": train, "val": {**val, "bits_per_byte_comparable": comparable}}
+
+
+def score_sections(
+    settings: Settings, prepared: "PreparedData", run_dir: Path, where: "torch.device"
+) -> dict[str, Any]:
+    """The sections `val`, of the last weights, `best`, and where the corpus has a test split `test`, of the best ones.
+
+    Validation chooses the best weights, so their own score is that of the test split, which is read here alone.
+    """
+    from smallgpt.evaluation.run_scores import score_weights
+    from smallgpt.results import read_weights_record
+
+    folders, most = run_dir / "checkpoints", settings.validation.final_tokens
+    val = score_weights(folders / "last", prepared.held_out_documents(most), where)
+    return {
+        "val": {**val, "bits_per_byte_comparable": prepared.bits_per_byte_comparable},
+        "best": read_weights_record(folders / "best"),
+    }
 
 
 def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData", run_dir: Path) -> list[str]:
@@ -240,6 +256,8 @@ def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData
 
 def print_summary(settings: Settings, sections: dict[str, Any]) -> None:
     """Prints what the run reached, and its first sample."""
+    from smallgpt.speed.benchmark_table import with_interval
+
     train, val = sections["train"], sections["val"]
     rows = {
         "model": settings.model.model_type,
@@ -247,9 +265,9 @@ def print_summary(settings: Settings, sections: dict[str, Any]) -> None:
         "tokens": f"{train['tokens']:,} in {train['steps']:,} steps, {epochs(train['epochs'])}",
         "time": f"{train['seconds']:.1f} s, {train['tokens_per_second']:,.0f} tokens/s",
         "train loss": f"{train['loss']:.4f}",
-        "validation loss": f"{val['loss']:.4f}",
+        "validation loss": f"{val['loss']:.4f} on {val['documents']:,} documents",
         "perplexity": f"{val['perplexity']:.2f}",
-        "bits per byte": f"{val['bits_per_byte']:.4f}"
+        "bits per byte": with_interval(val["bits_per_byte"], val["bits_per_byte_interval"])
         + ("" if val["bits_per_byte_comparable"] else " (the tokenizer loses text: not comparable with another's)"),
     }
     print()

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from smallgpt.files import flush, whole_folder
+from smallgpt.results import write_weights_record
 from smallgpt.training.metrics import MetricsFile
 from smallgpt.training.module import LanguageModel
 from smallgpt.training.processes import seed_of_rank, settle
@@ -87,6 +88,7 @@ class Checkpoints(L.Callback):
             for name in ("best", "last") if is_best else ("last",):
                 with whole_folder(self.directory / name) as folder:
                     self._write_model(module, weights, folder)
+                    write_weights_record(folder, trainer.global_step, loss)
         self.save_state(trainer)
 
     def save_state(self, trainer: L.Trainer) -> None:

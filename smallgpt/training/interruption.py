@@ -39,6 +39,7 @@ class Interruption(L.Callback):
         # submitit gets SIGTERM before the signal on which it queues the job again, and waits for that one
         ours = [number for number in SIGNALS if number != signal.SIGTERM or "SUBMITIT_EXECUTOR" not in os.environ]
         self._kept = {number: signal.signal(number, self._receive) for number in ours}
+        self._kept[signal.SIGCONT] = signal.signal(signal.SIGCONT, lambda *_: module.clock.leave_out())
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         if self.received and number in (signal.SIGINT, signal.SIGTERM):

@@ -82,6 +82,12 @@ class Recorder(L.Callback):
         self.step = 0
         self._marked = (0, 0.0)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"latest": self.latest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.latest = state["latest"]  # a run that goes on after its last step has nothing more to measure
+
     def on_train_start(self, trainer: L.Trainer, module: LanguageModel) -> None:
         self.step = trainer.global_step
         self._marked = (trainer.global_step, module.clock.seconds)

@@ -84,6 +84,9 @@ class LanguageModel(L.LightningModule):
         self.micro_losses.append(loss.detach())
         return loss
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.clock.mark()
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         step = self.trainer.global_step
         progress = self.run_length.progress(step, self.elapsed)

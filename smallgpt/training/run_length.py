@@ -34,7 +34,7 @@ class RunLength:
 
 
 class TrainingClock:
-    """A stopwatch for training time: paused while validating and saving."""
+    """A stopwatch for training time: paused while validating and saving, and without the time in a stopped process."""
 
     def __init__(self, counted: float = 0.0) -> None:
         self._counted = counted
@@ -47,6 +47,17 @@ class TrainingClock:
 
     def start(self) -> None:
         if self._since is None:
+            self._since = time.perf_counter()
+
+    def mark(self) -> None:
+        """Counts what has passed so far for good; called after each batch."""
+        if self._since is not None:
+            self.pause()
+            self.start()
+
+    def leave_out(self) -> None:
+        """Drops what has passed since the last mark: the process was stopped meanwhile (SIGSTOP, Ctrl-Z)."""
+        if self._since is not None:
             self._since = time.perf_counter()
 
     def pause(self) -> None:

@@ -23,7 +23,10 @@ class ValidationSchedule(L.Callback):
     def on_train_start(self, trainer: L.Trainer, module: LanguageModel) -> None:
         trainer.val_check_batch = math.inf
         self._step = trainer.global_step
-        self._validations = module.run_length.validations(self._step, module.elapsed, self.every)
+        elapsed = module.elapsed
+        # at once where a run goes on that had trained to its end; Lightning asks before the first batch
+        trainer.should_stop = module.run_length.reached(self._step, elapsed)
+        self._validations = module.run_length.validations(self._step, elapsed, self.every)
 
     def on_train_batch_end(self, trainer: L.Trainer, module: LanguageModel, *_: Any) -> None:
         step = trainer.global_step

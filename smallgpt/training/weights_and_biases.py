@@ -123,6 +123,13 @@ class WholeRun(Logger):
         with self._surviving():
             self.experiment.log({"step": step, **metrics}, step=step)
 
+    def log_scores(self, scores: dict[str, dict[str, Any]]) -> None:
+        """The result's scores by split as summary values: they are of more documents than the curve's last point."""
+        with self._surviving():
+            for split, values in scores.items():
+                for name in ("loss", "perplexity", "bits_per_byte"):
+                    self.experiment.summary[f"result/{split}/{name}"] = values[name]
+
     def log_samples(self, texts: list[str]) -> None:
         with self._surviving():
             table = imported_wandb().Table(columns=["text"], data=[[text] for text in texts])

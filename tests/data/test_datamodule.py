@@ -96,30 +96,32 @@ def test_global_generators_are_left_alone(prepared: PreparedData) -> None:
 
 
 def scored(batches: list[Batch]) -> list[tuple[int, int]]:
-    """(input, target) of all that is scored, in order of the windows."""
+    """(input, target) of all that is scored, sorted."""
     pairs = []
     for batch in batches:
         assert batch["input_ids"].shape == batch["targets"].shape
-        assert len(batch["targets"]) == B
         keep = batch["targets"] != -100
         pairs += zip(batch["input_ids"][keep].tolist(), batch["targets"][keep].tolist(), strict=True)
         assert batch["input_ids"].min() >= 0
-    return pairs
+    return sorted(pairs)
 
 
 @pytest.mark.parametrize("limit", [1, 500, 2000, None])
 @pytest.mark.parametrize("block_size", [T, 7, 10_000])
-def test_each_held_out_target_once_and_exact_bytes(prepared: PreparedData, limit: int | None, block_size: int) -> None:
-    data = module(prepared, block_size=block_size, validation_tokens=limit)
-    tokens = prepared.validation()[: data.validation_targets + 1].tolist()
-    assert scored(list(data.val_dataloader())) == list(pairwise(tokens))
-    assert tokens[-1] == prepared.eos_id
+@pytest.mark.parametrize("micro", [1, 2, B])
+def test_each_held_out_token_once_and_exact_bytes(
+    prepared: PreparedData, limit: int | None, block_size: int, micro: int
+) -> None:
+    data = module(prepared, block_size=block_size, validation_tokens=limit, micro_batch_size=micro)
+    documents = prepared.held_out_documents(limit)
+    pairs = [pair for ids, _ in documents for pair in pairwise([prepared.eos_id, *ids.tolist()])]
+    batches = list(data.val_dataloader())
+    assert scored(batches) == sorted(pairs) and len(pairs) == data.validation_targets
+    assert all(len(batch["targets"]) == micro and batch["targets"].shape[1] <= block_size for batch in batches)
     assert limit is None or data.validation_targets <= limit or data.validation_documents == 1
-    texts = AutoTokenizer.from_pretrained(prepared.tokenizer_dir).decode(
-        [token for token in tokens if token != prepared.eos_id]
-    )
-    assert data.validation_bytes == len(texts.encode())
-    assert data.validation_documents == tokens.count(prepared.eos_id) - 1
+    tokenizer = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
+    assert data.validation_bytes == sum(len(tokenizer.decode(ids).encode()) for ids, _ in documents)
+    assert data.validation_documents == len(documents)
 
 
 def test_ranks_share_validation(prepared: PreparedData) -> None:
@@ -128,8 +130,16 @@ def test_ranks_share_validation(prepared: PreparedData) -> None:
     batches = [list(module(prepared, rank, 3).val_dataloader()) for rank in range(3)]
     assert len({len(each) for each in batches}) == 1, "ranks must take the same number of steps"
     assert len(module(prepared, 0, 3).val_dataloader()) == len(batches[0])
-    found = [pair for each in batches for pair in scored(each)]
-    assert sorted(found) == sorted(expected)
+    assert scored([batch for each in batches for batch in each]) == expected
+
+
+def test_inputs_and_targets_share_no_memory(prepared: PreparedData) -> None:
+    for micro in (1, B):
+        data = module(prepared, micro_batch_size=micro)
+        for batch in (next(iter(data.train_dataloader())), next(iter(data.val_dataloader()))):
+            targets = batch["targets"].clone()
+            batch["input_ids"].zero_()
+            assert torch.equal(batch["targets"], targets)
 
 
 class Recorder(L.LightningModule):

@@ -202,21 +202,26 @@ def test_bits_per_byte_weighs_documents_by_their_bytes() -> None:
         measures.text_score([])
 
 
-def test_bootstrap_of_bits_per_byte() -> None:
-    bits = list(np.random.default_rng(1).normal(2, 0.2, 400))
-    documents = [TextRecord(i, -b * 100 * math.log(2), 100, 25) for i, b in enumerate(bits)]
-    scores = measures.text_score(documents)
-    assert scores == measures.text_score(documents)
-    low, high = scores["bits_per_byte_interval"]
-    half = 1.96 * np.std(bits) / math.sqrt(400)  # documents of one length: the mean's own interval
-    assert low == pytest.approx(np.mean(bits) - half, abs=half / 8)
-    assert high == pytest.approx(np.mean(bits) + half, abs=half / 8)
-    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+def test_the_interval_of_bits_per_byte_of_equal_documents_is_that_of_a_mean() -> None:
+    for n in (20, 400):
+        bits = np.random.default_rng(1).normal(2, 0.2, n)
+        scores = measures.text_score([TextRecord(i, -b * 100 * math.log(2), 100, 25) for i, b in enumerate(bits)])
+        expected = stats.t.interval(0.95, n - 1, np.mean(bits), stats.sem(bits))
+        assert scores["bits_per_byte_interval"] == pytest.approx(expected, rel=1e-12)
+        assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+    assert measures.text_score(texts([1.5] * 20))["bits_per_byte_interval"] == pytest.approx([1.5, 1.5])
+    assert measures.text_score(texts([1.5] * 19))["bits_per_byte_interval"] is None
 
 
-def test_bytes_are_drawn_with_their_document() -> None:
-    scores = measures.text_score(texts([1.5] * 8))
-    assert scores["bits_per_byte_interval"] == pytest.approx([1.5, 1.5])
+@pytest.mark.parametrize("n", [20, 50])
+def test_the_interval_of_bits_per_byte_covers_the_truth_where_lengths_differ(n: int) -> None:
+    """Short documents are harder and lengths spread over three orders of magnitude; a percentile bootstrap: 0.89."""
+    rng = np.random.default_rng(0)
+    sizes = np.exp(rng.normal(9, 1, 200_000))
+    bits = sizes * (1.7 + 0.25 * rng.gamma(4, 0.5, len(sizes)) - 0.08 * (np.log(sizes) - 9))
+    truth, draws = bits.sum() / sizes.sum(), rng.integers(0, len(sizes), (1000, n))
+    intervals = [measures.ratio_interval(bits[drawn], sizes[drawn]) for drawn in draws]
+    assert 0.93 < np.mean([low <= truth <= high for low, high in intervals]) < 0.975
 
 
 def test_exact_match_needs_every_prompt() -> None:
@@ -228,19 +233,19 @@ def test_exact_match_needs_every_prompt() -> None:
 
 
 def test_texts_of_two_models() -> None:
-    bits = [1.0, 3.0, 2.0, 1.5, 2.5, 1.2]
+    bits = [1.0, 3.0, 2.0, 1.5, 2.5] * 4
     first, second = texts(bits), texts([b - 0.1 for b in bits])
     found = measures.compare_texts(first, list(reversed(second)))
     # the documents differ by much more than the models: only pairs show it
     assert found["difference"] == pytest.approx(-0.1)
     assert found["interval"] == pytest.approx([-0.1, -0.1])
-    assert (found["verdict"], found["n"]) == ("better", 6)
+    assert (found["verdict"], found["n"]) == ("better", 20)
     assert measures.compare_texts(second, first)["verdict"] == "worse"
     same = measures.compare_texts(first, first)
     assert (same["difference"], same["interval"], same["verdict"]) == (0.0, [0.0, 0.0], "no difference")
-    few = measures.compare_texts(first[:4], second[:4])
+    few = measures.compare_texts(first[:19], second[:19])
     assert few["difference"] == pytest.approx(-0.1) and few["interval"] is few["verdict"] is None
     with pytest.raises(ValueError, match="bytes differ"):
-        measures.compare_texts(first, [*second[:5], replace(second[5], bytes=1)])
+        measures.compare_texts(first, [*second[:-1], replace(second[-1], bytes=1)])
     with pytest.raises(ValueError, match="not the same"):
         measures.compare_texts(first, second[:5])

@@ -6,13 +6,21 @@ import pytest
 from helpers import CASES, build_model
 
 from smallgpt.export.model_card import model_card, read_run
+from smallgpt.results import write_weights_record
 
 RESULT = {
     "task": "train",
     "seed": 7,
     "data_fingerprint": "0123456789abcdef",
     "train": {"tokens": 500000, "steps": 61},
-    "val": {"loss": 3.25, "bits_per_byte": 1.75},
+    "val": {
+        "checkpoint": "last",
+        "step": 61,
+        "loss": 3.25,
+        "bits_per_byte": 1.75,
+        "bits_per_byte_interval": [1.7, 1.8],
+    },
+    "test": {"checkpoint": "best", "step": 54, "loss": 3.5, "bits_per_byte": 1.875, "bits_per_byte_interval": None},
     "environment": {"python": "3.11.7", "torch": "2.13.0", "transformers": "5.23.0"},
     "evaluation": {
         "tasks": {
@@ -33,6 +41,8 @@ CONFIG = {
 def run_dir(tmp_path):
     run = tmp_path / "run"
     (run / "checkpoints" / "best").mkdir(parents=True)
+    (run / "checkpoints" / "best" / "config.json").write_text("{}")
+    write_weights_record(run / "checkpoints" / "best", 54, 3.2)
     (run / "result.json").write_text(json.dumps(RESULT))
     (run / "config.yaml").write_text(json.dumps({**CONFIG, "cache_dir": str(tmp_path / "cache")}))
     return run
@@ -49,8 +59,10 @@ def test_the_card_says_what_the_run_knows(run_dir):
             'datasets: ["some/texts"]',
             "| licence of the data | CC0 \\*or\\* so |",
             "0123456789abcdef",
-            "| validation loss | 3.2500 |",
-            "| validation bits per byte | 1.7500 |",
+            "| validation loss | 3.2500 |  | checkpoint: last, step 61 |",
+            "| validation bits per byte | 1.7500 | 1.7000 to 1.8000 | checkpoint: last, step 61 |",
+            "| test bits per byte | 1.8750 |  | checkpoint: best, step 54 |",
+            "| these weights | best, step 54 |",
             "| a\\|b \\<i\\>, accuracy | 0.5000 | 0.4000 to 0.6000 | **at chance**, 100 items, chance 0.5000 |",
             "| sure, accuracy | 0.9000 | 0.8500 to 0.9500 | 200 items, chance 0.2500 |",
             "| books, bits per byte | 1.5000 | 1.4000 to 1.6000 |",

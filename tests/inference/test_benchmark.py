@@ -17,7 +17,7 @@ from smallgpt.inference.batched_paths import BatchedPaths
 from smallgpt.inference.weight_formats import for_inference, weight_bytes
 from smallgpt.launch.config_files import CONF
 from smallgpt.launch.loading import load_settings
-from smallgpt.machine.memory import peak_growth
+from smallgpt.machine.memory import PeakMemory, peak_memory
 from smallgpt.machine.rates import Machine, copy_bandwidth
 from smallgpt.models.cost import cost
 from smallgpt.settings import Benchmark
@@ -172,17 +172,18 @@ def test_sizes_fit_the_context() -> None:
 
 def test_memory_is_the_growth_while_it_works() -> None:
     size = 64 * 2**20
-    grown = peak_growth(lambda: torch.ones(size, dtype=torch.uint8), CPU)
-    assert grown is None or 0.9 * size < grown < 1.5 * size
+    peak = peak_memory(lambda: torch.ones(size, dtype=torch.uint8), CPU)
+    assert peak.growth is None or 0.9 * size < peak.growth < 1.5 * size
+    assert peak.process is None or peak.process > size + 50e6, "Python and PyTorch lie in memory too"
 
 
 def test_a_system_without_proc_measures_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smallgpt.machine.memory.PROCESS", tmp_path / "nothing")
     done: list[bool] = []
-    assert peak_growth(lambda: done.append(True), CPU) is None and done == [True]
+    assert peak_memory(lambda: done.append(True), CPU) == PeakMemory(None, None) and done == [True]
     works = [Work("prefill", 4, 1), Work("decode", 4, 3)]
     (section,) = measure_models([MeasuredModel("gpt", build_model(Case("gpt")))], ASKED, works, Machine(CPU, 1, 1e9))
-    assert section["peak_memory_bytes"] is None and section["seconds_per_token"] > 0
+    assert section["peak_memory_bytes"] is section["process_memory_bytes"] is None and section["seconds_per_token"] > 0
 
 
 # -- the task --------------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def test_held_out_documents_come_back_as_they_were(cli: CommandLine, kept: Path,
 
 def test_a_run_is_measured_on_what_it_held_out(cli: CommandLine, kept: Path, cache: Path) -> None:
     run = run_of(kept, cache, "run", Case("lineargpt"))
-    done = cli(*QUICK, f"checkpoint={run}", "quantize=int8_dynamic", "validation.tokens=600")
+    done = cli(*QUICK, f"checkpoint={run}", "quantize=int8_dynamic", "validation.final_tokens=600")
     assert done.code == 0, done.err
     assert "bits per byte of text, held out" in done.out
     assert done.result["variant"] == "lineargpt"
@@ -91,7 +91,7 @@ def test_a_graph_is_measured_beside_the_run_it_came_from(cli: CommandLine, kept:
     run = run_of(kept, cache, "run", Case("lineargpt", "gpt2", {"n_layer": 2}))
     words = ("task=export", f"checkpoint={run}", "format=onnx", "quantize=int4", "hydra.run.dir=graph")
     assert cli(*words).code == 0
-    done = cli(*QUICK, f"checkpoint=[{run},graph]", "validation.tokens=600")
+    done = cli(*QUICK, f"checkpoint=[{run},graph]", "validation.final_tokens=600")
     assert done.code == 0, done.err
     kept_by_run = json.loads((run / "result.json").read_text())["inference"]
     graph = kept_by_run["kinds"]["onnx int4"]
@@ -101,7 +101,7 @@ def test_a_graph_is_measured_beside_the_run_it_came_from(cli: CommandLine, kept:
     assert graph["weight_bytes"] < kept_by_run["weight_bytes"] and graph["speed_up"]["over"] == "run"
 
     # however it is written; from a quantized graph it is no difference to the unquantized model
-    done = cli(*QUICK, f"checkpoint=[graph,{run.resolve()}/]", "validation.tokens=600", "hydra.run.dir=turned")
+    done = cli(*QUICK, f"checkpoint=[graph,{run.resolve()}/]", "validation.final_tokens=600", "hydra.run.dir=turned")
     assert done.code == 0, done.err
     kept_by_run = json.loads((run / "result.json").read_text())["inference"]
     assert kept_by_run["text"]["difference"]["from_unquantized"] is False

@@ -48,7 +48,7 @@ def build_config(case, **changes):
     return target.config_class(**{**values, **SMALL, **case.changes, **changes})
 
 
-def build_model(case, **changes):
-    torch.manual_seed(0)
+def build_model(case, init_seed=0, **changes):
+    torch.manual_seed(init_seed)
     config = build_config(case, **changes)
     return model_class(case.variant)(config).eval()

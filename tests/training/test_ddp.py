@@ -40,6 +40,7 @@ TRAINING = [
         "validation.every=20",
         "log_every=1",
         "validation.tokens=2000",
+        "validation.final_tokens=2000",
     ),
     *("trainer.precision=fp32", "resume=auto", "optimizer.lr=1e-3"),
 ]
@@ -171,6 +172,8 @@ def test_two_processes_train_as_one_and_told_to_stop_go_on_in_the_same_bits(alon
     assert far(tmp_path / "one", two) < TOLERANCE
     assert len(rows(two)) == STEPS + STEPS // 20
     assert result["val"]["loss"] == pytest.approx(expected["val"]["loss"], abs=TOLERANCE)
+    last = [row for row in rows(two) if row["val/loss"]][-1]  # half of the windows in each process
+    assert float(last["val/bits_per_byte"]) == pytest.approx(result["val"]["bits_per_byte"], rel=2e-6)
     assert result["status"] == "completed" and result["train"]["tokens"] == 512 * STEPS
     assert {path.name for path in two.iterdir()} == {"config.yaml", "metrics.csv", "result.json", "checkpoints"}
     assert {path.name for path in (two / "checkpoints").iterdir()} == {"best", "last", "last.ckpt"}

@@ -62,6 +62,28 @@ def test_the_same_bits(run_task, tmp_path, monkeypatch, options, killed_at):
     assert str(states[0]["optimizer_states"]) == str(states[1]["optimizer_states"])
 
 
+@pytest.mark.parametrize("budget", [["budget.tokens=8192"], ["budget=seconds", "budget.seconds=0.5"]], ids=str)
+def test_a_run_that_was_cut_off_after_its_last_step_trains_no_more(run_task, tmp_path, monkeypatch, budget):
+    words = [*RUN[1:], *budget, "model.dropout=0.2"]
+
+    def kill(*_):
+        raise Killed
+
+    monkeypatch.setattr(train, "samples", kill)
+    with pytest.raises(Killed):
+        run_task(train.run, tmp_path, *words)
+    before, recorded = load_file(tmp_path / "checkpoints/last/model.safetensors"), rows(tmp_path)
+    with pytest.raises(Killed):  # again at each attempt
+        run_task(train.run, tmp_path, *words)
+    monkeypatch.undo()
+    result = run_task(train.run, tmp_path, *words)
+    after = load_file(tmp_path / "checkpoints/last/model.safetensors")
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert rows(tmp_path) == recorded
+    assert result["train"]["steps"] == int(recorded[-1]["step"]) and result["samples"]
+    assert result["train"]["tokens"] == 512 * result["train"]["steps"]
+
+
 def test_loading_a_checkpoint_executes_nothing(run_task, tmp_path):
     class Bomb:
         def __reduce__(self):

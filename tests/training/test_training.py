@@ -1,4 +1,6 @@
 import math
+import os
+import subprocess
 import time
 from functools import partial
 
@@ -9,6 +11,7 @@ from tiny_run import BLOCK, FLOPS_PER_TOKEN, tiny_model
 
 from smallgpt.errors import UserError
 from smallgpt.models.gpt import GPT
+from smallgpt.training.interruption import Interruption
 from smallgpt.training.metrics import HEADER
 from smallgpt.training.optimizers import AdamW, Muon
 from smallgpt.training.schedules import Cosine
@@ -148,3 +151,20 @@ def test_compiling_changes_neither_losses_nor_names(fit, monkeypatch):
     assert set(compiled.module.model.state_dict()) == set(tiny_model().state_dict())
     for a, b in zip(compiled.rows("train/loss"), plain.rows("train/loss"), strict=True):
         assert a["train/loss"] == pytest.approx(b["train/loss"], rel=1e-5)
+
+
+def test_seconds_leave_out_a_stopped_process(fit):
+    class Stopped(L.Callback):
+        """As Ctrl-Z and fg would, in the middle of the run."""
+
+        def on_train_batch_start(self, trainer, *_):
+            if trainer.global_step == 2:
+                words = f"kill -STOP {os.getpid()}; sleep 1; kill -CONT {os.getpid()}"
+                subprocess.run(["sh", "-c", words], check=True)
+
+    begun = time.monotonic()
+    run = fit(steps=4, extra=(Interruption(None), Stopped()))
+    assert time.monotonic() - begun > 1
+    last = run.rows("train/loss")[-1]
+    assert last["seconds"] < 0.9
+    assert all(row["speed/tokens_per_second"] > 4 * BLOCK / 0.9 for row in run.rows("speed/tokens_per_second"))

@@ -79,7 +79,7 @@ def test_a_run_ends_finished_with_its_samples(trained):
     read_back = summary(folder)
     assert (read_back["state"], read_back["exit_code"]) == ("finished", 0)
     assert read_back["tags"] == ["short", "first"]
-    assert read_back["summary"]["val/loss"] == result["val"]["loss"]
+    assert read_back["summary"]["result/val/loss"] == result["val"]["loss"]
     table = json.loads((folder / "files" / read_back["summary"]["samples"]["path"]).read_text())
     assert table == {"columns": ["text"], "data": [[text] for text in result["samples"]]}
 

@@ -53,12 +53,16 @@ class OptunaSweeper(Sweeper):
         return Search(config, self.options)
 
     def sweep(self, arguments: Sequence[str]) -> Any:
-        from smallgpt.launch.checks import check_job
+        from smallgpt.launch.checks import check_job, composed_job, refuse_shared
         from smallgpt.launch.resolvers import jobs_of
 
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
+        loader = self.hydra_context.config_loader
         with jobs_of(self.config):
             search = self.search(self.config)
             for number, words in search.known_jobs():
-                check_job(self.hydra_context.config_loader, self.config, number, words)
+                check_job(loader, self.config, number, words)
+                directories: set[str] = set()
+                for each in (number, number + 1):  # a search may draw values twice: the number tells them apart
+                    refuse_shared(composed_job(loader, self.config, each, words), directories)
             return search.run(self.launcher)
