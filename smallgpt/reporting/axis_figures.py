@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from smallgpt.errors import shown
 from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.axis_units import Measure
-from smallgpt.reporting.charts import Figure, colour, figure, tooltip, values
+from smallgpt.reporting.charts import Figure, colour, figure, layered, tooltip, values
 from smallgpt.reporting.naming import labels, short_names
 from smallgpt.reporting.quality_figures import COST_AXES, interval, loss_title, with_intervals
 from smallgpt.reporting.statistics import mean
@@ -53,7 +53,7 @@ def axes(comparison: Comparison) -> list[Figure]:
                 layers += reference(comparison, comparison.baseline, field)
             name = f"axis_{key.replace('.', '_')}_{field}"
             title = f"{short} against {'loss' if field == 'loss' else measure.name}"
-            figures.append(figure(name, "axis", title, alt.layer(*layers)))
+            figures.append(figure(name, "axis", title, layered(*layers)))
     return figures
 
 
@@ -76,7 +76,7 @@ def tuned_axes(comparison: Comparison) -> list[Figure]:
         x = value_axis(key, found)
         y = alt.Y("loss:Q", title="validation loss (nats a token)", scale=alt.Scale(zero=False))
         line = alt.Chart(values(rows)).encode(x=x, y=y, color=colour(labels)).mark_line(strokeWidth=1.5, opacity=0.7)
-        chart = alt.layer(line, *with_intervals(rows, x, y, labels))
+        chart = layered(line, *with_intervals(rows, x, y, labels))
         figures.append(figure(f"tuned_{key.replace('.', '_')}", "axis", f"{short} that was tried against loss", chart))
     return figures
 

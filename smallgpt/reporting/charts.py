@@ -57,7 +57,14 @@ def vl_version() -> str:
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
-def figure(name: str, part: str, title: str, chart: "alt.LayerChart | alt.Chart", height: int = HEIGHT) -> Figure:
+def layered(*charts: Any) -> Any:
+    """Charts drawn over each other; altair's own types know no marked chart."""
+    import altair as alt
+
+    return alt.layer(*charts)
+
+
+def figure(name: str, part: str, title: str, chart: Any, height: int = HEIGHT) -> Figure:
     import altair as alt
 
     alt.data_transformers.disable_max_rows()

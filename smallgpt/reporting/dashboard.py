@@ -93,17 +93,17 @@ def publish(study: Study, entity: str | None, project: str, group: str, before: 
     import wandb_workspaces.workspaces as ws
 
     try:
-        entity = entity or wandb.Api().default_entity
-        made = workspace(study, entity, project, group)
+        owner: Any = entity or wandb.Api().default_entity
+        made = workspace(study, owner, project, group)
         if "workspace" in before:
             saved = ws.Workspace.from_url(before["workspace"])
             saved.sections, saved.settings, saved.runset_settings = made.sections, made.settings, made.runset_settings
             made = saved
         made.save()
-        report = wr.Report(entity=entity, project=project, title=group)
+        report = wr.Report(entity=owner, project=project, title=group)
         if "report" in before:
             report = wr.Report.from_url(before["report"])
-        runset = wr.Runset(entity=entity, project=project, name=group, filters=own(group), groupby=["JobType"])
+        runset = wr.Runset(entity=owner, project=project, name=group, filters=own(group), groupby=["JobType"])
         report.blocks = report_blocks(study, runset)
         report.save()
     except (wandb.Error, ValueError) as error:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from smallgpt.reporting.axis_units import Measure
-from smallgpt.reporting.charts import Figure, colour, figure, tooltip, values
+from smallgpt.reporting.charts import Figure, colour, figure, layered, tooltip, values
 from smallgpt.reporting.study import Comparison
 
 ROW = 20  # height of a part in a diagram
@@ -65,7 +65,7 @@ def diagrams(comparison: Comparison) -> list[Figure]:
             tooltip=tooltip("part", "in", "out", "heads", "head width", "MLP width", "parameters"),
         ).mark_bar(cornerRadius=2)
         texts = base.encode(x="words at:Q", y=y, text="words:N").mark_text(align="left", fontSize=11)
-        chart = alt.layer(bars, texts).configure_view(stroke=None)
+        chart = layered(bars, texts).configure_view(stroke=None)
         more = f" and {len(labels) - 2} more" if len(labels) > 2 else ""
         figures.append(figure(f"diagram_{number}", "diagrams", ", ".join(labels[:2]) + more, chart, height))
     return figures

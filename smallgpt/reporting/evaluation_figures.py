@@ -1,9 +1,9 @@
 """Pictures of what the models of a study know: accuracies beside chance, and bits per byte."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from smallgpt.reporting.charts import Figure, colour, figure, legend, tooltip, values
+from smallgpt.reporting.charts import Figure, colour, figure, layered, legend, tooltip, values
 from smallgpt.reporting.evaluations import Question, answer, questions, references
 from smallgpt.reporting.study import Comparison
 
@@ -54,12 +54,12 @@ def intervals(comparison: Comparison, asked: Sequence[Question], measure: str, t
     base = alt.Chart(values(rows)).encode(y=y, yOffset=rows_of_arms, color=colour(labels))
     shape = alt.Shape("arm:N", scale=alt.Scale(domain=labels), legend=legend(labels))
     tips = tooltip("arm", "task", field, "low", "high", "seeds", *(["chance"] if chances else []))
-    layers = [
+    layers: list[Any] = [
         base.encode(x=alt.X("low:Q"), x2="high:Q").mark_rule(strokeWidth=1.5),
         base.encode(x=x, shape=shape, tooltip=tips).mark_point(filled=True, size=80, opacity=0.85),
     ]
     if chances:
-        ends = {"y": alt.Y("task:N", bandPosition=0), "y2": alt.Y2("task:N", bandPosition=1)}
+        ends: dict[str, Any] = {"y": alt.Y("task:N", bandPosition=0), "y2": alt.Y2("task:N", bandPosition=1)}
         line = alt.Chart(values(chances)).encode(x="chance:Q", tooltip=tooltip("task", "chance"), **ends)
         layers.insert(0, line.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color="#888"))
-    return figure(f"evaluation_{measure}", "evaluation", title, alt.layer(*layers), step * len(tasks))
+    return figure(f"evaluation_{measure}", "evaluation", title, layered(*layers), step * len(tasks))

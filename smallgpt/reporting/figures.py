@@ -5,7 +5,7 @@ from typing import Any
 
 from smallgpt.reporting.axis_figures import axes, tuned_axes
 from smallgpt.reporting.axis_units import Measure
-from smallgpt.reporting.charts import Figure, colour, dashes, figure, missing, tooltip, values
+from smallgpt.reporting.charts import Figure, colour, dashes, figure, layered, missing, tooltip, values
 from smallgpt.reporting.diagrams import diagrams, parameter_bars
 from smallgpt.reporting.evaluation_figures import evaluation_figures
 from smallgpt.reporting.inference_figures import inference_figures
@@ -75,6 +75,6 @@ def loss_curves(comparison: Comparison, others: Sequence[ReportedJob]) -> list[F
         # equal runs lie on each other; the dashes show both
         lines = base.encode(strokeDash=dashes(labels)).mark_line(strokeWidth=1.8)
         points = base.encode(tooltip=tooltip("arm", "job", "seed", key, "loss")).mark_circle(size=36)
-        chart = alt.layer(lines, points).add_params(chosen, zoom)
+        chart = layered(lines, points).add_params(chosen, zoom)
         figures.append(figure(f"loss_{key}", "loss", f"Validation loss against {measure.name}", chart))
     return figures

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from smallgpt.reporting.charts import Figure, colour, figure, legend, tooltip, values
+from smallgpt.reporting.charts import Figure, colour, figure, layered, legend, tooltip, values
 from smallgpt.reporting.inferences import INFERENCE_AXES, common_text, measured_arms
 from smallgpt.reporting.statistics import undominated
 from smallgpt.reporting.study import Comparison
@@ -42,7 +42,7 @@ def inference_figures(comparison: Comparison) -> list[Figure]:
             base.encode(y=y, shape=shape, tooltip=tips).mark_point(filled=True, size=90, opacity=0.85),
         ]
         name = f"bits_{'latency' if key == 'seconds_per_token' else key}"
-        figures.append(figure(name, "inference", f"Bits per byte against {measure.name}", alt.layer(*layers)))
+        figures.append(figure(name, "inference", f"Bits per byte against {measure.name}", layered(*layers)))
     return figures
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.axis_units import Measure
-from smallgpt.reporting.charts import Figure, colour, figure, legend, tooltip, values
+from smallgpt.reporting.charts import Figure, colour, figure, layered, legend, tooltip, values
 from smallgpt.reporting.inferences import INFERENCE_AXES
 from smallgpt.reporting.jobs import ReportedJob
 from smallgpt.reporting.statistics import SPLITS, difference, mean, undominated
@@ -54,7 +54,7 @@ def pareto(comparison: Comparison) -> list[Figure]:
         line = front.mark_line(interpolate="step-after", color="#888", strokeDash=[4, 3], strokeWidth=1.5)
         layers = [line, *with_intervals(rows, x, y, labels)]
         name = f"quality_{'latency' if key == 'seconds_per_token' else key}"
-        figures.append(figure(name, "quality", f"Loss against {measure.name}", alt.layer(*layers)))
+        figures.append(figure(name, "quality", f"Loss against {measure.name}", layered(*layers)))
     return figures
 
 
