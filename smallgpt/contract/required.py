@@ -1,8 +1,8 @@
 """Models that are used must keep the contract; what was found to keep it is remembered."""
 
 import hashlib
-import inspect
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -62,7 +62,7 @@ def described(model_class: type[Decoder], config: DecoderConfig) -> str:
     description = {
         "model": f"{model_class.__module__}.{model_class.__qualname__}",
         "config": {key: getattr(config, key) for key in config.settable()},
-        "code": [[path.name, hash_of(path)] for path in sorted(source_files(model_class))],
+        "code": sorted([path.name, hash_of(path)] for path in source_files(model_class)),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
@@ -75,8 +75,10 @@ def hash_of(path: Path) -> str:
 
 
 def source_files(model_class: type[Decoder]) -> set[Path]:
-    """Files of the variants and of the contract, and those of the model's classes that lie elsewhere."""
+    """Files of the variants and of the contract, and what is loaded of the package that has the model, if another."""
     classes = {*model_class.__mro__, *model_class.config_class.__mro__, *model_class.backbone_class.__mro__}
-    own = {Path(inspect.getfile(each)) for each in classes if each.__module__.partition(".")[0] not in LIBRARIES}
+    packages = {each.__module__.partition(".")[0] for each in classes} - LIBRARIES - {"smallgpt"}
+    loaded = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in packages]
     rooms = [Path(room.__path__[0]) for room in (smallgpt.models, smallgpt.contract)]
+    own = {Path(file) for module in loaded if (file := getattr(module, "__file__", None))}
     return own | {path for room in rooms for path in room.glob("*.py")}

@@ -193,6 +193,6 @@ class Decoder(PreTrainedModel, GenerationMixin):
         )
 
     def generate(self, *args, **kwargs):
-        """The library's; with a cache it would give a model only the last token."""
+        """Generates as the library does; to a model without a cache it must give the whole text for each token."""
         library: Any = super()  # whose own protocol does not fit its own models
         return library.generate(*args, **kwargs if self.config.can_cache else kwargs | {"use_cache": False})

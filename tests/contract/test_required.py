@@ -42,14 +42,16 @@ def test_a_model_is_checked_once_for_its_code_and_config(tmp_path, forgetful, mo
 
 def test_other_code_is_checked_again(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    file = tmp_path / "fresh_variant.py"
-    file.write_text(Path(cheats.__file__).read_text())
+    package = tmp_path / "fresh"
+    package.mkdir()
+    for name in ("__init__", "parts"):
+        (package / f"{name}.py").write_text("")
+    (package / "variant.py").write_text("from fresh import parts\n" + Path(cheats.__file__).read_text())
     importlib.invalidate_caches()
-    model = importlib.import_module("fresh_variant").Ahead
-    config = model.config_class(**SMALL)
-    before = described(model, config)
-    assert described(model, config) == before and "fresh_variant.py" in before and "layers.py" in before
-    file.write_text(file.read_text() + "\n")
+    model = importlib.import_module("fresh.variant").Ahead
+    before = described(model, config := model.config_class(**SMALL))
+    assert described(model, config) == before and "layers.py" in before and "cheats.py" not in before
+    (package / "parts.py").write_text("# a change of what the variant imports\n")
     assert described(model, config) != before
 
 
