@@ -265,6 +265,6 @@ def test_the_baseline_has_the_size_before_matching() -> None:
     words = [*QUICK, "model=lineargpt", "match=params", "match.tolerance=0.2"]
     with initialize_config_dir(str(CONF), version_base=None):
         settings = load_settings(compose("config", overrides=words), words, "lineargpt")
-    baseline, own = of_config(settings)
+    baseline, own = of_config(settings, torch.device("cpu"))
     assert (baseline.name, baseline.model.config.n_embd) == ("gpt", 64)
     assert own.model.config.n_embd == settings.model.n_embd != 64
