@@ -219,9 +219,12 @@ def test_the_command_is_hydras_record_or_made_from_the_words(tmp_path: Path):
     job(tmp_path, "gpt", 2, 4.0, "prompt=a b")
     study = read_study([tmp_path])
     assert command(tmp_path, study.jobs) == "python run.py -m model=gpt seed=1,2 'prompt=a b'"
-    record = "hydra: {overrides: {task: [seed=1], hydra: [hydra.launcher.n_jobs=2, hydra.mode=MULTIRUN]}}"
-    (tmp_path / "multirun.yaml").write_text(record)
-    assert command(tmp_path, study.jobs) == "python run.py -m seed=1 hydra.launcher.n_jobs=2"
+    sources = [{"path": "/conf", "provider": "main"}, {"path": "/home/me/myconf", "provider": "command-line"}]
+    overrides = {"task": ["seed=1"], "hydra": ["hydra.launcher.n_jobs=2", "hydra.mode=MULTIRUN"]}
+    record = {"hydra": {"overrides": overrides, "runtime": {"cwd": "/home/me/work", "config_sources": sources}}}
+    (tmp_path / "multirun.yaml").write_text(json.dumps(record))
+    words = "seed=1 hydra.launcher.n_jobs=2 --config-dir ../myconf"
+    assert command(tmp_path, study.jobs) == f"python run.py -m {words}"
 
 
 def test_the_front_holds_what_is_certainly_better_than_all_that_costs_less(tmp_path: Path):
