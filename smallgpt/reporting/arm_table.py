@@ -23,6 +23,7 @@ def arm_table(comparison: Comparison) -> list[dict[str, str]]:
 
 
 def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[str, str]:
+    """Texts of an arm by the names of the columns, empty where it has none."""
     loss = list(comparison.losses(arm).values())
     bits = list(arm.by_seed("bits_per_byte", comparison.split).values())
     tokens, parameters = arm.number("train", "tokens"), arm.number("cost", "parameters")
@@ -75,6 +76,7 @@ def over_documents(arm: Arm, split: str) -> str:
 
 
 def difference_text(gap: Difference | None) -> str:
+    """Difference with its 95 % interval, where there is one."""
     if gap is None:
         return ""
     if gap.low is None or gap.high is None:

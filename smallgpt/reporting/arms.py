@@ -23,7 +23,7 @@ class Arm:
     named: dict[str, Any]
     """What its label says beside the variant: groups and keys with their values."""
     described: Described
-    """Of its jobs, without the tuned axes."""
+    """Description that its jobs share, without the tuned axes."""
     fingerprint: str | None
     jobs: list[ReportedJob]
     tuning: Tuning | None = None

@@ -108,4 +108,5 @@ def reference(comparison: Comparison, baseline: Arm, field: str) -> list["alt.Ch
 
 
 def number_or_text(value: Any) -> float | str:
+    """Value of a config as a figure takes it: numbers stay numbers."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else shown(value)

@@ -21,7 +21,7 @@ class Measure:
     """FLOP, B or s; none for what is counted."""
 
     def exponent(self, numbers: Sequence[float]) -> int:
-        """Of ten, for the unit in which the largest number has one to three digits before the point."""
+        """Exponent of ten, for the unit in which the largest number has one to three digits before the point."""
         largest = max(map(abs, numbers), default=0)
         wanted = 3 * math.floor(math.log10(largest) / 3 + 1e-9) if largest else 0
         if self.unit == "s":
@@ -35,7 +35,7 @@ class Measure:
         return f"{self.name} ({unit})" if unit else self.name
 
     def text(self, number: float) -> str:
-        """With its unit, such as `2.1 ms` and `4.5 million`."""
+        """Number with its unit, such as `2.1 ms` and `4.5 million`."""
         exponent = self.exponent([number])
         unit = PREFIXES[exponent] + self.unit if self.unit else COUNTS[exponent].removesuffix("s")
         return f"{number / 10**exponent:.4g} {unit}".strip()

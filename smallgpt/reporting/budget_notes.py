@@ -34,9 +34,11 @@ def budget_notes(comparison: Comparison) -> list[str]:
 
 
 def budget(config: Mapping[str, Any]) -> tuple[str, Any]:
+    """Kind and size of an arm's budget; tokens where the config gives none."""
     given = [(key, config[f"budget.{key}"]) for key in KEYS if config.get(f"budget.{key}") is not None]
     return given[0] if given else ("tokens", None)
 
 
 def span(ends: Sequence[str]) -> str:
+    """Both ends in words, or one where they are the same."""
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"

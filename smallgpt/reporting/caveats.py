@@ -7,7 +7,7 @@ from smallgpt.reporting.jobs import ReportedJob
 from smallgpt.reporting.study import Comparison
 
 VERSIONS = ("torch", "lightning", "transformers", "python", "commit", "cpu", "gpu")
-"""Of the environment: what may change a loss, or its last bits."""
+"""Keys of the environment that may change a loss, or its last bits."""
 MOST_EPOCHS = 4  # repeated more often, text is worth less and less
 MOST_JOBS = 6  # that are named
 
@@ -42,6 +42,7 @@ def differing(key: str, jobs: Sequence[ReportedJob]) -> str | None:
 
 
 def named(names: Sequence[str]) -> str:
+    """Names of jobs in words, the first few of many."""
     more = f" and {len(names) - MOST_JOBS} more" if len(names) > MOST_JOBS else ""
     return f"job{'s' if len(names) > 1 else ''} {', '.join(names[:MOST_JOBS])}{more}"
 

@@ -19,10 +19,12 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 
 @dataclass(frozen=True)
 class Figure:
+    """Figure of a report: its Vega-Lite spec, or why it cannot be drawn."""
+
     name: str
-    """Of its files."""
+    """Name of its files."""
     part: str
-    """Of the page, where it is shown."""
+    """Part of the page where it is shown."""
     title: str
     spec: dict[str, Any]
     error: str | None = None
@@ -30,7 +32,7 @@ class Figure:
 
     @property
     def for_page(self) -> dict[str, Any]:
-        """As wide as there is room for; the page has the title and the colours around."""
+        """Spec as wide as there is room for; the page has the title and the colours around."""
         kept = {key: value for key, value in self.spec.items() if key not in ("title", "background")}
         return kept | {"width": "container"}
 
@@ -51,7 +53,7 @@ def save(figure: Figure, folder: Path) -> str | None:
 
 
 def vl_version() -> str:
-    """Of the Vega-Lite that altair writes for."""
+    """Version of the Vega-Lite that altair writes for."""
     import altair as alt
 
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
@@ -65,6 +67,7 @@ def layered(*charts: Any) -> Any:
 
 
 def figure(name: str, part: str, title: str, chart: Any, height: int = HEIGHT) -> Figure:
+    """Figure of a chart; one that altair refuses says why instead."""
     import altair as alt
 
     alt.data_transformers.disable_max_rows()
@@ -81,12 +84,14 @@ def missing(name: str, part: str, title: str, error: Exception) -> Figure:
 
 
 def values(rows: Sequence[dict[str, Any]]) -> "alt.InlineData":
+    """Rows as data inside a spec."""
     import altair as alt
 
     return alt.InlineData(values=list(rows))
 
 
 def colour(labels: Sequence[str], field: str = "arm") -> "alt.Color":
+    """Colours of labels, the same in all figures with the same labels."""
     import altair as alt
 
     scheme = "tableau10" if len(labels) <= 10 else "tableau20"
@@ -94,6 +99,7 @@ def colour(labels: Sequence[str], field: str = "arm") -> "alt.Color":
 
 
 def dashes(labels: Sequence[str]) -> "alt.StrokeDash":
+    """Dashes of labels, so that lines which lie on each other are seen."""
     import altair as alt
 
     styles = [DASHES[i % len(DASHES)] for i in range(len(labels))]
@@ -101,6 +107,7 @@ def dashes(labels: Sequence[str]) -> "alt.StrokeDash":
 
 
 def legend(labels: Sequence[str]) -> "alt.Legend":
+    """Legend below a figure, in as many columns as the labels leave room for."""
     import altair as alt
 
     columns = 1 if max(map(len, labels)) > 20 else 2 if max(map(len, labels)) > 12 else 3
@@ -110,6 +117,7 @@ def legend(labels: Sequence[str]) -> "alt.Legend":
 
 
 def tooltip(*fields: str) -> list["alt.Tooltip"]:
+    """Tooltip with these fields of a row, each in its own format."""
     import altair as alt
 
     numbers = {"loss": ".4f", "low": ".4f", "high": ".4f", "tokens": ",", "flops": ".3s", "seconds": ",.1f"}

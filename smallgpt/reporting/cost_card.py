@@ -7,6 +7,7 @@ from smallgpt.settings import Settings
 
 
 def print_cost_card(settings: Settings, cost: dict[str, Any]) -> None:
+    """Prints what a run would cost."""
     config = settings.model
     columns = ("part", "in", "out", "heads", "head width", "MLP width", "parameters")
     rows = [
@@ -34,6 +35,7 @@ def print_cost_card(settings: Settings, cost: dict[str, Any]) -> None:
 
 
 def budget_line(settings: Settings, cost: dict[str, Any]) -> str:
+    """Budget of a run in words."""
     limit = settings.budget
     if cost["tokens"] is None:
         return f"{limit.epochs:g} epochs" if limit.seconds is None else f"{limit.seconds:g} seconds"

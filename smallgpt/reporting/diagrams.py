@@ -11,6 +11,7 @@ ROW = 20  # height of a part in a diagram
 
 
 def parameter_bars(comparison: Comparison) -> list[Figure]:
+    """Figure of where the parameters of each arm sit, a bar an arm."""
     import altair as alt
 
     rows: list[dict[str, Any]] = [
@@ -109,11 +110,12 @@ def parts(layout: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def stream_width(part: dict[str, Any]) -> int:
-    """Of the side of a part that is no vocabulary."""
+    """Width of a part on the side that is no vocabulary."""
     return part["in_width"] if part["label"].endswith("output head") else part["out_width"]
 
 
 def words(part: dict[str, Any], lanes: int) -> str:
+    """Text beside a part of a diagram."""
     label = part["label"]
     if part.get("path") is not None:
         own = f"path {part['path']} "

@@ -17,6 +17,8 @@ REFERENCES = ("chance", "shortest option", "untrained")
 
 @dataclass(frozen=True)
 class Cell:
+    """Cell of a table, with what marks it."""
+
     text: str
     best: bool = False
     reference: bool = False
@@ -25,6 +27,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
+    """Table of a report, for the page, the terminal and Markdown."""
+
     columns: list[str]
     rows: list[list[Cell]]
     texts: set[str]
@@ -66,7 +70,7 @@ def answer_table(comparison: Comparison, asked: Sequence[Question]) -> Table:
 
 
 def best(question: Question, answers: Sequence[Answer | None]) -> list[bool]:
-    """Which answers are the best of several; none where all are equal or the best may be a guess."""
+    """Marks the answers that are the best of several; none where all are equal or the best may be a guess."""
     known = {a.value for a in answers if a}
     if len(known) < 2 or question.better == "neither":
         return [False] * len(answers)
@@ -76,6 +80,7 @@ def best(question: Question, answers: Sequence[Answer | None]) -> list[bool]:
 
 
 def answer_notes(comparison: Comparison, asked: Sequence[Question], marked: bool) -> list[str]:
+    """Sentences that the table of answers needs to be read."""
     answers = {question: [a for arm in comparison.arms if (a := answer(arm, question))] for question in asked}
     everything = [a for found in answers.values() for a in found]
     notes = []
@@ -127,6 +132,7 @@ def paired(question: Question, arm: dict[int | None, float], baseline: dict[int 
 
 
 def difference_table(comparison: Comparison, gaps: Sequence[tuple[Arm, Question, Difference]]) -> Table:
+    """Table of differences from the baseline, a row an arm and question."""
     rows = []
     for arm, question, gap in gaps:
         interval = "" if gap.low is None or gap.high is None else f" [{gap.low:+.4f}, {gap.high:+.4f}]"

@@ -33,12 +33,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """Of an arm to a question."""
+    """Answer of an arm to a question."""
 
     value: float
     low: float
     high: float
-    """Of the 95 % interval over seeds, or over items where there is one seed; the value where there is none."""
+    """Ends of the 95 % interval over seeds, or over items where there is one seed; the value where there is none."""
     seeds: int
     says: str
     """`chance` or `untrained`: what no seed's result can be told from."""
@@ -67,10 +67,12 @@ def questions(comparison: Comparison) -> list[Question]:
 
 
 def answers_by_seed(arm: Arm, question: Question) -> dict[int | None, float]:
+    """Values that answer a question, by seed."""
     return arm.found("evaluation", question.part, question.label, question.measure)
 
 
 def answer(arm: Arm, question: Question) -> Answer | None:
+    """Answer of an arm over its seeds, None where it was not asked."""
     entries = list(arm.found("evaluation", question.part, question.label).values())
     entries = [entry for entry in entries if entry.get(question.measure) is not None]
     if not entries:

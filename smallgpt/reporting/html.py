@@ -1,4 +1,4 @@
-"""report.html: one file with everything in it, which needs neither a server nor a network."""
+"""Page of a report, report.html: one file with everything in it, which needs neither a server nor a network."""
 
 import json
 from collections.abc import Sequence
@@ -70,6 +70,7 @@ def page(study: Study, figures: Sequence[Sequence[Figure]], title: str) -> str:
 
 
 def comparison_section(study: Study, comparison: Comparison, figures: Sequence[Figure]) -> dict[str, Any]:
+    """Section of the page for the arms of one data set, as the template takes it."""
     return {
         "data": about_the_data(study, comparison) if len(study.comparisons) > 1 else None,
         "winner": winner(comparison),

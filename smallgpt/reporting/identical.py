@@ -19,7 +19,7 @@ def identical(comparison: Comparison) -> list[list[Arm]]:
 
 
 def coincide(comparison: Comparison, one: Arm, other: Arm) -> bool:
-    """On every seed that both have, at every validation."""
+    """Whether two arms are one model: equal costs, and equal losses at every validation of the seeds that both have."""
     ours, theirs = comparison.losses(one), comparison.losses(other)
     common = ours.keys() & theirs.keys()
     if not common or any(ours[seed] != theirs[seed] for seed in common):
@@ -34,5 +34,5 @@ def coincide(comparison: Comparison, one: Arm, other: Arm) -> bool:
 
 
 def first_of_each(comparison: Comparison) -> dict[str, str]:
-    """For each arm's label that of the first arm which is the same model."""
+    """First arm that is the same model, by the labels of all arms."""
     return {arm.label: group[0].label for group in identical(comparison) for arm in group}

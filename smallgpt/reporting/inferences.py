@@ -31,10 +31,12 @@ class MeasuredText:
 
 @dataclass(frozen=True)
 class InferenceScore:
+    """Bits per byte of an arm whose weights are stored in one way, or their difference."""
+
     value: float
     low: float | None
     high: float | None
-    """Of the 95 % interval over seeds, or over documents where there is one seed; None where there is none."""
+    """Ends of the 95 % interval over seeds, or over documents where there is one seed; None where there is none."""
     seeds: int
 
 
@@ -52,7 +54,7 @@ class MeasuredArm:
         return sum(found) / len(found) if found else None
 
     def seconds_per_byte(self, text: MeasuredText | None) -> float | None:
-        """Of a text: what a token takes, by how many bytes the tokenizer's tokens of it have."""
+        """Seconds to generate a byte of a text: those of a token by the bytes that the text's tokens have."""
         sections = [section for section in self.sections if text is not None and text_of(section) == text]
         found = [each["seconds_per_token"] * each["text"]["tokens"] / each["text"]["bytes"] for each in sections]
         return sum(found) / len(found) if found else None
@@ -71,7 +73,7 @@ class MeasuredArm:
 
 
 def inference_score(found: Sequence[tuple[float, list[float] | None]]) -> InferenceScore | None:
-    """Of a value of each seed, with its interval over documents."""
+    """Mean over seeds, each given as a value and its interval over documents."""
     if not found:
         return None
     over_seeds = mean([value for value, _ in found])
@@ -83,6 +85,7 @@ def inference_score(found: Sequence[tuple[float, list[float] | None]]) -> Infere
 
 
 def text_of(section: dict[str, Any]) -> MeasuredText | None:
+    """Text that a section was measured on, None where it was on none."""
     text = section.get("text")
     return text and MeasuredText(text["name"], text["n"], text["bytes"])
 
@@ -120,6 +123,7 @@ def inference_tables(comparison: Comparison) -> list[Table]:
 
 
 def inference_row(each: MeasuredArm, text: MeasuredText | None) -> dict[str, str]:
+    """Texts of a row by the names of the columns, empty where nothing was measured."""
     size, seconds, speed = (each.number(key) for key in ("weight_bytes", "seconds_per_token", "tokens_per_second"))
     byte = each.seconds_per_byte(text)
     return {
@@ -135,6 +139,7 @@ def inference_row(each: MeasuredArm, text: MeasuredText | None) -> dict[str, str
 
 
 def score_with_interval(score: InferenceScore | None, sign: str = "") -> str:
+    """Score with its interval, where there is one."""
     if score is None:
         return ""
     shown = f"{score.value:{sign}.4f}"
@@ -142,6 +147,7 @@ def score_with_interval(score: InferenceScore | None, sign: str = "") -> str:
 
 
 def inference_notes(everything: Sequence[MeasuredArm], text: MeasuredText | None) -> list[str]:
+    """Sentences that the table needs to be read."""
     found = ["Decoding one sequence, greedily: the median of rounds in which the models took turns."]
     machines = [section.get("machine") for each in everything for section in each.sections]
     # each benchmark measures the bandwidth anew, to many digits

@@ -48,7 +48,7 @@ class ReportedJob:
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the text and the tokenizer."""
+        """Fingerprint of the text and the tokenizer."""
         return self.result.get("data_fingerprint")
 
     @cached_property

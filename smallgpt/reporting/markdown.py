@@ -1,4 +1,4 @@
-"""results.md: the table of a study for a paper or a pull request."""
+"""Markdown of a report, results.md: the table of a study for a paper or a pull request."""
 
 from collections.abc import Collection, Sequence
 
@@ -12,6 +12,7 @@ from smallgpt.reporting.study import Comparison, Study, command
 
 
 def markdown(study: Study) -> str:
+    """Whole results.md of a study."""
     parts = [f"**{escaped(study.question)}**"] if study.question else []
     parts += [f"    {command(sweep, study.jobs)}" for sweep in study.sweeps]
     for comparison in study.comparisons:
@@ -50,6 +51,7 @@ def arm_markdown(comparison: Comparison) -> str:
 
 
 def known_table(found: Table) -> str:
+    """Table of findings in Markdown."""
     rows = [[f"**{escaped(cell.text)}**" if cell.best else escaped(cell.text) for cell in row] for row in found.rows]
     return table_of([escaped(name) for name in found.columns], rows, found.texts)
 
@@ -69,5 +71,5 @@ def lowest(comparison: Comparison) -> set[str]:
 
 
 def escaped(text: str) -> str:
-    """Without what would end a cell or be taken for HTML."""
+    """Text without what would end a cell or be taken for HTML."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

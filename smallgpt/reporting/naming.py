@@ -20,12 +20,12 @@ class Described:
     choices: Mapping[str, str]
     """The chosen file of each group."""
     config: Mapping[str, Any]
-    """By dotted keys."""
+    """Config by dotted keys."""
     typed: frozenset[str]
     """Groups and keys that its command line sets."""
 
     def value(self, name: str) -> Any:
-        """Of a group or a key."""
+        """Value of a group or a key."""
         if name == VARIANT:
             return self.variant
         return (self.choices if name in GROUPS else self.config).get(name, ABSENT)
@@ -82,4 +82,5 @@ def labels(variants: Sequence[str], named: Sequence[Mapping[str, Any]]) -> list[
 
 
 def hashable(value: Any) -> Any:
+    """Value of a config that a dictionary takes as a key."""
     return tuple(map(hashable, value)) if isinstance(value, list | tuple) else value

@@ -72,6 +72,7 @@ def matching_notes(comparison: Comparison) -> list[str]:
 
 
 def about_the_study(study: Study) -> list[str]:
+    """Sentences about all jobs of a study."""
     found = []
     if study.repeated:
         names = ", ".join(job.name for job in study.repeated)

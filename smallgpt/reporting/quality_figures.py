@@ -24,6 +24,7 @@ COST_AXES = {  # what a job's result may have, and how a figure calls it
 
 
 def loss_title(comparison: Comparison) -> str:
+    """Title of an axis of losses."""
     return f"{SPLITS[comparison.split]} loss (nats a token)"
 
 
@@ -79,17 +80,20 @@ def with_intervals(
 
 
 def interval(scores: Sequence[float]) -> dict[str, float | int]:
+    """Mean of scores with its 95 % interval and number, as rows of figures have them."""
     score = mean(scores)
     half = score.half_width or 0.0
     return {"loss": score.value, "low": score.value - half, "high": score.value + half, "seeds": score.n}
 
 
 def value_of(arm: Arm, section: str, key: str) -> float | None:
+    """Cost of an arm, by where it stands in the results."""
     if (section, key) == ("train", "flops"):
         return training_flops(arm.jobs[0])
     return arm.number(section, key)
 
 
 def training_flops(job: ReportedJob) -> float | None:
+    """FLOPs that a job has trained with, or would."""
     each, tokens = job.section("cost").get("training_flops_per_token"), job.section("train").get("tokens")
     return each * tokens if each and tokens else job.section("cost").get("training_flops")

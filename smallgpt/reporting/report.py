@@ -62,6 +62,7 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
 
 
 def draw_page(study: Study, page: Path) -> None:
+    """Writes report.html, and every figure as PNG and SVG."""
     from dataclasses import replace
 
     from smallgpt.reporting import html
@@ -134,6 +135,7 @@ def write_csv(path: Path, jobs: Sequence[ReportedJob]) -> None:
 
 
 def flat_result(result: dict[str, Any]) -> dict[str, Any]:
+    """Result as a row of results.csv."""
     row = {key: value for key, value in result.items() if not isinstance(value, dict | list)}
     row["overrides"] = " ".join(result.get("overrides", []))
     for section in SECTIONS:
@@ -147,4 +149,5 @@ def flat_result(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def four_digits(value: float | None) -> str | None:
+    """Number with four digits after the point."""
     return None if value is None else f"{value:.4f}"

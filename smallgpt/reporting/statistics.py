@@ -13,9 +13,11 @@ SPLITS = {"val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Mean:
+    """Mean of scores over seeds."""
+
     value: float
     half_width: float | None
-    """Of the 95 % t interval; None for one value."""
+    """Half of the 95 % t interval; None for one value."""
     n: int
 
 
@@ -32,7 +34,7 @@ class Difference:
     n: int = 0
     """Seeds that both have, or for the unpaired test the fewer of the two."""
     better: Literal["less", "more", "neither"] = "less"
-    """Which scores are."""
+    """Scores that are better when they are less, or more."""
 
     @property
     def verdict(self) -> str:
@@ -62,7 +64,7 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def difference(arm: dict[int | None, float], baseline: dict[int | None, float]) -> Difference:
-    """Of scores by seed: paired over the seeds that both have.
+    """Difference of scores by seed, paired over the seeds that both have.
 
     Where fewer than two seeds are common, but each has two or more, Welch's test of unpaired samples takes its place.
     """
@@ -130,7 +132,7 @@ def undominated(
 
 
 def winner(comparison: Comparison) -> str:
-    """Which arm has the lowest loss, and how sure that is, as a sentence."""
+    """Sentence that says which arm has the lowest loss, and how sure that is."""
     split = SPLITS[comparison.split]
     scored = [(mean(list(scores.values())), arm) for arm in comparison.arms if (scores := comparison.losses(arm))]
     if not scored:
@@ -159,6 +161,7 @@ def winner(comparison: Comparison) -> str:
 
 
 def in_words(gap: Difference) -> str:
+    """Difference as a part of a sentence."""
     if gap.kind == "identical":
         return "identical"
     size = f"{gap.value:+.4f}"
@@ -170,10 +173,12 @@ def in_words(gap: Difference) -> str:
 
 
 def p_text(p: float) -> str:
+    """Probability with two digits."""
     return "<0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def mean_with_interval(score: Mean | None) -> str:
+    """Mean with half of its interval, where there is one."""
     if score is None:
         return ""
     return f"{score.value:.4f}" if score.half_width is None else f"{score.value:.4f} ± {score.half_width:.4f}"

@@ -38,7 +38,7 @@ class Comparison:
         return "test" if all(job.section("test").get("loss") is not None for job in jobs) else "val"
 
     def losses(self, arm: Arm) -> dict[int | None, float]:
-        """By seed, on the split that is reported."""
+        """Losses of an arm by seed, on the split that is reported."""
         return arm.by_seed("loss", self.split)
 
     @property
@@ -171,11 +171,13 @@ def is_called(arm: Arm, name: str) -> bool:
 
 
 def is_chosen(arm: Arm, key: str, text: str) -> bool:
+    """Whether an arm has a value, given by its key or the last part of it."""
     known = {**arm.described.config, **arm.described.choices}
     return any((name == key or name.endswith(f".{key}")) and is_written(value, text) for name, value in known.items())
 
 
 def is_written(value: Any, text: str) -> bool:
+    """Whether a text stands for a value of a config."""
     try:
         return float(text) == value
     except ValueError:

@@ -32,6 +32,7 @@ def print_pairs(title: str, pairs: dict[str, Any]) -> None:
 
 
 def console() -> Console:
+    """Console as wide as the terminal, or as a log is."""
     return Console(width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False, markup=False)
 
 

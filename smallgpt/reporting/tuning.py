@@ -22,11 +22,13 @@ class Tuning:
     """How the values of an arm's tuned axes were chosen."""
 
     tried: list[Trial]
-    """In the order of the jobs."""
+    """Values that were tried, in the order of the jobs."""
     chosen: dict[str, Any]
     seeds: list[int | None]
-    """On which all values were tried; the lowest mean validation loss over them decides. Empty where there are none:
-    then each value's own seeds decide."""
+    """Seeds on which all values were tried: the lowest mean validation loss over them decides.
+
+    Empty where there are none; then each value's own seeds decide.
+    """
     other_seeds: bool
     """The arm is reported on seeds that did not choose."""
 
@@ -87,8 +89,10 @@ def tuned(
 
 
 def values_of(job: ReportedJob, keys: Collection[str]) -> tuple[tuple[str, Any], ...]:
+    """Values of the tuned axes in a job."""
     return tuple((key, hashable(job.compared[key])) for key in keys if key in job.compared)
 
 
 def is_number(value: Any) -> bool:
+    """Whether a value is a number that can be compared."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,6 +1,6 @@
 """Sentences about tuned axes: on what values were chosen, on what they are reported, where more should be tried."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smallgpt.errors import shown
@@ -12,7 +12,7 @@ from smallgpt.reporting.tuning import Tuning
 
 
 def tuning_notes(comparison: Comparison) -> list[str]:
-    """On what the tuned values were chosen, on what the arms are reported, and where more should be tried."""
+    """Sentences on what chose the tuned values, on what the arms are reported, and where more should be tried."""
     tuned = [(arm, arm.tuning) for arm in comparison.arms if arm.tuning]
     if not tuned:
         return []
@@ -25,7 +25,7 @@ def tuning_notes(comparison: Comparison) -> list[str]:
         found.append(f"{names}: chosen on {chosen_on}; the {split} loss is of {reported_on}.")
     if comparison.split == "val" and any(not tuning.other_seeds for _, tuning in tuned):
         found.append(
-            "A loss that was chosen by is a little lower than other seeds would have: run the chosen values with more."
+            "A loss that did the choosing is a little lower than that of other seeds: run the chosen values with more."
         )
     for arm, tuning in tuned:
         for key, value in tuning.edges.items():
@@ -38,13 +38,14 @@ def tuning_notes(comparison: Comparison) -> list[str]:
 
 def seeds_of(arm: Arm, tuning: Tuning) -> tuple[str, str]:
     """Words for the seeds that chose, and for those that are reported."""
-    chosen = f"seed {listed(tuning.seeds)}" if tuning.seeds else "each value's own seeds, for none has all values"
+    chosen = seeds_text(tuning.seeds) if tuning.seeds else "each value's own seeds, for none has all values"
     reported = [job.seed for job in arm.jobs]
-    return chosen, f"seed {listed(reported)}" if reported != tuning.seeds else "the same"
+    return chosen, seeds_text(reported) if reported != tuning.seeds else "the same"
 
 
-def listed(values: Iterable[Any]) -> str:
-    return ", ".join(map(str, values))
+def seeds_text(seeds: Sequence[Any]) -> str:
+    """Seeds in words."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def alike(sentences: Mapping[str, Any]) -> dict[str, Any]:

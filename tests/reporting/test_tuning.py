@@ -74,7 +74,7 @@ def test_each_arm_uses_its_own_best_and_is_reported_on_other_seeds(tmp_path: Pat
     assert compare_arms(comparison)["lineargpt"].value == pytest.approx(0.2)
     assert arm_table(comparison)[0]["lr"] == "0.002 of 0.001, 0.002, 0.004"
     notes = " ".join(arm_notes(comparison))
-    assert "gpt, lineargpt: chosen on seed 1; the validation loss is of seed 2, 3." in notes
+    assert "gpt, lineargpt: chosen on seed 1; the validation loss is of seeds 2, 3." in notes
     assert "Warning: the best lr of lineargpt, 0.004, is at the edge" in notes
     assert "best lr of gpt" not in notes and "did the choosing" not in notes
     assert "tuned_optimizer_lr" in {each.name for each in draw(comparison)}
@@ -95,7 +95,7 @@ def test_validation_chooses_and_test_reports(tmp_path: Path):
     assert comparison.split == "test"
     assert comparison.losses(comparison.arms[0])[1] == pytest.approx(5.0 + 0.013)
     assert "test loss" in arm_table(comparison)[0] and "test loss" in winner(comparison)
-    assert "chosen on seed 1, 2; the test loss is of the same." in " ".join(arm_notes(comparison))
+    assert "chosen on seeds 1, 2; the test loss is of the same." in " ".join(arm_notes(comparison))
     job(tmp_path, "parallelgpt", 1, 3.0)
     assert read_study([tmp_path], tune=TUNE).comparisons[0].split == "val"
 
