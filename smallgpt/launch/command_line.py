@@ -7,11 +7,11 @@ import traceback
 from collections.abc import Callable
 from typing import Any, cast
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.utils import env_override
 from omegaconf import OmegaConf
 
 from smallgpt.errors import UserError, one_line
+from smallgpt.packages import private
 
 # read before `guarded` sets the variable for Hydra
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -22,6 +22,8 @@ def guarded(main: Callable[[], Any]) -> int:
     # argparse takes no values after an option that follows values
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:
+        with private("hydra-core"):
+            from hydra._internal.utils import get_args_parser
         options = [word for word in get_args_parser().parse_known_args()[1]]
         if options:
             name = options[0].lstrip("-")
