@@ -12,8 +12,6 @@ from typing import Any
 import lm_eval
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
-from lm_eval.tasks._index import Entry, Kind
-from lm_eval.tasks._yaml_loader import load_yaml  # the harness merges no settings into a task of its own
 from tqdm import tqdm
 
 from smallgpt.data import hub
@@ -22,6 +20,11 @@ from smallgpt.evaluation.harness_model import HarnessModel
 from smallgpt.evaluation.local_data import LocalData
 from smallgpt.evaluation.own import Own, harness_config
 from smallgpt.evaluation.records import ItemRecord, TextRecord
+from smallgpt.packages import private
+
+with private("lm-eval"):
+    from lm_eval.tasks._index import Entry, Kind
+    from lm_eval.tasks._yaml_loader import load_yaml  # the harness merges no settings into a task of its own
 
 SEED = 1234  # of the items that eval.limit takes and of the examples: the same for every model
 BY = {"crows_pairs_english": "bias_type"}  # tasks whose items are counted by a column too

@@ -8,6 +8,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from transformers.generation.streamers import BaseStreamer
 
 from smallgpt.inference.steps import Steps
+from smallgpt.packages import private
 
 
 @torch.inference_mode()
@@ -34,7 +35,8 @@ def decode(
     longest = int(stopping_criteria.max_length or T + (generation_config.max_new_tokens or 0))
     steps = steps or Steps(model)
     steps.begin(model_kwargs.get("attention_mask"), longest)
-    pad = generation_config._pad_token_tensor
+    with private("transformers"):
+        pad = generation_config._pad_token_tensor
     ends = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
     ids = input_ids.new_empty(B, longest)
     ids[:, :T] = input_ids

@@ -6,6 +6,7 @@ K inputs, N outputs of a linear map.
 import shutil
 import warnings
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 
 from smallgpt.errors import UserError
 from smallgpt.inference.batched_paths import batch_paths
+from smallgpt.packages import private
 
 INT8 = 127
 
@@ -122,6 +124,16 @@ BF16 = {"bf16", "int8_weight"}
 COMPILERS = ("c++", "g++", "clang++")
 COMPILED = {"none", "int8_weight"}
 """Values of `quantize` that the compiler sees through; the others store weights in layouts of their libraries."""
+PRIVATE = {
+    "bf16": (
+        "ops.mkldnn._is_mkldnn_bf16_supported",
+        "ops.mkldnn._reorder_linear_weight",
+        "ops.mkldnn._linear_pointwise",
+    ),
+    "int8_weight": ("_weight_int8pack_mm",),
+    "int8_dynamic": ("ao.quantization.per_channel_dynamic_qconfig", "ao.nn.quantized.dynamic.Linear._weight_bias"),
+}
+"""Members of torch that another release may not have, by the kind that needs them on a CPU."""
 
 
 def for_inference(model: PreTrainedModel, quantize: str = "none", compiled: bool = False) -> PreTrainedModel:
@@ -170,6 +182,10 @@ def check_quantize(quantize: str, device: torch.device, compiled: bool = False) 
         raise UserError(f"compile=true: needs quantize={' or '.join(sorted(COMPILED))} on a CPU, not {quantize}")
     if compiled and device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
         raise UserError("compile=true: no C++ compiler on this machine; install g++, or leave compile out")
+    if device.type == "cpu":
+        with private("torch"):
+            for member in PRIVATE.get(quantize, ()):
+                attrgetter(member)(torch)
 
 
 def weight_bytes(model: nn.Module) -> int:

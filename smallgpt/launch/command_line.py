@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.utils import env_override
 from omegaconf import OmegaConf
 
 from smallgpt.errors import UserError, one_line
 from smallgpt.files import nearest_beside
+from smallgpt.packages import private
 
 # read before `guarded` sets the variable for Hydra
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -25,6 +25,8 @@ def guarded(main: Callable[[], Any]) -> int:
     """Runs the Hydra application; returns the exit code of what Hydra could not compose."""
     sys.argv[1:] = options_first(sys.argv[1:])
     try:
+        with private("hydra-core"):
+            from hydra._internal.utils import get_args_parser
         given, options = get_args_parser().parse_known_args()
         if options:
             name = options[0].lstrip("-")

@@ -36,6 +36,7 @@ from smallgpt.launch.command_line import given
 from smallgpt.launch.loading import build
 from smallgpt.launch.sweep import OVER, SweepJob
 from smallgpt.notices import say
+from smallgpt.packages import private
 from smallgpt.results import validations
 from smallgpt.settings import Group
 
@@ -200,7 +201,8 @@ class Search:
         if trial.state.is_finished():
             return trial
         study.sampler = self.sampler(trial.number)
-        again = optuna.Trial(study, trial._trial_id)
+        with private("optuna"):
+            again = optuna.Trial(study, trial._trial_id)
         self.suggest(again)
         return again
 

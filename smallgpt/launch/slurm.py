@@ -14,7 +14,7 @@ from smallgpt.errors import UserError, nearest_key
 from smallgpt.files import write_text
 from smallgpt.launch.process import main
 from smallgpt.launch.sweep import SweepJob
-from smallgpt.packages import require
+from smallgpt.packages import private, require
 from smallgpt.ranks import is_first_process, python_path
 from smallgpt.settings import Trainer
 
@@ -44,7 +44,8 @@ class Slurm:
     def check_names(self) -> None:
         from submitit import SlurmExecutor
 
-        known = {*SlurmExecutor._valid_parameters(), *SlurmExecutor._equivalence_dict()}
+        with private("submitit"):
+            known = {*SlurmExecutor._valid_parameters(), *SlurmExecutor._equivalence_dict()}
         for key, value in self.parameters.items():
             if key not in known:
                 raise UserError(f"hydra.launcher.{key}={value}: unknown key{nearest_key(key, known)}")
@@ -86,7 +87,9 @@ class Slurm:
         }
         if accelerator == "gpu":
             parameters["gpus_per_node"] = devices
-        executor.update_parameters(**executor._convert_parameters(parameters))
+        with private("submitit"):
+            converted = executor._convert_parameters(parameters)
+        executor.update_parameters(**converted)
         return executor
 
     def stop(self, jobs: list[SweepJob]) -> str:
@@ -127,8 +130,7 @@ class SlurmProcess:
         first = self.job.task(0)
         if not first.paths.result_pickle.exists():  # cancelled, or its machine failed
             return 1
-        outcome, value = first._get_outcome_and_result()
-        return value if outcome == "success" else 1
+        return first.result() if first.exception() is None else 1
 
     def terminate(self) -> None:
         self.job.cancel(check=False)

@@ -75,6 +75,7 @@ class DecoderConfig(PreTrainedConfig):
         "num_attention_heads": "n_head",
         "max_position_embeddings": "block_size",
     }
+    has_no_defaults_at_init = True  # older libraries make a config of nothing but defaults, which checks may refuse
     free_at_inference = frozenset()
     """Fields that change neither the weights nor the training, so that a trained model can run with other values."""
     can_cache = True

@@ -3,6 +3,7 @@
 from typing import Any
 
 from smallgpt.errors import UserError
+from smallgpt.packages import private
 from smallgpt.reporting.naming import GROUPS
 from smallgpt.reporting.study import Study
 
@@ -78,7 +79,9 @@ def report_blocks(study: Study, runset: Any) -> list[Any]:
 
 def specification(study: Study, project: str, group: str) -> dict[str, Any]:
     """The workspace as W&B would be sent it."""
-    model = workspace(study, "", project, group)._to_model()
+    made = workspace(study, "", project, group)
+    with private("wandb-workspaces"):
+        model = made._to_model()
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

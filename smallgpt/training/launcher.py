@@ -16,10 +16,15 @@ from typing import IO, Any
 
 import torch.distributed as dist
 from lightning.fabric.plugins import ClusterEnvironment
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from smallgpt.errors import UserError
+from smallgpt.packages import private
 from smallgpt.ranks import job_command, python_path
+
+with private("lightning"):
+    from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+with private("torch"):
+    from torch.distributed.distributed_c10d import _abort_process_group
 
 READY = "SMALLGPT_READY"  # names the file descriptor on which a process says that it is about to join
 POLL_SECONDS = 0.2
@@ -159,4 +164,4 @@ def leave_group(finished: bool) -> None:
 def abort_group() -> None:
     """Aborts the group, and so what waits on the GPU for a process that is gone."""
     if dist.is_initialized() and dist.get_backend() == "nccl":
-        dist.distributed_c10d._abort_process_group()
+        _abort_process_group()

@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import Strategy
 from transformers.utils.logging import disable_progress_bar
 
 from smallgpt.machine.device import Precision
+from smallgpt.packages import private
 
 LIGHTNING_PRECISION: dict[Precision, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -50,7 +51,9 @@ def build_trainer(
         enable_model_summary=False,
     )
     # `Interruption` answers signals; Lightning's answer is a collective in the middle of whatever goes on
-    trainer._signal_connector.register_signal_handlers = lambda: None
+    with private("lightning"):
+        assert callable(trainer._signal_connector.register_signal_handlers)  # assigning alone finds no new name
+        trainer._signal_connector.register_signal_handlers = lambda: None
     return trainer
 
 
