@@ -5,7 +5,6 @@ import os
 import sys
 import traceback
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +14,7 @@ from omegaconf import OmegaConf
 
 from smallgpt.errors import UserError, one_line
 from smallgpt.files import nearest_beside
-from smallgpt.packages import private
+from smallgpt.launch.hydra_options import hydra_options, options_first
 
 # read before `guarded` sets the variable for Hydra
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -23,11 +22,9 @@ TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 def guarded(main: Callable[[], Any]) -> int:
     """Runs the Hydra application; returns the exit code of what Hydra could not compose."""
-    sys.argv[1:] = options_first(sys.argv[1:])
     try:
-        with private("hydra-core"):
-            from hydra._internal.utils import get_args_parser
-        given, options = get_args_parser().parse_known_args()
+        sys.argv[1:] = options_first(sys.argv[1:])
+        given, options = hydra_options()
         if options:
             name = options[0].lstrip("-")
             raise UserError(f"{options[0]}: no such option; a value is given as {name}=<value>")
@@ -49,17 +46,6 @@ def guarded(main: Callable[[], Any]) -> int:
         refuse(rephrase(error))
         return 1
     return 0
-
-
-def options_first(words: list[str]) -> list[str]:
-    """The same words with Hydra's options before the values: argparse takes no values after an option among them."""
-    given, rest = get_args_parser().parse_known_args(words)
-    left = Counter([*given.overrides, *[word for word in rest if not word.startswith("-")]])
-    options, values = [], []
-    for word in words:
-        left[word] -= 1
-        (options if left[word] < 0 else values).append(word)
-    return [*options, *values]
 
 
 def complain(message: str) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import (
@@ -22,6 +21,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from smallgpt.errors import UserError, nearest, nearest_key, one_line, program
 from smallgpt.launch.config_files import CONF, group_files, read_values
+from smallgpt.launch.hydra_options import hydra_options
 from smallgpt.launch.loading import of_omegaconf, schema_of
 
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(?P<word>.*?)'(?=\s)", re.S)
@@ -93,7 +93,7 @@ def unknown_key(key: str) -> str:
 def with_choices() -> DictConfig:
     """The config with the chosen groups alone, Hydra's own node included."""
     groups = {str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()}
-    given = get_args_parser().parse_known_args()[0]
+    given = hydra_options()[0]
     words = [word for word in given.overrides if word.partition("=")[0] in groups]
     words = [word.split(",")[0] for word in words]  # of a sweep's values the first
     words.append(f"hydra.searchpath={json.dumps(added_folders(given.config_dir, given.overrides))}")
