@@ -145,7 +145,7 @@ def start(folder: Path, cache: Path, delay: float, go: Path) -> subprocess.Popen
     )
 
 
-def wait_for(condition: object, seconds: float = 20) -> None:
+def wait_for(condition: object, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end, "waited in vain"
