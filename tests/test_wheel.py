@@ -80,7 +80,6 @@ def test_it_sweeps_reports_and_exports(program: Path, user: Path) -> None:
     assert "smallgpt -m" in (user / "sweep" / "report.html").read_text()
     again = run(program, user, "task=report", "sweep=sweep")
     assert again.returncode == 0, again.stderr
-    for number in "01":
-        exported = run(program, user, "task=export", f"checkpoint=sweep/{number}", f"hydra.run.dir=export{number}")
-        assert exported.returncode == 0, exported.stderr
+    exported = run(program, user, "task=export", "checkpoint=sweep/1")
+    assert exported.returncode == 0, exported.stderr
     assert run(program, user, "--help").stdout.splitlines()[2].startswith("  smallgpt ")
