@@ -105,13 +105,14 @@ class Graph(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor, *past: Tensor
     ) -> tuple[Tensor, ...]:
         T, total = input_ids.shape[1], attention_mask.shape[1]
-        position_BT = (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, -T:]
+        first = total - T  # with `narrow`: torch before 2.13 does not know the length of a slice from -T
+        position_BT = (attention_mask.cumsum(-1) - 1).clamp(min=0).narrow(1, first, T)
         key_S = torch.arange(total, device=input_ids.device)
-        query_T1 = key_S[-T:].unsqueeze(1)
+        query_T1 = key_S.narrow(0, first, T).unsqueeze(1)
         # padding sees itself, so that no softmax is empty
         mask_B1TS = (key_S <= query_T1) & attention_mask.bool()[:, None, None, :] | (key_S == query_T1)
         x_BTD = self.model.wte(input_ids)
-        padding_BT1 = attention_mask[:, -T:, None].to(x_BTD.dtype)
+        padding_BT1 = attention_mask.narrow(1, first, T).unsqueeze(2).to(x_BTD.dtype)
         pairs = zip(self.inputs, past, strict=True)
         cache = GraphCache({(each.kind, each.layer): tensor for each, tensor in pairs})
         theta = self.model.config.rope_theta

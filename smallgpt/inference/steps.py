@@ -5,6 +5,7 @@ Letters: B sequences, T tokens, S places in the cache, V vocabulary.
 
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
+from inspect import signature
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from smallgpt.models.decoder import Decoder
 
 LEAST_PLACES = 64  # in a cache; from there on it doubles, so that few are compiled
 MOST_SHAPES = 64  # for one model, which PyTorch's own limit of 8 would refuse
+HAS_OWN_LIMIT = "recompile_limit" in signature(torch.compile).parameters  # before PyTorch 2.13 the process has one
 
 
 class Steps:
@@ -93,13 +95,15 @@ class CompiledSteps(Steps):
             raise UserError(f"compile=true: a {model.config.model_type} has no cache to decode with; leave it out")
         # without it Python takes as long to begin an operation as the operation itself
         options: Any = {"cpp_wrapper": True} if model.device.type == "cpu" else {}
+        limits: Any = {"recompile_limit": MOST_SHAPES, "isolate_recompiles": True} if HAS_OWN_LIMIT else {}
+        if not HAS_OWN_LIMIT:
+            torch._dynamo.config.recompile_limit = MOST_SHAPES
         self.compiled = torch.compile(  # ty: ignore[no-matching-overload]  # of a method
             self.read,
             dynamic=False,
             fullgraph=True,
             options=options,
-            recompile_limit=MOST_SHAPES,
-            isolate_recompiles=True,
+            **limits,
         )
 
     def begin(self, mask_BT: Tensor | None, longest: int) -> None:
