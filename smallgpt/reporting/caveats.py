@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from smallgpt.errors import shown
+from smallgpt.models.matching import amount
 from smallgpt.reporting.jobs import ReportedJob
 from smallgpt.reporting.study import Comparison
+from smallgpt.reporting.tuning_notes import edge_warnings
 
 VERSIONS = ("torch", "lightning", "transformers", "python", "commit", "cpu", "gpu")
 """Keys of the environment that may change a loss, or its last bits."""
@@ -16,6 +18,7 @@ def caveats(comparison: Comparison) -> list[str]:
     """Sentences, most of them warnings; none where nothing is wrong."""
     jobs = [job for arm in comparison.arms for job in arm.jobs]
     found = [sentence for key in VERSIONS if (sentence := differing(key, jobs))]
+    found += [*edge_warnings(comparison), *matching_warnings(comparison)]
     found += dict.fromkeys(f"Warning: {text}." for job in jobs for text in job.result.get("warnings") or ())
     silent = [job for job in jobs if "warnings" not in job.result]
     often = [number for job in silent if (number := epochs(job)) is not None and number > MOST_EPOCHS]
@@ -26,6 +29,21 @@ def caveats(comparison: Comparison) -> list[str]:
         )
     if any(job.section("val").get("bits_per_byte_comparable") is False for job in silent):
         found.append("Warning: the tokenizer loses text, so bits per byte cannot be compared with another tokenizer's.")
+    return found
+
+
+def matching_warnings(comparison: Comparison) -> list[str]:
+    """Warnings where not all arms are matched to one target."""
+    targets = {
+        amount(match["target"], match["quantity"]): None
+        for arm in comparison.arms
+        for match in arm.found("match").values()
+    }
+    found = []
+    if len(targets) > 1:
+        found.append(f"Warning: not all are matched to one target, but to {' or '.join(targets)}.")
+    if targets and (alone := [arm.label for arm in comparison.arms if not arm.found("match")]):
+        found.append(f"Warning: not matched: {', '.join(alone)}.")
     return found
 
 

@@ -144,8 +144,9 @@ def difference_table(comparison: Comparison, gaps: Sequence[tuple[Arm, Question,
     notes = [f"The arm less the baseline{over} over the seeds that both have, on the same items."]
     if tested:
         notes.append("p: two-sided paired t test; the 95 % intervals are not corrected for the number of tests.")
-    if tested > 1:
-        notes.append("p is corrected by Holm's method for the tests of this table; one of identical arms counts once.")
+    first = first_of_each(comparison)
+    if (several := len({(first[arm.label], question) for arm, question, gap in gaps if gap.p is not None})) > 1:
+        notes.append(f"Holm's method corrects p for the {several} tests of this table; identical arms count once.")
     if tested:
         notes.append(
             "No difference: the interval contains 0. Not certain: it leaves 0 out, but the corrected p is over 0.05."

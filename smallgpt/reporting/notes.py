@@ -1,7 +1,6 @@
 """Sentences that a table of arms needs to be read, and what must be known of a whole study."""
 
 from smallgpt.errors import shown
-from smallgpt.models.matching import amount
 from smallgpt.reporting.arms import DATA
 from smallgpt.reporting.budget_notes import budget_notes
 from smallgpt.reporting.identical import first_of_each, identical
@@ -48,26 +47,17 @@ def arm_notes(comparison: Comparison) -> list[str]:
         arm.label for arm in comparison.arms if arm not in comparison.references and not comparison.baseline_of(arm)
     ]:
         found.append(f"No baseline has the same other choices as {', '.join(alone)}.")
-    found += matching_notes(comparison)
+    sizes = {
+        f"{arm.label} n_embd={match['n_embd']} n_layer={match['n_layer']}": None
+        for arm in comparison.arms
+        for match in arm.found("match").values()
+    }
+    if sizes:
+        found.append(f"Sizes were solved for: {', '.join(sizes)}.")
     found += budget_notes(comparison)
     shares = {share for arm in comparison.arms for share in arm.found("data", "overlap").values()}
     if shares:
         found.append(f"Of the 13-grams of the held-out text, {max(shares):.2%} occur in the training text.")
-    return found
-
-
-def matching_notes(comparison: Comparison) -> list[str]:
-    """The sizes that `match` has solved for, and a warning where not all were matched to one target."""
-    sections = [(arm.label, match) for arm in comparison.arms for match in arm.found("match").values()]
-    if not sections:
-        return []
-    sizes = dict.fromkeys(f"{label} n_embd={match['n_embd']} n_layer={match['n_layer']}" for label, match in sections)
-    found = [f"Sizes were solved for: {', '.join(sizes)}."]
-    targets = dict.fromkeys(amount(match["target"], match["quantity"]) for _, match in sections)
-    if len(targets) > 1:
-        found.append(f"Warning: not all are matched to one target, but to {' or '.join(targets)}.")
-    if alone := [arm.label for arm in comparison.arms if not arm.found("match")]:
-        found.append(f"Warning: not matched: {', '.join(alone)}.")
     return found
 
 

@@ -27,13 +27,20 @@ def tuning_notes(comparison: Comparison) -> list[str]:
         found.append(
             "A loss that did the choosing is a little lower than that of other seeds: run the chosen values with more."
         )
-    for arm, tuning in tuned:
-        for key, value in tuning.edges.items():
-            found.append(
-                f"Warning: the best {short[key]} of {arm.label}, {shown(value)}, is at the edge of what was tried; "
-                "a value beyond it may be better."
-            )
     return found
+
+
+def edge_warnings(comparison: Comparison) -> list[str]:
+    """Warnings of best values beyond which, on one side, nothing was tried."""
+    short = short_names(comparison.tuned_keys)
+    found: dict[str, list[str]] = {}
+    for arm in comparison.arms:
+        for key, value in (arm.tuning.edges if arm.tuning else {}).items():
+            found.setdefault(short[key], []).append(f"{shown(value)} of {arm.label}")
+    return [
+        f"Warning: the best {name} is at the edge of those tried, a value beyond it may be better: {', '.join(arms)}."
+        for name, arms in found.items()
+    ]
 
 
 def seeds_of(arm: Arm, tuning: Tuning) -> tuple[str, str]:
