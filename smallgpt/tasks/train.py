@@ -150,6 +150,7 @@ def trainer_for(
     """Lightning's trainer for the run, with its callbacks and loggers."""
     from smallgpt.ranks import is_first_process
     from smallgpt.training.checkpoints import Checkpoints
+    from smallgpt.training.forecast import Forecast
     from smallgpt.training.interruption import Interruption
     from smallgpt.training.metrics import MetricsFile
     from smallgpt.training.processes import strategy
@@ -165,6 +166,7 @@ def trainer_for(
         ValidationSchedule(settings.validation.every),  # first: it says which step is the last
         recorder,
         ProgressLine(recorder),
+        Forecast(settings.validation.every),
         checkpoints,
         Interruption(checkpoints),
     ]

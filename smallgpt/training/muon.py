@@ -1,47 +1,56 @@
 """Muon and AdamW as one optimizer."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, Replicate
 from torch.nn import Parameter
 
-from smallgpt.training.hardware import native_precision
+from smallgpt.machine.device import native_precision
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration, as in torch.optim.Muon
 NEWTON_SCHULZ_STEPS = 5
 
 
 class NativeMuon(torch.optim.Muon):
-    """Muon that orthogonalises in the precision which the processor computes in natively.
+    """Muon that orthogonalises in the precision which the processor computes in natively, and whole matrices under FSDP.
 
-    PyTorch's always takes bf16: a CPU without it then spends more time here than in the model.
+    PyTorch's own always takes bf16: a CPU without it then spends more time here than in the model.
     """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
         assert closure is None
         for group in self.param_groups:
-            lr, momentum = group["lr"], group["momentum"]
             for parameter in (p for p in group["params"] if p.grad is not None):
-                state = self.state[parameter]
+                state, momentum = self.state[parameter], group["momentum"]
                 if not state:
                     state["momentum_buffer"] = torch.zeros_like(parameter.grad)
                 average = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
-                native = torch.bfloat16 if native_precision(parameter.device) == "bf16" else torch.float32
-                update = orthogonalised(parameter.grad.lerp(average, momentum), native)
-                # of the root mean square of AdamW's updates (arXiv 2502.16982)
+                update = orthogonalised(parameter.grad.lerp(average, momentum), native_type(parameter.device))
+                # so that an update has the root mean square of AdamW's (arXiv 2502.16982)
                 scale = 0.2 * max(parameter.shape) ** 0.5
-                parameter.mul_(1 - lr * group["weight_decay"])
-                parameter.add_(update, alpha=-lr * scale)
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(update, alpha=-group["lr"] * scale)
+
+
+@cache
+def native_type(device: torch.device) -> torch.dtype:
+    return torch.bfloat16 if native_precision(device) == "bf16" else torch.float32
 
 
 def orthogonalised(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     """A matrix of the same singular vectors whose singular values are all near 1, by Newton and Schulz's iteration."""
+    if isinstance(matrix, DTensor):  # a process has some of its rows, and the iteration needs all
+        mesh = matrix.device_mesh
+        whole = DTensor.from_local(orthogonalised(matrix.full_tensor(), dtype), mesh, [Replicate()] * mesh.ndim)
+        return whole.redistribute(placements=matrix.placements)
     a, b, c = NEWTON_SCHULZ
     tall = matrix.size(0) > matrix.size(1)
-    x = matrix.T.to(dtype) if tall else matrix.to(dtype)
+    x = (matrix.T if tall else matrix).to(dtype)
     x = x / x.norm().clamp(min=1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.T
