@@ -13,8 +13,8 @@ DEFAULT_BUDGET_TOKENS = 1_000_000
 class Batch(Group):
     """Settings of the effective batch and of the micro-batch."""
 
-    tokens: int = Field(8192, gt=0)
-    """Effective batch: tokens of one optimizer step, over all devices."""
+    tokens: int = Field(gt=0)
+    """Effective batch: tokens of one optimizer step, over all devices; each size brings its own."""
     micro: int | None = Field(None, gt=0)
     """Micro-batch: sequences of one forward pass on one device; null: as many as fit in 16,384 tokens."""
 
@@ -58,7 +58,7 @@ class Budget(Group):
 class Trainer(Group):
     """Settings of the hardware and of how a step runs on it."""
 
-    accelerator: Literal["auto", "cpu", "gpu"] = "cpu"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Kind of device; auto: GPUs where there are any."""
     devices: int = Field(1, gt=0)
     """Number of processes on each machine: one a GPU, or several that share a CPU."""

@@ -8,6 +8,7 @@ import torch
 
 from smallgpt.notices import say
 from smallgpt.training.module import LanguageModel
+from smallgpt.training.run_length import RunLength
 
 WARM_UP, TIMED = 1, 2  # rehearsals; in the first, memory is taken and kernels are chosen and compiled
 FORWARD_SHARE = 1 / 3  # of a forward and backward pass, by its matrix products
@@ -34,19 +35,13 @@ class Forecast(L.Callback):
         module.clock.pause()
         micro_batch, update = rehearse(trainer, module, batch)
         if trainer.is_global_zero:
-            say(self._line(trainer, module, micro_batch, update))
+            step_seconds = trainer.accumulate_grad_batches * micro_batch + update
+            length, step, elapsed = module.run_length, trainer.global_step, module.clock.seconds
+            steps, validations = what_is_left(length, step, elapsed, step_seconds, self.every)
+            batches = len(trainer.datamodule.val_dataloader())
+            seconds = steps * step_seconds + validations * batches * FORWARD_SHARE * micro_batch
+            say(f"expected time: {about(seconds)}, for {steps:,} steps and {validations} validations")
         module.clock.start()
-
-    def _line(self, trainer: L.Trainer, module: LanguageModel, micro_batch: float, update: float) -> str:
-        """What is left to do, and how long that takes at `micro_batch` seconds a pass and `update` seconds a step."""
-        length, step, elapsed = module.run_length, trainer.global_step, module.clock.seconds
-        a_step = trainer.accumulate_grad_batches * micro_batch + update
-        left = (length.steps or 0) - step if length.seconds is None else round((length.seconds - elapsed) / a_step)
-        validations = length.validations(step + left, length.seconds or 0.0, self.every)
-        validations = max(1, validations - length.validations(step, elapsed, self.every))
-        batches = len(trainer.datamodule.val_dataloader())
-        seconds = left * a_step + validations * batches * FORWARD_SHARE * micro_batch
-        return f"expected time: {about(seconds)}, for {left:,} steps and {validations} validations"
 
 
 def rehearse(trainer: L.Trainer, module: LanguageModel, batch: Any) -> tuple[float, float]:
@@ -75,12 +70,26 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
+def what_is_left(
+    length: RunLength, step: int, elapsed: float, step_seconds: float, every: int | None
+) -> tuple[int, int]:
+    """Optimizer steps and validations from here to the end of the run, the last validation included."""
+    if length.steps is not None:
+        steps, end = length.steps - step, elapsed
+    else:
+        assert length.seconds is not None
+        steps, end = max(1, round((length.seconds - elapsed) / step_seconds)), length.seconds
+    validations = length.validations(step + steps, end, every) - length.validations(step, elapsed, every)
+    ends_between = every is not None and (step + steps) % every > 0
+    return steps, max(1, validations + ends_between)
+
+
 def about(seconds: float) -> str:
-    """A time in one or two digits, as sure as an estimate is: about 40 s, about 4 min, about 2.5 h."""
+    """A time as sure as an estimate is: about 40 s, about 4 min, about 2.5 h."""
     if seconds < 10:
         return "a few seconds"
     if seconds < 95:
-        return f"about {round(seconds, -1)} s"
+        return f"about {round(seconds, -1):.0f} s"
     if seconds < 95 * 60:
         return f"about {seconds / 60:.0f} min"
     return f"about {seconds / 3600:.{1 if seconds < 36_000 else 0}f} h"
