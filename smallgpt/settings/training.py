@@ -69,7 +69,7 @@ class Trainer(Group):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of the products; auto: bf16 where the processor has it natively, else fp32."""
     threads: int | None = Field(None, gt=0)
-    """Number of CPU threads; null: PyTorch's choice."""
+    """Number of CPU threads; null: all cores, shared out among the processes."""
     clip: float | None = Field(1.0, gt=0)
     """Largest norm of the gradient; null: no limit."""
     workers: int = Field(0, ge=0)

@@ -38,7 +38,7 @@ class Forecast(L.Callback):
             step_seconds = trainer.accumulate_grad_batches * micro_batch + update
             length, step, elapsed = module.run_length, trainer.global_step, module.clock.seconds
             steps, validations = what_is_left(length, step, elapsed, step_seconds, self.every)
-            batches = len(trainer.datamodule.val_dataloader())
+            batches = len(trainer.datamodule.val_dataloader())  # ty: ignore[missing-attribute]  # set by `fit`
             seconds = steps * step_seconds + validations * batches * FORWARD_SHARE * micro_batch
             say(f"expected time: {about(seconds)}, for {steps:,} steps and {validations} validations")
         module.clock.start()
@@ -53,7 +53,8 @@ def rehearse(trainer: L.Trainer, module: LanguageModel, batch: Any) -> tuple[flo
     with torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else []):
         for _ in range(WARM_UP + TIMED):
             begin = now(module.device)
-            trainer.strategy.training_step(batch, 0).backward()
+            loss: Any = trainer.strategy.training_step(batch, 0)
+            loss.backward()
             middle = now(module.device)
             optimizer.step()
             times.append((middle - begin, now(module.device) - middle))

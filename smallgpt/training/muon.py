@@ -16,7 +16,7 @@ NEWTON_SCHULZ_STEPS = 5
 
 
 class NativeMuon(torch.optim.Muon):
-    """Muon that orthogonalises in the precision which the processor computes in natively, and whole matrices under FSDP.
+    """Muon that orthogonalises in the precision of the processor, and whole matrices where FSDP has split them.
 
     PyTorch's own always takes bf16: a CPU without it then spends more time here than in the model.
     """
@@ -39,6 +39,7 @@ class NativeMuon(torch.optim.Muon):
 
 @cache
 def native_type(device: torch.device) -> torch.dtype:
+    """The type of numbers that the processor computes in natively."""
     return torch.bfloat16 if native_precision(device) == "bf16" else torch.float32
 
 
