@@ -26,7 +26,7 @@ class AdamW(Group):
     """
 
     lr: float = Field(1e-3, gt=0)
-    """For short runs of small models; the paper has 6e-4, at half a million tokens a step."""
+    """Largest learning rate, for short runs of small models; the paper has 6e-4, at half a million tokens a step."""
     betas: tuple[Memory, Memory] = (0.9, 0.95)
     weight_decay: float = Field(0.1, ge=0)
     eps: float = Field(1e-8, gt=0)
@@ -50,8 +50,8 @@ class Muon(Group):
     serve both.
     """
 
-    lr: float = Field(2e-3, gt=0)
-    """Twice AdamW's..."""
+    lr: float = Field(4e-3, gt=0)
+    """Largest learning rate, for short runs of small models; larger ones and longer runs want less."""
     momentum: Memory = 0.95
     betas: tuple[Memory, Memory] = (0.9, 0.95)
     weight_decay: float = Field(0.1, ge=0)
