@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from smallgpt.errors import shown
 from smallgpt.settings.group import Group
 
-DEFAULT_BUDGET_TOKENS = 800_000  # under four minutes at the default size on two cores without bf16
+DEFAULT_BUDGET_TOKENS = 700_000  # about four minutes at the default size on two cores without bf16
 
 
 class Batch(Group):
@@ -33,7 +33,7 @@ class Validation(Group):
 
 
 class Budget(Group):
-    """Settings of how long to train: one of the four, or 800,000 tokens if none is given."""
+    """Settings of how long to train: one of the four, or 700,000 tokens if none is given."""
 
     tokens: int | None = Field(None, gt=0)
     """Number of training tokens."""

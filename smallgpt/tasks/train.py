@@ -162,11 +162,12 @@ def trainer_for(
     first = is_first_process()
     metrics = MetricsFile(run_dir / "metrics.csv" if first else Path(os.devnull))
     checkpoints = Checkpoints(run_dir / "checkpoints", prepared.tokenizer_dir, metrics)
+    _, scored_tokens, _ = prepared.held_out(settings.validation.final_tokens)
     callbacks = [
         ValidationSchedule(settings.validation.every),  # first: it says which step is the last
         recorder,
         ProgressLine(recorder),
-        Forecast(settings.validation.every),
+        Forecast(settings.validation.every, scored_tokens),
         checkpoints,
         Interruption(checkpoints),
     ]

@@ -22,10 +22,12 @@ class Forecast(L.Callback):
 
     Args:
         every: optimizer steps between validations; None: ten a run.
+        scored_tokens: tokens that the first process scores alone after the training.
     """
 
-    def __init__(self, every: int | None = None) -> None:
+    def __init__(self, every: int | None = None, scored_tokens: int = 0) -> None:
         self.every = every
+        self.scored_tokens = scored_tokens
         self._done = False
 
     def on_train_batch_start(self, trainer: L.Trainer, module: LanguageModel, batch: Any, *_: Any) -> None:
@@ -39,7 +41,8 @@ class Forecast(L.Callback):
             length, step, elapsed = module.run_length, trainer.global_step, module.clock.seconds
             steps, validations = what_is_left(length, step, elapsed, step_seconds, self.every)
             batches = len(trainer.datamodule.val_dataloader())  # ty: ignore[missing-attribute]  # set by `fit`
-            seconds = steps * step_seconds + validations * batches * FORWARD_SHARE * micro_batch
+            forward_passes = validations * batches + self.scored_tokens / batch["input_ids"].numel()
+            seconds = steps * step_seconds + forward_passes * FORWARD_SHARE * micro_batch
             say(f"expected time: {about(seconds)}, for {steps:,} steps and {validations} validations")
         module.clock.start()
 
