@@ -16,8 +16,8 @@ $(STAMP): constraints.txt pyproject.toml
 	touch $@
 
 demo: install ## train the four variants on the embedded corpus and compare them (under 6 minutes on 2 cores)
-	$(BIN)/python run.py -m model=gpt,parallelgpt,lineargpt,convgpt size=nano batch.tokens=2048 budget.tokens=6e5 \
-	  optimizer.lr=2e-3 validation.tokens=32768 hydra.launcher.n_jobs=2
+	$(BIN)/python run.py -m model=gpt,parallelgpt,lineargpt,convgpt budget.tokens=3e5 validation.tokens=16384 \
+	  hydra.launcher.n_jobs=2
 
 test: install ## run the tests
 	$(BIN)/python -m pytest

@@ -54,7 +54,7 @@ def test_help_says_what_can_be_chosen_and_loads_nothing_heavy():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "hydra" in loaded and not {"torch", "lightning", "transformers", "pydantic"} & loaded
-    for part in ("model: convgpt, gpt, lineargpt, parallelgpt", "task: ", "n_layer: 8", "HYDRA_FULL_ERROR"):
+    for part in ("model: convgpt, gpt, lineargpt, parallelgpt", "task: ", "n_layer: 4", "HYDRA_FULL_ERROR"):
         assert part in done.stdout
 
 
@@ -142,7 +142,7 @@ def test_a_sweep_ends_in_one_table(cli: CommandLine):
         message = cli.refused("-m", "task=inspect", "seed=1,2", basic, f"hydra.sweep.subdir={subdir}")
         assert "two jobs would share this directory" in message and message.startswith("hydra.sweep.subdir=")
     message = cli.refused("-m", "task=inspect", "model=gpt,lineargpt", "study=widths", basic)
-    assert "was begun with model.n_layer=2, not 8" in message
+    assert "was begun with model.n_layer=2, not 4" in message
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from pydantic import Field, model_validator
 from smallgpt.errors import shown
 from smallgpt.settings.group import Group
 
-DEFAULT_BUDGET_TOKENS = 1_000_000
+DEFAULT_BUDGET_TOKENS = 700_000  # about four minutes at the default size on two cores without bf16
 
 
 class Batch(Group):
     """Settings of the effective batch and of the micro-batch."""
 
-    tokens: int = Field(8192, gt=0)
-    """Effective batch: tokens of one optimizer step, over all devices."""
+    tokens: int = Field(gt=0)
+    """Effective batch: tokens of one optimizer step, over all devices; each size brings its own."""
     micro: int | None = Field(None, gt=0)
     """Micro-batch: sequences of one forward pass on one device; null: as many as fit in 16,384 tokens."""
 
@@ -33,7 +33,7 @@ class Validation(Group):
 
 
 class Budget(Group):
-    """Settings of how long to train: one of the four, or a million tokens if none is given."""
+    """Settings of how long to train: one of the four, or 700,000 tokens if none is given."""
 
     tokens: int | None = Field(None, gt=0)
     """Number of training tokens."""
@@ -58,7 +58,7 @@ class Budget(Group):
 class Trainer(Group):
     """Settings of the hardware and of how a step runs on it."""
 
-    accelerator: Literal["auto", "cpu", "gpu"] = "cpu"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Kind of device; auto: GPUs where there are any."""
     devices: int = Field(1, gt=0)
     """Number of processes on each machine: one a GPU, or several that share a CPU."""
@@ -69,7 +69,7 @@ class Trainer(Group):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of the products; auto: bf16 where the processor has it natively, else fp32."""
     threads: int | None = Field(None, gt=0)
-    """Number of CPU threads; null: PyTorch's choice."""
+    """Number of CPU threads; null: all cores, shared out among the processes."""
     clip: float | None = Field(1.0, gt=0)
     """Largest norm of the gradient; null: no limit."""
     workers: int = Field(0, ge=0)

@@ -150,6 +150,7 @@ def trainer_for(
     """Lightning's trainer for the run, with its callbacks and loggers."""
     from smallgpt.ranks import is_first_process
     from smallgpt.training.checkpoints import Checkpoints
+    from smallgpt.training.forecast import Forecast
     from smallgpt.training.interruption import Interruption
     from smallgpt.training.metrics import MetricsFile
     from smallgpt.training.processes import strategy
@@ -161,10 +162,12 @@ def trainer_for(
     first = is_first_process()
     metrics = MetricsFile(run_dir / "metrics.csv" if first else Path(os.devnull))
     checkpoints = Checkpoints(run_dir / "checkpoints", prepared.tokenizer_dir, metrics)
+    _, scored_tokens, _ = prepared.held_out(settings.validation.final_tokens)
     callbacks = [
         ValidationSchedule(settings.validation.every),  # first: it says which step is the last
         recorder,
         ProgressLine(recorder),
+        Forecast(settings.validation.every, scored_tokens),
         checkpoints,
         Interruption(checkpoints),
     ]

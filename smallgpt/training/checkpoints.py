@@ -21,7 +21,7 @@ from smallgpt.files import flush, whole_folder
 from smallgpt.results import write_weights_record
 from smallgpt.training.metrics import MetricsFile
 from smallgpt.training.module import LanguageModel
-from smallgpt.training.processes import seed_of_rank, settle
+from smallgpt.training.processes import seed_of_rank
 from smallgpt.training.run_length import TrainingClock
 
 
@@ -71,7 +71,6 @@ class Checkpoints(L.Callback):
         if self._seeded:
             return
         self._seeded = True
-        settle(trainer, batch)
         if self._pending is not None:
             restore_random_state(self._pending)
             self._pending = None

@@ -25,7 +25,8 @@ class AdamW(Group):
     These include embeddings and convolution kernels; norms, biases and single weights have none.
     """
 
-    lr: float = Field(6e-4, gt=0)
+    lr: float = Field(1e-3, gt=0)
+    """Largest learning rate, for short runs of small models; the paper has 6e-4, at half a million tokens a step."""
     betas: tuple[Memory, Memory] = (0.9, 0.95)
     weight_decay: float = Field(0.1, ge=0)
     eps: float = Field(1e-8, gt=0)
@@ -49,7 +50,8 @@ class Muon(Group):
     serve both.
     """
 
-    lr: float = Field(6e-4, gt=0)
+    lr: float = Field(4e-3, gt=0)
+    """Largest learning rate, for short runs of small models; larger ones and longer runs want less."""
     momentum: Memory = 0.95
     betas: tuple[Memory, Memory] = (0.9, 0.95)
     weight_decay: float = Field(0.1, ge=0)

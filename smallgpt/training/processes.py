@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from lightning.fabric.plugins import ClusterEnvironment
@@ -20,7 +19,6 @@ from smallgpt.machine.cores import available_cores
 from smallgpt.ranks import started_by
 from smallgpt.settings import Settings, Trainer
 from smallgpt.training.launcher import Launcher
-from smallgpt.training.optimizers import Muon
 
 
 def check_processes(settings: Settings) -> None:
@@ -33,13 +31,8 @@ def check_processes(settings: Settings) -> None:
             f"trainer.devices={trainer.devices}: {outside[0]} started {outside[2]} processes, and "
             f"trainer.devices * trainer.num_nodes = {trainer.processes}"
         )
-    if trainer.strategy == "fsdp" and trainer.processes > 1:
-        if isinstance(settings.optimizer, Muon):
-            raise UserError(
-                "trainer.strategy=fsdp: optimizer=muon needs whole matrices; trainer=ddp or optimizer=adamw"
-            )
-        if settings.compile:
-            raise UserError("trainer.strategy=fsdp: compile=true does not work with it; trainer=ddp or compile=false")
+    if trainer.strategy == "fsdp" and trainer.processes > 1 and settings.compile:
+        raise UserError("trainer.strategy=fsdp: compile=true does not work with it; trainer=ddp or compile=false")
 
 
 def share_cores(trainer: Trainer) -> None:
@@ -55,21 +48,6 @@ def share_cores(trainer: Trainer) -> None:
 def seed_of_rank(rank: int, step: int) -> None:
     """Gives a process random numbers of its own, for dropout; all began with the same, for the same weights."""
     torch.manual_seed(int(np.random.SeedSequence([torch.initial_seed(), rank, step]).generate_state(1)[0]))
-
-
-def settle(trainer: L.Trainer, batch: Any) -> None:
-    """Lets DDP choose the final order of its sums before the first step, which is not the same for three or more.
-
-    It reorders the gradients after its first backward pass; a run that goes on would do its first step in another order
-    than the run that was not cut off.
-    """
-    if not isinstance(trainer.strategy, DDP) or trainer.world_size < 3:
-        return
-    module: Any = trainer.lightning_module
-    loss: Any = trainer.strategy.training_step(batch, 0)
-    loss.backward()
-    module.zero_grad()
-    module.micro_losses.clear()
 
 
 def strategy(trainer: Trainer, run_dir: Path) -> ParallelStrategy | str:

@@ -13,7 +13,7 @@ from pydantic import Field
 from smallgpt.settings import Group
 
 # the proportions of the paper's recipe: 715 of 19,073 steps of warm-up, then down to a tenth
-PAPER_WARMUP = 715 / 19_073
+PAPER_WARMUP = 0.0375
 PAPER_FINAL = 0.1
 
 

@@ -65,13 +65,15 @@ def fit(tmp_path: Path, tokenizer_dir: Path) -> Callable[..., Run]:
         log_every: int = 1,
         every: int | None = None,
         name: str = "run",
+        model: Any = None,
+        first: tuple[L.Callback, ...] = (),
         extra: tuple[L.Callback, ...] = (),
         **options: Any,
     ) -> Run:
         directory = tmp_path / name
         data = RandomTokens(rows, distinct)
         module = LanguageModel(
-            tiny_model(),
+            model or tiny_model(),
             optimizer or AdamW(lr=1e-2),
             schedule or Constant(warmup=0),
             RunLength(steps=None if seconds else steps, seconds=seconds),
@@ -81,6 +83,7 @@ def fit(tmp_path: Path, tokenizer_dir: Path) -> Callable[..., Run]:
         recorder = Recorder(rows * BLOCK * accumulation, FLOPS_PER_TOKEN, 1e9, every=log_every)
         metrics = MetricsFile(directory / "metrics.csv")
         callbacks = [
+            *first,
             ValidationSchedule(every),
             recorder,
             ProgressLine(recorder),

@@ -29,11 +29,11 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     "options",
     [
-        ["model.dropout=0.2", "trainer.precision=fp32"],
+        ["model.dropout=0.2", "trainer.precision=fp32", "optimizer=adamw"],
         ["model.dropout=0.2", "trainer.precision=bf16", "batch.micro=4"],
         ["trainer.workers=2", "batch.micro=4", "optimizer=muon"],
     ],
-    ids=["dropout", "bf16-accumulation", "workers-muon"],
+    ids=["dropout-adamw", "bf16-accumulation", "workers-muon"],
 )
 def test_the_same_bits(run_task, tmp_path, monkeypatch, options, killed_at):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
