@@ -159,7 +159,10 @@ def test_a_text_of_ones_own_for_any_checkpoint(cli: CommandLine) -> None:
         (["eval=own", "eval.path=quiz.jsonl"], "eval.path: task=benchmark"),
         (["eval=own", "eval.corpora=[a.txt,b.txt]"], "eval.corpora=['a.txt', 'b.txt']: task=benchmark reads one text"),
         (["eval=own", "eval.corpora=a.txt"], "eval.corpora=a.txt: no such file"),
-        (["eval=own", "eval.corpora=a.txt", "eval.precision=bf16"], "eval.precision=bf16: task=benchmark takes quantize"),
+        (
+            ["eval=own", "eval.corpora=a.txt", "eval.precision=bf16"],
+            "eval.precision=bf16: task=benchmark takes quantize",
+        ),
         (["eval=own", "eval.corpora=a.txt", "checkpoint=null"], "eval: without checkpoint="),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
