@@ -67,8 +67,9 @@ def baseline(name: str) -> Any:
     keys = {f"model.{key}" for key in read_values(group_files("size", hydra)[size])}
     of_size = [word.input_line for word in words if word.key_or_group in keys and not word.is_sweep_override()]
     chosen = (f"size={size}", f"block={hydra.runtime.choices['block']}", f"model={name}")
+    searchpath = [word for word in hydra.overrides.hydra if word.startswith("hydra.searchpath=")]
     folders = tuple(source.path for source in hydra.runtime.config_sources)
-    return model_values(str(hydra.job.config_name), (*chosen, *of_size), folders)
+    return model_values(str(hydra.job.config_name), (*searchpath, *chosen, *of_size), folders)
 
 
 @cache
