@@ -64,7 +64,7 @@ def test_one_that_is_not_known_is_refused(own: CommandLine) -> None:
 def test_others_are_matched_to_it_and_it_to_others(own: CommandLine) -> None:
     inspect = (*MINE, *SMALL, "task=inspect")
     alone = own(*inspect, "model=mine")
-    to_it = own(*inspect, "model=lineargpt", "match=params", "match.to=mine")
+    to_it = own(*inspect, "model=lineargpt", "match=params", "match.to=mine", "match.tolerance=0.2")
     assert to_it.code == 0, to_it.err
     assert to_it.result["match"]["target"] == alone.result["cost"]["parameters"]
     it_to = own(*inspect, "model=mine", "match=params", "match.to=lineargpt", "match.tolerance=0.2")
