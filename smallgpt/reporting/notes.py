@@ -4,7 +4,7 @@ from smallgpt.errors import shown
 from smallgpt.reporting.arms import DATA
 from smallgpt.reporting.budget_notes import budget_notes
 from smallgpt.reporting.identical import first_of_each, identical
-from smallgpt.reporting.statistics import compare_arms
+from smallgpt.reporting.statistics import SPLITS, compare_arms
 from smallgpt.reporting.study import Comparison, Study
 from smallgpt.reporting.tuning_notes import tuning_notes
 
@@ -55,6 +55,9 @@ def arm_notes(comparison: Comparison) -> list[str]:
     if sizes:
         found.append(f"Sizes were solved for: {', '.join(sizes)}.")
     found += budget_notes(comparison)
+    weights = {text: None for arm in comparison.arms for text in arm.found(comparison.split, "checkpoint").values()}
+    if weights:
+        found.append(f"The {SPLITS[comparison.split]} loss is that of checkpoints/{' or '.join(weights)}.")
     shares = {share for arm in comparison.arms for share in arm.found("data", "overlap").values()}
     if shares:
         found.append(f"Of the 13-grams of the held-out text, {max(shares):.2%} occur in the training text.")

@@ -134,3 +134,14 @@ def test_a_gap_that_the_correction_takes_back_is_not_certain():
     gap = difference({1: 1.0, 2: 1.1, 3: 1.05}, {1: 1.5, 2: 1.55, 3: 1.62})
     assert gap.verdict == "better"
     assert replace(gap, p=0.06).verdict == "not certain"
+
+
+def test_identical_arms_are_one_test(tmp_path):
+    for seed, base in enumerate([4.0, 4.1, 4.05]):
+        job(tmp_path, "gpt", seed, base)
+        for variant in ("lineargpt", "convgpt"):  # with kernel 1 they are one model
+            job(tmp_path, variant, seed, base + 0.1 + 0.01 * seed)
+    comparison = read_study([tmp_path]).comparisons[0]
+    losses = {arm.label: arm.by_seed() for arm in comparison.arms}
+    alone = difference(losses["lineargpt"], losses["gpt"]).p
+    assert [gap.p for gap in compare_arms(comparison).values()] == [alone, alone]
