@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from smallgpt.errors import UserError, nearest
 
-Split = Literal["train", "validation"]
+Split = Literal["train", "validation", "test"]
 Document = tuple[Split, str]
 
 TEXTS_BYTES = 1 << 20

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from smallgpt.data import formats
 from smallgpt.data.content_hash import content_hash
@@ -17,8 +17,9 @@ class Files(Corpus):
     """A user's own text: a file or a folder of plain text, JSON lines or Parquet, also compressed.
 
     In a folder, names that start with train, validation (valid, val, dev) or test are the official
-    splits, also as names of subfolders; test is never read. Without a validation file documents
-    are held out by hash. A single plain-text file is cut into blocks of whole paragraphs.
+    splits, also as names of subfolders; test is scored once, at the end of a training. Without a
+    validation file documents are held out by hash. A single plain-text file of training text, with
+    none for validation, is cut into blocks of whole paragraphs.
     """
 
     path: str | None = None
@@ -45,7 +46,7 @@ class Files(Corpus):
 
     @property
     def has_splits(self) -> bool:
-        return any(split for _, split in self._files())
+        return any(split == "validation" for _, split in self._files())
 
     def size(self) -> int:
         return sum(path.stat().st_size for path, _ in self._files())
@@ -57,7 +58,7 @@ class Files(Corpus):
         for path, split in files:
             rule = SplitRule(split, self.holdout)
             # One text alone has to be cut, or nothing of it could be held out.
-            in_blocks = split is None and len(files) == 1
+            in_blocks = split is None and sum(where is None for _, where in files) == 1
             if formats.is_compressed(path) or formats.inner_suffix(path) in formats.PARQUET:
                 documents = formats.read_documents(path, self.field, in_blocks)
                 yield from batched_texts(((rule(text), text), share) for text, share in documents)
@@ -68,7 +69,7 @@ class Files(Corpus):
                 field = None if formats.is_plain_text(path) else self.field
                 for start in range(0, size, step):
                     yield LineRange(path, start, min(size, start + step), rule, field)
-        for split in ("validation", "train", None):
+        for split in ("validation", "test", "train", None):
             yield from group_files([path for path, where in whole if where == split], self.holdout, official=split)
 
     def _parts_are_cheap(self) -> bool:
@@ -96,28 +97,27 @@ class Files(Corpus):
         if not named:
             raise UserError(f"data.path={root}: the folder has no files; put text files into it")
         train = [path for path, split in named if split == "train"] or [path for path, split in named if split is None]
-        validation = [path for path, split in named if split == "validation"]
+        held_out = [(path, split) for path, split in named if split in ("validation", "test")]
         if not train:
             raise UserError(
                 f"data.path={root}: only validation or test files, nothing to train on; "
                 "add a file whose name starts with train"
             )
-        if not validation:
-            return [(path, None) for path in train]
-        return [(path, "validation") for path in validation] + [(path, "train") for path in train]
+        official = "train" if any(split == "validation" for _, split in held_out) else None
+        return [*held_out, *((path, official) for path in train)]
 
 
 SPLIT_NAME = re.compile(r"(?P<train>train(ing)?)|(?P<validation>validation|valid|val|dev)|(?P<test>test(ing)?)", re.I)
 
 
-def official_split(path: Path) -> str | None:
+def official_split(path: Path) -> Split | None:
     """The split that a relative path names by one of its parts: val_0.txt, train/a.txt."""
     for part in path.parts:
         found = SPLIT_NAME.match(part)
         # "development.md" and "testimony.txt" are ordinary files.
         rest = re.sub(r"^[ _-]?(set|data)", "", part[found.end() :], flags=re.I) if found else "x"
         if found and not rest[:1].isalpha():
-            return found.lastgroup
+            return cast(Split, found.lastgroup)
     return None
 
 

@@ -24,6 +24,8 @@ class Hub(Corpus):
     train_split: str = "train"
     validation_split: str | None = None
     """Name of the official held-out split; without one, documents are held out by the hash of their text."""
+    test_split: str | None = None
+    """Name of the official split that is scored once, at the end of a training."""
     document_start: str | None = None
     """Pattern of a document's first line, where rows are lines; None: each row is a document."""
     limit_bytes: int | None = Field(None, gt=0)
@@ -65,10 +67,12 @@ class Hub(Corpus):
         splits: list[tuple[str, Split | None]] = [(self.train_split, None)]
         if self.validation_split:  # first, so that of duplicates it is the held-out one that stays
             splits = [(self.validation_split, "validation"), (self.train_split, "train")]
+        if self.test_split:
+            splits.insert(0, (self.test_split, "test"))
         for name, official in splits:
             rule = SplitRule(official, self.holdout)
             texts = self._joined(self._rows(name))
-            if self.limit_bytes and official != "validation":
+            if self.limit_bytes and official not in ("validation", "test"):
                 texts = limited(texts, self.limit_bytes)
             for text in texts:
                 yield rule(text), text

@@ -16,13 +16,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from smallgpt.data.corpus_parts import CorpusPart, document_hash
+from smallgpt.data.corpus_parts import CorpusPart, Split, document_hash
 from smallgpt.data.duplicates import EVERYTHING, Selection
 from smallgpt.data.encoding import Encoder, lost_characters
 from smallgpt.data.grams import N, word_grams
 from smallgpt.data.overlap import sampled
 
 Result = TypeVar("Result")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,7 @@ class Documents:
 @dataclass(frozen=True)
 class EncodedPart:
     size: int
-    train: Documents
-    validation: Documents
+    documents: dict[Split, Documents]
     left_out: int
     """Near duplicates."""
 
@@ -71,7 +71,7 @@ class PartEncoder:
     """One 13-gram in so many is kept."""
 
     def __call__(self, part: CorpusPart) -> EncodedPart:
-        rows: dict[str | None, list[tuple[np.ndarray, int, int, int, np.ndarray]]] = {"train": [], "validation": []}
+        rows: dict[Split, list[tuple[np.ndarray, int, int, int, np.ndarray]]] = {split: [] for split in SPLITS}
         left_out = 0
         for split, text in part.documents():
             if not text:
@@ -82,10 +82,10 @@ class PartEncoder:
                 left_out += 1
                 continue
             tokens = self.encoder(text)
-            lost = lost_characters(text, self.encoder.decode(tokens)) if where == "validation" else 0
+            lost = lost_characters(text, self.encoder.decode(tokens)) if where != "train" else 0
             length = len(text) if text.isascii() else len(text.encode())
             rows[where].append((tokens, length, number, lost, sampled(word_grams(text, N), self.every)))
-        return EncodedPart(part.size, self._joined(rows["train"]), self._joined(rows["validation"]), left_out)
+        return EncodedPart(part.size, {split: self._joined(found) for split, found in rows.items()}, left_out)
 
     def _joined(self, rows: list[tuple[np.ndarray, int, int, int, np.ndarray]]) -> Documents:
         end = np.array([self.eos_id], self.token_type)

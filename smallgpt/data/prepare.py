@@ -5,6 +5,7 @@
         train.bin validation.bin tokens, uint16 or uint32: EOT doc EOT doc ... EOT
         validation_ends.npy      after which token each held-out document's closing EOT comes
         validation_bytes.npy     UTF-8 bytes of each held-out document
+        test.*, test_*           the same of the official test split, where there is one
         tokenizer/               what AutoTokenizer.from_pretrained loads
 
 The folder is written under another name and renamed at the end; a lock that dies with its process
@@ -21,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -37,7 +38,8 @@ from smallgpt.errors import UserError, one_line
 from smallgpt.files import whole_folder
 from smallgpt.machine.cores import available_cores
 
-FORMAT = 2
+FORMAT = 3
+HeldOutSplit = Literal["validation", "test"]
 PIECE_TOKENS = 1 << 18
 
 
@@ -56,6 +58,10 @@ class PreparedData:
     validation_tokens: int
     validation_documents: int
     validation_bytes: int
+    test_tokens: int
+    test_documents: int
+    """0 where the corpus has no official test split."""
+    test_bytes: int
     dedupe: str
     """near, exact or none: which duplicates were left out."""
     exact_duplicates: int
@@ -94,7 +100,8 @@ class PreparedData:
             )
         if self.lost_characters:
             found.append(
-                f"tokenizer: {self.lost_characters:,} characters of the {self.validation_bytes:,} held-out bytes are "
+                f"tokenizer: {self.lost_characters:,} characters of the "
+                f"{self.validation_bytes + self.test_bytes:,} held-out bytes are "
                 "lost; bits per byte are not comparable with those of other tokenizers"
             )
         return found
@@ -118,25 +125,27 @@ class PreparedData:
             piece = tokens[start : start + PIECE_TOKENS]
             yield encoder.decode(piece), len(piece)
 
-    def held_out(self, limit: int | None = None) -> tuple[int, int, int]:
+    def held_out(self, limit: int | None = None, split: HeldOutSplit = "validation") -> tuple[int, int, int]:
         """Number of documents, targets and bytes of the first whole documents within `limit` targets.
 
         The targets are the tokens after the first EOT, closing EOTs included; at least one
         document.
         """
-        ends = np.load(self.directory / "validation_ends.npy")
-        lengths = np.load(self.directory / "validation_bytes.npy")
+        ends = np.load(self.directory / f"{split}_ends.npy")
+        lengths = np.load(self.directory / f"{split}_bytes.npy")
         count = len(ends)
         if limit is not None:
             count = max(1, int(np.searchsorted(ends, limit, side="right")))
         return count, int(ends[count - 1]), int(lengths[:count].sum())
 
-    def held_out_documents(self, limit: int | None = None) -> list[tuple[np.ndarray, int]]:
+    def held_out_documents(
+        self, limit: int | None = None, split: HeldOutSplit = "validation"
+    ) -> list[tuple[np.ndarray, int]]:
         """Tokens, without any EOT, and number of bytes of each document that `held_out` counts."""
-        count, _, _ = self.held_out(limit)
-        ends = np.load(self.directory / "validation_ends.npy")[:count]
-        lengths = np.load(self.directory / "validation_bytes.npy")[:count]
-        tokens, starts = self.validation(), [0, *ends[:-1]]
+        count, _, _ = self.held_out(limit, split)
+        ends = np.load(self.directory / f"{split}_ends.npy")[:count]
+        lengths = np.load(self.directory / f"{split}_bytes.npy")[:count]
+        tokens, starts = self._tokens(f"{split}.bin"), [0, *ends[:-1]]
         return [(tokens[start + 1 : end], int(size)) for start, end, size in zip(starts, ends, lengths, strict=True)]
 
     def _tokens(self, name: str) -> np.ndarray:
@@ -278,7 +287,7 @@ def select_documents(corpus: Corpus, progress: bool, workers: int) -> Selection:
 def write_tokens(corpus: Corpus, encode: PartEncoder, folder: Path, progress: bool, workers: int) -> dict[str, Any]:
     """Writes the tokens of all documents that are neither left out nor equal to an earlier one; returns the counts."""
     counts = dict.fromkeys(("train_tokens", "train_documents", "train_bytes", "exact_duplicates", "near_duplicates"), 0)
-    held_out: list[Documents] = []
+    held_out: dict[HeldOutSplit, list[Documents]] = {"validation": [], "test": []}
     seen, meter = Seen(), OverlapMeter(encode.every)
 
     def without_equal(documents: Documents) -> Documents:
@@ -293,11 +302,12 @@ def write_tokens(corpus: Corpus, encode: PartEncoder, folder: Path, progress: bo
         (folder / "train.bin").open("wb") as file,
     ):
         for encoded in in_parallel(encode, corpus.parts(), workers):
-            held_out.append(without_equal(encoded.validation))
-            train = without_equal(encoded.train)
+            for split, documents in held_out.items():
+                documents.append(without_equal(encoded.documents[split]))
+                meter.add_held_out(documents[-1].grams)
+            train = without_equal(encoded.documents["train"])
             train.tokens.tofile(file)
             meter.add_training(train.grams)
-            meter.add_held_out(held_out[-1].grams)
             counts["train_tokens"] += len(train.tokens)
             counts["train_documents"] += len(train.lengths)
             counts["train_bytes"] += int(train.bytes.sum())
@@ -305,17 +315,18 @@ def write_tokens(corpus: Corpus, encode: PartEncoder, folder: Path, progress: bo
             bar.advance(encoded.size)
         np.array([encode.eos_id], encode.token_type).tofile(file)
         counts["train_tokens"] += 1
-    documents = sum(len(each.lengths) for each in held_out)
-    if not counts["train_documents"] or not documents:
+    number = sum(len(each.lengths) for each in held_out["validation"])
+    if not counts["train_documents"] or not number:
         missing, other = ("validation", "raise") if counts["train_documents"] else ("training", "lower")
         twice = counts["exact_duplicates"] + counts["near_duplicates"]
         raise UserError(
-            f"data={corpus.name}: {counts['train_documents'] + documents} documents, without {twice} duplicates, leave "
+            f"data={corpus.name}: {counts['train_documents'] + number} documents, without {twice} duplicates, leave "
             f"the {missing} split empty; give more documents, or {other} data.holdout={corpus.holdout}"
         )
     return {
         **counts,
-        **_write_held_out(held_out, encode, folder),
+        **{key: count for split, parts in held_out.items() for key, count in write_split(split, parts, encode, folder)},
+        "lost_characters": int(sum(part.lost.sum() for parts in held_out.values() for part in parts)),
         "dedupe": corpus.deduplication,
         "moved_to_training": len(encode.selection.trained_on),
         "overlap": meter.share(),
@@ -323,19 +334,18 @@ def write_tokens(corpus: Corpus, encode: PartEncoder, folder: Path, progress: bo
     }
 
 
-def _write_held_out(parts: list[Documents], encode: PartEncoder, folder: Path) -> dict[str, int]:
-    """Writes the held-out documents in a random order, always the same."""
+def write_split(
+    split: HeldOutSplit, parts: list[Documents], encode: PartEncoder, folder: Path
+) -> Iterator[tuple[str, int]]:
+    """Writes the documents of a held-out split in a random order, always the same; yields its counts."""
     lengths, sizes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("lengths", "bytes"))
-    tokens = np.concatenate([part.tokens for part in parts])
-    documents = np.split(tokens, np.cumsum(lengths)[:-1])
-    order = np.random.default_rng(0).permutation(len(documents))
-    tokens = np.concatenate([*(documents[place] for place in order), np.array([encode.eos_id], encode.token_type)])
-    tokens.tofile(folder / "validation.bin")
-    np.save(folder / "validation_ends.npy", np.cumsum(lengths[order]))
-    np.save(folder / "validation_bytes.npy", sizes[order])
-    return {
-        "validation_tokens": len(tokens),
-        "validation_documents": len(documents),
-        "validation_bytes": int(sizes.sum()),
-        "lost_characters": int(sum(part.lost.sum() for part in parts)),
-    }
+    if len(lengths):
+        documents = np.split(np.concatenate([part.tokens for part in parts]), np.cumsum(lengths)[:-1])
+        order = np.random.default_rng(0).permutation(len(documents))
+        tokens = np.concatenate([*(documents[place] for place in order), np.array([encode.eos_id], encode.token_type)])
+        tokens.tofile(folder / f"{split}.bin")
+        np.save(folder / f"{split}_ends.npy", np.cumsum(lengths[order]))
+        np.save(folder / f"{split}_bytes.npy", sizes[order])
+    yield f"{split}_tokens", int(lengths.sum()) + bool(len(lengths))
+    yield f"{split}_documents", len(lengths)
+    yield f"{split}_bytes", int(sizes.sum())

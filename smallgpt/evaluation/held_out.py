@@ -73,12 +73,12 @@ def of_runs(runs: Sequence[str], cache_dir: Path, tokens: int | None) -> HeldOut
     if isinstance(prepared, str):
         return prepared
     tokenizer: Any = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
-    documents = []
-    for ids, size in prepared.held_out_documents(tokens):
+    documents, split = [], "test" if prepared.test_documents else "validation"  # on validation the best was chosen
+    for ids, size in prepared.held_out_documents(tokens, split):
         documents.append(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
         if len(documents[-1].encode()) != size:
             return "the runs' tokenizer does not give a text back as it was"
-    return HeldOut(f"{prepared.name}, held out", documents)
+    return HeldOut(f"{prepared.name}, {'held out' if split == 'validation' else split}", documents)
 
 
 def measure_held_out(readers: Sequence[Reader], text: HeldOut) -> list[dict[str, Any]]:

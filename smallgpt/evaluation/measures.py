@@ -13,6 +13,7 @@ from smallgpt.evaluation.records import ItemRecord, TextRecord
 
 LEVEL, Z = 0.95, 1.96
 Z_POWER = 0.8416  # normal quantile of 80 % power
+ROUNDING = 1e-6  # bits per byte by which equal models may differ, whose products were summed in another order
 LARGEST_EXPONENT = 700.0  # of which a float can hold the exponential
 FEWEST_DOCUMENTS = 20  # for an interval of bits per byte
 
@@ -230,7 +231,8 @@ def compare_texts(first: Sequence[TextRecord], second: Sequence[TextRecord]) -> 
     value, interval = _bits_per_byte([a.loglikelihood - b.loglikelihood for a, b in pairs], [a.bytes for a, _ in pairs])
     verdict = None
     if interval:
-        verdict = "no difference" if interval[0] <= 0 <= interval[1] else "better" if value < 0 else "worse"
+        none = interval[0] <= 0 <= interval[1] or abs(value) < ROUNDING
+        verdict = "no difference" if none else "better" if value < 0 else "worse"
     return {"difference": value, "interval": interval, "verdict": verdict, "n": len(pairs)}
 
 

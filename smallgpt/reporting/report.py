@@ -21,7 +21,7 @@ from smallgpt.reporting.tables import print_table
 from smallgpt.results import evaluation_numbers, inference_numbers
 from smallgpt.run_directory import SPEED_KEYS
 
-SECTIONS = ("cost", "match", "train", "val", "data")
+SECTIONS = ("cost", "match", "train", "val", "best", "test", "data")
 # a terminal has no room for them
 PAGE_ONLY = {OVER_DOCUMENTS, "matched to", "bits per byte", "tokens / parameter", "cache B / token"}
 

@@ -236,11 +236,12 @@ def score_sections(
     from smallgpt.results import read_weights_record
 
     folders, most = run_dir / "checkpoints", settings.validation.final_tokens
-    val = score_weights(folders / "last", prepared.held_out_documents(most), where)
-    return {
-        "val": {**val, "bits_per_byte_comparable": prepared.bits_per_byte_comparable},
-        "best": read_weights_record(folders / "best"),
-    }
+    found = {"val": score_weights(folders / "last", prepared.held_out_documents(most), where)}
+    if prepared.test_documents:
+        found["test"] = score_weights(folders / "best", prepared.held_out_documents(most, "test"), where)
+    for score in found.values():
+        score["bits_per_byte_comparable"] = prepared.bits_per_byte_comparable
+    return {**found, "best": read_weights_record(folders / "best")}
 
 
 def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData", run_dir: Path) -> list[str]:
@@ -273,6 +274,9 @@ def print_summary(settings: Settings, sections: dict[str, Any]) -> None:
         "bits per byte": with_interval(val["bits_per_byte"], val["bits_per_byte_interval"])
         + ("" if val["bits_per_byte_comparable"] else " (the tokenizer loses text: not comparable with another's)"),
     }
+    if test := sections.get("test"):
+        bits = with_interval(test["bits_per_byte"], test["bits_per_byte_interval"])
+        rows["test split"] = f"loss {test['loss']:.4f}, bits per byte {bits}, of the best weights (step {test['step']})"
     print()
     for name, value in rows.items():
         print(f"{name:<16} {value}")

@@ -99,20 +99,28 @@ def test_a_folder_of_few_files_still_holds_one_out(tmp_path: Path) -> None:
 def test_official_splits(held: str, tmp_path: Path) -> None:
     write(tmp_path / "train-000.txt", ["first"])
     write(tmp_path / "train-001.jsonl", ["second"])
-    write(tmp_path / "test.txt", ["never"])
+    write(tmp_path / "test.txt", ["scored at the end"])
     (tmp_path / "README.md").write_text("about")
     write(tmp_path / held, ["held out"])
-    train, validation = split_of(Files(path=str(tmp_path)))
+    corpus = Files(path=str(tmp_path))
+    train, validation = split_of(corpus)
     assert sorted(train) == ["first", "second"]
     assert validation == ["held out"]
+    assert list(corpus.documents("test")) == ["scored at the end"] and corpus.has_splits
 
 
-def test_test_is_never_read_without_a_validation_file(tmp_path: Path) -> None:
-    write(tmp_path / "test.txt", ["never"])
+def test_a_test_file_alone_leaves_the_rest_to_the_hash(tmp_path: Path) -> None:
+    write(tmp_path / "test.txt", ["scored at the end"])
     for number in range(4):
         write(tmp_path / f"part{number}.txt", [f"text {number}"])
     train, validation = split_of(Files(path=str(tmp_path)))
     assert sorted(train + validation) == [f"text {number}" for number in range(4)]
+    assert validation and not Files(path=str(tmp_path)).has_splits
+    for number in range(1, 4):
+        (tmp_path / f"part{number}.txt").unlink()
+    write(tmp_path / "part0.txt", ["A paragraph of some length.\n\n" * 2000])
+    train, validation = split_of(Files(path=str(tmp_path), holdout=0.3, dedupe="none"))
+    assert train and validation, "one text is cut into blocks, beside a test file too"
 
 
 def test_names_of_splits() -> None:

@@ -78,7 +78,9 @@ def local(tmp_path: Path, stories: list[str], monkeypatch: pytest.MonkeyPatch) -
 
 def test_official_splits_and_hashed_ones(local: Path, stories: list[str]) -> None:
     corpus = Hub(repository=str(local), validation_split="validation")
-    assert list(corpus.documents("train")) == stories[:150]
+    assert list(corpus.documents("train")) == stories[:150] and not list(corpus.documents("test"))
+    tested = Hub(repository=str(local), test_split="validation", limit_bytes=5000)
+    assert list(tested.documents("test")) == stories[150:]
     assert list(corpus.documents("validation")) == stories[150:]
     corpus = Hub(repository=str(local), holdout=0.2)
     train, validation = list(corpus.documents("train")), list(corpus.documents("validation"))

@@ -47,6 +47,25 @@ def test_tokens_are_the_documents(prepared: PreparedData, stories: list[str]) ->
     assert prepared.held_out()[2] == prepared.validation_bytes
 
 
+def test_a_test_split_is_kept_beside_the_others(stories: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    for name, texts in (("train", stories[:100]), ("validation", stories[100:130]), ("test", stories[130:170])):
+        (folder / name).mkdir(parents=True)
+        for number, text in enumerate(texts):
+            (folder / name / f"{number}.txt").write_text(text)
+    (folder / "test" / "twice.txt").write_text(stories[0])  # of the training text
+    corpus, tokenizer = Files(path=str(folder), dedupe="exact"), TrainedBPE(vocab_size=400)
+    data = prepare(corpus, tokenizer, tmp_path / "cache", progress=False, workers=1)
+    decode = AutoTokenizer.from_pretrained(data.tokenizer_dir).decode
+    found = data.held_out_documents(split="test")
+    texts = [decode(ids) for ids, _ in found]
+    assert sorted(texts) == sorted([*stories[130:170], stories[0]])
+    assert [size for _, size in found] == [len(text.encode()) for text in texts]
+    assert (data.test_documents, data.test_bytes) == (41, sum(len(text.encode()) for text in texts))
+    assert (data.train_documents, data.validation_documents, data.exact_duplicates) == (99, 30, 1)
+    assert data.held_out(1, "test")[0] == 1 and data.held_out()[0] == 30
+
+
 def test_index_says_what_it_is(prepared: PreparedData) -> None:
     index = json.loads((prepared.directory / "index.json").read_text())
     assert index["fingerprint"] == prepared.fingerprint
@@ -202,7 +221,7 @@ def test_failure_leaves_nothing(story_folder: Path, tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(prepare_module, "_write_held_out", fail)
+        patch.setattr(prepare_module, "write_split", fail)
         prepare(Files(path=str(story_folder)), TrainedBPE(vocab_size=300), tmp_path, False, 1)
     assert [path.suffix for path in (tmp_path / "prepared").iterdir()] in ([], [".lock"])
 
