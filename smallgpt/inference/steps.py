@@ -97,8 +97,8 @@ class CompiledSteps(Steps):
         options: Any = {"cpp_wrapper": True} if model.device.type == "cpu" else {}
         limits: Any = {"recompile_limit": MOST_SHAPES, "isolate_recompiles": True} if HAS_OWN_LIMIT else {}
         if not HAS_OWN_LIMIT:
-            torch._dynamo.config.recompile_limit = MOST_SHAPES
-        self.compiled = torch.compile(  # ty: ignore[no-matching-overload]  # of a method
+            torch._dynamo.config.recompile_limit = MOST_SHAPES  # ty: ignore[invalid-assignment]
+        self.compiled = torch.compile(
             self.read,
             dynamic=False,
             fullgraph=True,
