@@ -16,6 +16,8 @@ from smallgpt.errors import UserError, nearest, program
 from smallgpt.launch.command_line import given
 from smallgpt.launch.config_files import group_files, read_values
 
+SIZE = {f"model.{key}" for key in ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")}
+
 _sweep: DictConfig | None = None
 
 
@@ -57,16 +59,14 @@ def baseline(name: str) -> Any:
     """Values of a variant at the size and block of the sweep, or of a single run.
 
     What a job sets of its model beside is its own, and so is what a recipe sets: one sweep has one baseline. Of
-    `model.*` only the keys of a size file are the sweep's size, where they are the same for all its jobs.
+    `model.*` only a size is the sweep's, where it is the same for all its jobs.
     """
     variant(name)  # says so where there is no such file
     hydra = HydraConfig.get() if _sweep is None else _sweep.hydra
     loader = GlobalHydra.instance().config_loader()
     words = OverridesParser.create(loader).parse_overrides(given(hydra))
-    size = hydra.runtime.choices["size"]
-    keys = {f"model.{key}" for key in read_values(group_files("size", hydra)[size])}
-    of_size = [word.input_line for word in words if word.key_or_group in keys and not word.is_sweep_override()]
-    chosen = (f"size={size}", f"block={hydra.runtime.choices['block']}", f"model={name}")
+    of_size = [word.input_line for word in words if word.key_or_group in SIZE and not word.is_sweep_override()]
+    chosen = (*(f"{group}={hydra.runtime.choices[group]}" for group in ("size", "block")), f"model={name}")
     searchpath = [word for word in hydra.overrides.hydra if word.startswith("hydra.searchpath=")]
     folders = tuple(source.path for source in hydra.runtime.config_sources)
     return model_values(str(hydra.job.config_name), (*searchpath, *chosen, *of_size), folders)

@@ -18,6 +18,7 @@ from smallgpt.reporting.report import job_table
 from smallgpt.reporting.statistics import undominated
 from smallgpt.reporting.study import command, read_study
 
+MODERN = 1315968  # parameters of gpt, size=nano, in a modern block, which is the default
 HERE = ("hydra/launcher=basic", "~hydra.callbacks.report")
 
 
@@ -189,12 +190,12 @@ def test_sizes_that_were_solved_for_have_a_target_and_a_distance(tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "target"),
     [
-        (("experiment=head_rank",), 1852544),
-        (("model=gpt", "block=gpt2,modern"), 1852544),
-        (("model=lineargpt", "model.tie_word_embeddings=true", "model.output_head=projected"), 1852544),
-        (("model=gpt", "model.n_embd=96,128"), 1852544),
-        (("model=gpt,lineargpt", "model.n_layer=2"), 1458816),  # the size of all jobs is the sweep's
-        (("model=gpt,lineargpt", "match.baseline={n_layer:2}"), 1458816),
+        (("experiment=head_rank", "block=gpt2"), 1852544),
+        (("model=gpt", "block=gpt2,modern"), MODERN),
+        (("model=lineargpt", "model.tie_word_embeddings=true", "model.output_head=projected", "block=gpt2"), 1852544),
+        (("model=gpt", "model.n_embd=96,128", "block=gpt2"), 1852544),
+        (("model=gpt,lineargpt", "model.n_layer=2", "block=gpt2"), 1458816),  # the size of all jobs is the sweep's
+        (("model=gpt,lineargpt", "match.baseline={n_layer:2}", "block=gpt2"), 1458816),
     ],
 )
 def test_one_sweep_has_one_target(cli: CommandLine, words: tuple[str, ...], target: int):
