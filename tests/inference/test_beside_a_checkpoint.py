@@ -11,7 +11,9 @@ from helpers import CASES, Case
 from small_checkpoints import save_checkpoint
 
 from smallgpt.errors import UserError
-from smallgpt.inference.checkpoint import Wanted, load_checkpoint, read_config
+from smallgpt.inference.checkpoint import Wanted, load_checkpoint, read_config, variant_of, which_weights
+from smallgpt.results import write_weights_record
+from smallgpt.tasks.evaluate import names_of
 
 PARALLEL = Case("parallelgpt", "gpt2", {"n_path": 2, "active_paths": [0]})
 QUICK = (
@@ -139,3 +141,19 @@ def test_sweeps_that_cannot_be_measured(cli: CommandLine, words: list[str], says
     run_dir = sweeps.job(Path("study"), task="inspect", loss=None)
     save_checkpoint(CASES[0], run_dir / "checkpoints" / "best")
     assert cli.refused(*QUICK, *words).startswith(says)
+
+
+def test_a_model_is_called_what_its_run_says_or_its_variant(tmp_path: Path) -> None:
+    folder = save_checkpoint(Case("convgpt"), tmp_path / "run" / "checkpoints" / "best")
+    assert variant_of(str(folder)) == variant_of(str(tmp_path / "run")) == "convgpt"
+    assert which_weights(str(tmp_path / "run")) is None
+    write_weights_record(folder, 900, 3.5)
+    (tmp_path / "run" / "result.json").write_text(json.dumps({"task": "train", "variant": "mine"}))
+    assert variant_of(str(folder)) == variant_of(str(tmp_path / "run")) == "mine"
+    assert which_weights(str(folder)) == which_weights(str(tmp_path / "run")) == "best, step 900"
+
+
+def test_paths_with_nothing_in_common_keep_their_slash() -> None:
+    assert names_of(["/a/run", "/b/run"]) == ["/a/run", "/b/run"]
+    assert names_of(["/a/b/run", "/a/c/run"]) == ["b/run", "c/run"]
+    assert names_of(["outputs/run"]) == ["run"]
