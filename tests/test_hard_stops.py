@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 RUN = Path(__file__).parents[1] / "run.py"
-WORDS = ["size=debug", "tokenizer.vocab_size=300", "batch.tokens=512", "budget.tokens=20000", "validation.every=10"]
+WORDS = [
+    "block=gpt2",
+    "optimizer=adamw",
+    "size=debug",
+    "tokenizer.vocab_size=300",
+    "batch.tokens=512",
+    "budget.tokens=20000",
+    "validation.every=10",
+]
 MOUNT = "mount -t tmpfs -o size={size} tmpfs {folder} && "
 
 
@@ -85,7 +93,7 @@ def test_too_little_memory_is_one_sentence(start, tmp_path):
 
 def test_a_signal_before_the_first_step_leaves_a_result(start, tmp_path):
     process = start()
-    while not (tmp_path / "cache").exists() and process.poll() is None:
+    while not (tmp_path / "cache" / "prepared").exists() and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=120)
