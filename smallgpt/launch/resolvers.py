@@ -64,7 +64,7 @@ def baseline(name: str) -> Any:
     loader = GlobalHydra.instance().config_loader()
     words = OverridesParser.create(loader).parse_overrides(given(hydra))
     size = hydra.runtime.choices["size"]
-    keys = {f"model.{key}" for key in read_values(group_files("size", hydra)[size])}
+    keys = {f"model.{key}" for key in read_values(group_files("size", hydra)[size]).get("model", {})}
     of_size = [word.input_line for word in words if word.key_or_group in keys and not word.is_sweep_override()]
     chosen = (f"size={size}", f"block={hydra.runtime.choices['block']}", f"model={name}")
     searchpath = [word for word in hydra.overrides.hydra if word.startswith("hydra.searchpath=")]
