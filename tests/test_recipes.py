@@ -1,6 +1,7 @@
-"""Every recipe of conf/experiment, run whole: models of eight small blocks, two steps each, one seed."""
+"""Every recipe of conf/experiment: its jobs exist at its own size, and train as models of eight small blocks."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from command_line import CommandLine
 
 from smallgpt.launch.config_files import CONF
 
+NO_MODELS = {"downsample_operator": 8, "head_rank": 1}  # kernels of what is no convolution; a narrow head that is tied
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 SMALL = [
     # as deep as the recipes reach, as wide as lets the stream be halved often
@@ -17,6 +19,14 @@ SMALL = [
     # in this process, where PyTorch is imported once
     *("seed=1", "hydra.sweep.dir=sweep", "hydra/launcher=basic"),
 ]
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe != "matched_latency"])
+def test_only_what_makes_no_model_is_left_out(cli: CommandLine, recipe: str):
+    done = cli("-m", "task=inspect", f"experiment={recipe}", "seed=1", "hydra.sweep.dir=sweep", "hydra/launcher=basic")
+    assert done.code == 0, done.err
+    left_out = sum(int(number) for number in re.findall(r"^left out, (\d+) of ", done.err, re.M))
+    assert left_out == NO_MODELS.get(recipe, 0), done.err
 
 
 @pytest.mark.slow

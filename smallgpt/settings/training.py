@@ -100,7 +100,7 @@ class Match(Group):
     """Whether embeddings, positions and an untied output matrix are left out of the count."""
     depth: bool = False
     """Whether other depths are tried where no width is near enough."""
-    tolerance: float = Field(0.02, gt=0)
+    tolerance: float = Field(0.03, gt=0)
     """Largest relative difference to the baseline."""
 
     @model_validator(mode="after")
