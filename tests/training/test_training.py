@@ -41,7 +41,8 @@ def test_learning_rate_in_the_record_is_the_formula(fit):
         assert row["train/lr"] == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("optimizer", [AdamW(lr=1e-2), Muon(lr=1e-2)])
+# with its usual eps AdamW makes a whole step of a gradient that is rounding alone
+@pytest.mark.parametrize("optimizer", [AdamW(lr=1e-2, eps=1e-4), Muon(lr=1e-2)])
 def test_accumulation_is_the_same_update_as_one_big_batch(fit, optimizer):
     big = fit(steps=3, rows=8, accumulation=1, optimizer=optimizer, name="big")
     small = fit(steps=3, rows=2, accumulation=4, optimizer=optimizer, name="small")
