@@ -8,6 +8,8 @@ import pytest
 import torch
 from helpers import SMALL, Case, build_model
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -264,7 +266,11 @@ def test_jobs_side_by_side_are_refused(cli: Any) -> None:
 def test_the_baseline_has_the_size_before_matching() -> None:
     words = [*QUICK, "model=lineargpt", "match=params", "match.tolerance=0.2"]
     with initialize_config_dir(str(CONF), version_base=None):
-        settings = load_settings(compose("config", overrides=words), words, "lineargpt")
+        config = compose("config", overrides=words, return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        keys = [str(key) for key in config if key != "hydra"]
+        settings = load_settings(OmegaConf.masked_copy(config, keys), words, "lineargpt")
+    HydraConfig.instance().cfg = None
     baseline, own = of_config(settings, torch.device("cpu"))
     assert (baseline.name, baseline.model.config.n_embd) == ("gpt", 64)
     assert own.model.config.n_embd == settings.model.n_embd != 64
