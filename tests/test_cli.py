@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from command_line import RUN, CommandLine
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from smallgpt.launch.config_files import CONF
@@ -73,7 +74,11 @@ NEEDS = {
 def test_every_choice_passes_the_checks(cli: CommandLine, choice: str):
     words = [choice, *NEEDS.get(choice, [])]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        settings = load_settings(compose("config", words), words)
+        config = compose("config", words, return_hydra_config=True)
+        HydraConfig.instance().set_config(config)  # match= asks it for the sweep's size and block
+        keys = [str(key) for key in config if key != "hydra"]
+        settings = load_settings(OmegaConf.masked_copy(config, keys), words)
+    HydraConfig.instance().cfg = None
     assert choice.partition("=")[0] in settings.chosen
     sequences = settings.accumulation * settings.micro_batch_size * settings.trainer.processes
     assert sequences * settings.model.block_size == settings.batch.tokens
