@@ -54,9 +54,17 @@ def resized(config: DecoderConfig, **size: int) -> DecoderConfig:
 
 
 def kind(config: DecoderConfig) -> list[tuple]:
-    """What a variant is made of, whatever its width; a part ends in 1 where it widens, in -1 where it narrows."""
+    """What a variant is made of, whatever its width: its parts, and where the stream widens (1) or narrows (-1).
+
+    The stream may change its width inside a part (a map) or between two (carry).
+    """
 
     def sign(change: int) -> int:
         return (change > 0) - (change < 0)
 
-    return [(p.group, p.label, p.path, p.active, sign(p.out_width - p.in_width)) for p in config.body()]
+    parts = config.body()
+    before = [config.n_embd, *(part.out_width for part in parts[:-1])]
+    return [
+        (part.group, part.label, part.path, part.active, sign(part.in_width - width), sign(part.out_width - part.in_width))
+        for part, width in zip(parts, before, strict=True)
+    ]

@@ -31,7 +31,7 @@ def quantize_graph(path: Path, kind: str, large: bool) -> None:
 
 
 def to_int8(source: Path, target: Path, kinds: list[str], large: bool) -> None:
-    """Writes a graph whose operations of the named kinds have weights in int8, a scale per channel."""
+    """Writes a graph whose operations of the named kinds have weights in eight bits, a scale per channel."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
@@ -39,7 +39,7 @@ def to_int8(source: Path, target: Path, kinds: list[str], large: bool) -> None:
         target,
         op_types_to_quantize=kinds,
         per_channel=True,
-        weight_type=QuantType.QInt8,
+        weight_type=QuantType.QUInt8,  # signed weights overflow on processors without VNNI, and nothing says so
         use_external_data_format=large,
     )
 

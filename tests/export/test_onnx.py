@@ -125,7 +125,8 @@ def test_quantized_graphs_are_smaller_and_near(exported, tmp_path, kind):
     quantize_graph(tmp_path / "model.onnx", kind, large=False)
     assert (tmp_path / "model.onnx").stat().st_size < 0.85 * (folder / "model.onnx").stat().st_size
     found = verify_onnx.verify_onnx(model, tmp_path, exact=False)
-    assert found["relative_logit_difference"] < (0.5 if kind == "int8_dynamic" else 1.5)  # of random weights
+    # of random weights; eight bits that overflow where there is no VNNI differ by 0.3
+    assert found["relative_logit_difference"] < (0.1 if kind == "int8_dynamic" else 1.5)
     assert found["equal_greedy_tokens"] > (0.8 if kind == "int8_dynamic" else 0.3)
 
 
