@@ -84,7 +84,7 @@ BLOCKS = st.fixed_dictionaries(
         "qk_norm": st.booleans(),
         "bias": st.booleans(),
         "mlp_ratio": st.sampled_from([1, 2.5, 4]),
-        "mlp_ratio_last": st.sampled_from([None, 1, 3]),
+        "mlp_taper": st.sampled_from([0, 0.5, -0.75]),
         "head_policy": st.sampled_from(["count", "width"]),
         "output_head": st.sampled_from(["direct", "projected"]),
         "tie_word_embeddings": st.booleans(),

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from helpers import SMALL, Case, build_config, build_model
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from smallgpt.models.downsample import CausalConv
+from smallgpt.models.width_schedule import CausalConv
 from smallgpt.models.layers import Context, Linear
 
 IDS = torch.arange(24).reshape(2, 12)
@@ -107,7 +107,7 @@ def test_carry_leaves_the_rest_of_the_stream_alone():
 
 
 def test_the_mlp_taper_of_the_literature():
-    config = build_config(Case("gpt"), n_layer=8, n_embd=256, n_head=4, mlp_ratio=6, mlp_ratio_last=2)
+    config = build_config(Case("taper"), n_layer=8, n_embd=256, n_head=4)
     widths = [shape.mlp_width for shape in config.block_shapes()]
     published = [1536, 1472, 1344, 1152, 896, 704, 576, 512]  # there in steps of 64, here of 8
     assert all(abs(ours - theirs) <= 32 for ours, theirs in zip(widths, published, strict=True))
