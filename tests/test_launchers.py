@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from listening_sockets import listening, open_to_the_network
 
 RUN = Path(__file__).parents[1] / "run.py"
 FAKE = Path(__file__).parent / "fake_slurm.py"
@@ -153,6 +154,7 @@ def test_ray_lets_a_job_save_before_it_ends(cluster):
     words = ["hydra/launcher=ray", "budget.tokens=200000"]
     process = cluster.start(*words)
     cluster.wait_for("sweep/0/checkpoints/last.ckpt", process)
+    assert listening(process.pid) and not open_to_the_network(process.pid)
     process.terminate()
     _, err = process.communicate(timeout=120)
     assert process.returncode == 143, err

@@ -1,12 +1,15 @@
 """Generates text from this folder: python generate.py "a prompt" (needs numpy, onnxruntime and tokenizers)."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before its import: ONNX Runtime reports to its maker otherwise
+import onnxruntime
 
 
 def generate(prompt: str, new_tokens: int = 100, temperature: float = 0.8, seed: int = 0):

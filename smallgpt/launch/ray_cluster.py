@@ -38,14 +38,20 @@ class RayCluster:
             raise UserError("trainer.accelerator=auto: Ray has to be told; give trainer.accelerator=gpu or =cpu")
 
     def start(self, jobs: list[SweepJob]) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+        address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        if address == "local":
+            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = (
+                "0"  # what Ray calls a machine of its own, on the loopback
+            )
         import ray
 
         if not ray.is_initialized():
             handler = signal.getsignal(signal.SIGTERM)
             env = {"env_vars": {"PYTHONPATH": python_path()}}
             try:
-                ray.init(self.address, runtime_env=env, log_to_driver=False, configure_logging=False)
+                ray.init(
+                    address, runtime_env=env, log_to_driver=False, configure_logging=False, include_dashboard=False
+                )
             except ConnectionError as error:
                 raise UserError(f"hydra.launcher.address={self.address}: no Ray cluster answers") from error
             signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself

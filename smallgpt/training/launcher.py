@@ -5,6 +5,7 @@ What the processes after the first print is kept, and shown only when one of the
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,9 @@ READY = "SMALLGPT_READY"  # names the file descriptor on which a process says th
 POLL_SECONDS = 0.2
 NOTICE_SECONDS = 3.0  # from an error of this process to the end of the one that caused it
 GRACE_SECONDS = 10.0
-GROUP_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+LOOPBACK = "127.0.0.1"
+USE_STORE = "TORCHELASTIC_USE_AGENT_STORE"  # tells PyTorch that the store at MASTER_ADDR runs already
+GROUP_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", USE_STORE)
 
 
 class Launcher(_SubprocessScriptLauncher):
@@ -40,6 +43,8 @@ class Launcher(_SubprocessScriptLauncher):
         super().__init__(environment, processes, nodes)
         self.run_dir = run_dir
         self.outputs: list[IO[bytes]] = []
+        self.store: dist.TCPStore | None = None
+        """Store through which the processes find each other, where this one started them."""
         self.left = threading.Event()
         """Event that is set when training is over in this process, well or not."""
 
@@ -49,6 +54,8 @@ class Launcher(_SubprocessScriptLauncher):
         if ready := os.environ.pop(READY, None):
             os.write(int(ready), b"1")
             os.close(int(ready))
+        if self.num_nodes == 1:
+            stay_on_this_machine()
         finished = False
         try:
             if starts:
@@ -74,8 +81,9 @@ class Launcher(_SubprocessScriptLauncher):
         return result
 
     def _start(self) -> None:
-        os.environ["MASTER_ADDR"] = self.cluster_environment.main_address
-        os.environ["MASTER_PORT"] = str(self.cluster_environment.main_port)
+        self.store = store_on_loopback()
+        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = LOOPBACK, str(self.store.port)
+        os.environ[USE_STORE] = "True"
         os.environ["NODE_RANK"] = os.environ["LOCAL_RANK"] = "0"
         os.environ["WORLD_SIZE"] = str(self.num_processes)
         waiting = []
@@ -135,7 +143,22 @@ class Launcher(_SubprocessScriptLauncher):
                 process.wait()
         for output in self.outputs:
             output.close()
-        self.procs, self.outputs = [], []
+        self.procs, self.outputs, self.store = [], [], None
+
+
+def store_on_loopback() -> dist.TCPStore:
+    """Starts the store of a process group for this machine alone; one that PyTorch starts answers the whole network."""
+    listener = socket.create_server((LOOPBACK, 0))
+    port = listener.getsockname()[1]
+    return dist.TCPStore(LOOPBACK, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
+
+
+def stay_on_this_machine() -> None:
+    """Has Gloo and NCCL listen on the loopback alone, unless the user has named an interface."""
+    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+    if loopback:
+        for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+            os.environ.setdefault(name, loopback)
 
 
 def reason(code: int, output: IO[bytes]) -> str:

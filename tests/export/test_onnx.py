@@ -163,10 +163,16 @@ def without(*names: str, code: str, words: list[str], folder: Path) -> str:
     """What code prints in a process where importing `names` fails."""
     code = f"import sys, runpy; sys.modules.update(dict.fromkeys({names}))\n{code}"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "utf-8"}
+    for variable in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):  # this process has set it, the user has not
+        environment.pop(variable, None)
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    environment |= {"HOME": str(home), "TMPDIR": str(home)}
     done = subprocess.run(
         [sys.executable, "-c", code, *words], cwd=folder, env=environment, capture_output=True, encoding="utf-8"
     )
     assert done.returncode == 0, done.stderr
+    assert not list(home.iterdir()), "ONNX Runtime keeps what it reports, and an identity of the machine, in the home"
     return done.stdout
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from listening_sockets import listening, open_to_the_network
 from safetensors.torch import load_file
 from small_words import SMALL
 
@@ -245,6 +246,7 @@ def stopped_and_resumed(started: Any, run_dir: Path, *options: str) -> None:
     process = started(run_dir, *options)
     wait_for_step(run_dir, 25, process)
     others = children(process)
+    assert listening(process.pid) and not open_to_the_network(process.pid)
     process.terminate()
     result = finished(process, run_dir, 128 + signal.SIGTERM)
     assert result["status"] == "interrupted" and gone_within(others, 60)
