@@ -43,6 +43,62 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
     return plain_json(result) if isinstance(result, dict) else None
 
 
+TEXTS = ("status", "error", "task", "variant", "data_fingerprint", "question", "config_hash")
+RESULT_SECTIONS = (
+    "cost",
+    "match",
+    "train",
+    "val",
+    "best",
+    "test",
+    "data",
+    "inference",
+    "evaluation",
+    "choices",
+    "environment",
+)
+NUMBERS = {
+    *("parameters", "tokens", "steps", "step", "seconds", "tokens_per_second", "epochs", "documents", "bytes"),
+    *("loss", "val_loss", "perplexity", "bits_per_byte", "training_flops_per_token", "training_flops"),
+}
+
+
+def damage(run_dir: Path) -> str | None:
+    """What is wrong with result.json or metrics.csv of a run, which a report then leaves out; None: nothing."""
+    path = run_dir / "result.json"
+    if path.exists():
+        result = read_result(run_dir)
+        if result is None:
+            return "result.json is damaged: no JSON object"
+        if (where := misplaced(result)) is not None:
+            return f"result.json is damaged: {where} is of another kind"
+    try:
+        validations(run_dir)
+    except (OSError, ValueError, csv.Error) as error:
+        return f"metrics.csv is damaged: {error}"
+    return None
+
+
+def misplaced(result: dict[str, Any]) -> str | None:
+    """The first entry of a result that is not of the kind that a run writes."""
+    for name in TEXTS:
+        if not isinstance(result.get(name), str | None):
+            return name
+    if not isinstance(result.get("seed"), int | None):
+        return "seed"
+    words = result.get("overrides", [])
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return "overrides"
+    for name in RESULT_SECTIONS:
+        section = result.get(name)
+        if not isinstance(section, dict | None):
+            return name
+        for key, value in (section or {}).items():
+            if key in NUMBERS and not isinstance(value, int | float | None):
+                return f"{name}.{key}"
+    return None
+
+
 def plain_json(value: Any) -> Any:
     """Converts a value to what JSON can hold: NaN and infinity become null, paths become text."""
     if isinstance(value, dict):
@@ -73,7 +129,7 @@ def validations(run_dir: Path) -> list[dict[str, float]]:
     path = run_dir / "metrics.csv"
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = [
             {key: number for key, text in row.items() if (number := finite(text)) is not None}
             for row in csv.DictReader(file)

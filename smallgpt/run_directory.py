@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from smallgpt.errors import UserError
+from smallgpt.errors import UserError, one_line, shown
 from smallgpt.files import write_text
 from smallgpt.results import read_result
 from smallgpt.settings import Settings
@@ -20,6 +21,17 @@ SPEED_KEYS = HARDWARE_KEYS | {"trainer.profile", "batch.micro", "compile"}  # eq
 MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run that was cut off
 LEFT_OUT = "left_out.json"  # at the top of a sweep: combinations that make no model
 STATE = Path("checkpoints", "last.ckpt")
+RUN_ENTRIES = ("config.yaml", "result.json", "metrics.csv", "checkpoints", "evaluation", "hf", "onnx", "trace.json")
+SWEEP_ENTRIES = (
+    "multirun.yaml",
+    "results.csv",
+    "results.md",
+    "report.html",
+    "loss.png",
+    "figures",
+    "study.log",
+    LEFT_OUT,
+)
 
 
 def claim(run_dir: Path, key: str = "hydra.run.dir") -> list[Path]:
@@ -39,10 +51,52 @@ def claim(run_dir: Path, key: str = "hydra.run.dir") -> list[Path]:
     return made
 
 
+def refuse_foreign(run_dir: Path, key: str = "hydra.run.dir") -> None:
+    """Raises UserError where a run would write over what no run has made."""
+    try:
+        run_dir.exists()
+    except OSError as error:  # a name that no folder can have
+        raise UserError(f"{key}={shown(run_dir)}: {error.strerror}; choose another directory") from error
+    held = next((name for name in RUN_ENTRIES if os.path.lexists(run_dir / name)), None)
+    if held and not is_run(run_dir):
+        raise UserError(
+            f"{key}={run_dir}: holds a {held} that is not a run's and would be written over; choose another directory"
+        )
+
+
+def refuse_foreign_sweep(sweep_dir: Path) -> None:
+    """Raises UserError where a sweep would write over what no sweep has made."""
+    held = next((name for name in SWEEP_ENTRIES if os.path.lexists(sweep_dir / name)), None)
+    if held is None or any(is_run(path) for path in sweep_dir.iterdir() if path.is_dir()):
+        return
+    try:
+        known = "hydra" in OmegaConf.load(sweep_dir / "multirun.yaml")
+    except Exception:  # there is none, or it is another kind of file
+        known = False
+    if not known:
+        raise UserError(
+            f"hydra.sweep.dir={sweep_dir}: holds a {held} that is not a sweep's and would be written over; "
+            "choose another directory"
+        )
+
+
+def is_run(run_dir: Path) -> bool:
+    """Whether a run has made a directory, however far it came."""
+    if (run_dir / ".job.json").exists() or "status" in (read_result(run_dir) or {}):
+        return True
+    try:
+        plain = config_of_run(run_dir)
+    except UserError:
+        return False
+    return isinstance(plain.get("task"), dict) and "cache_dir" in plain
+
+
 def refuse_taken(run_dir: Path, resume: str | None) -> None:
     """Raises UserError for a directory that holds a run which this one would overwrite."""
     if (read_result(run_dir) or {}).get("status") == "completed":
         raise UserError(f"hydra.run.dir={run_dir}: holds a completed run; choose another directory")
+    if resume is None and (run_dir / "result.json").exists() and read_result(run_dir) is None:
+        raise UserError(f"hydra.run.dir={run_dir}: its result.json is damaged; remove it, or choose another directory")
     if resume is None and (run_dir / STATE).exists():
         raise UserError(f"hydra.run.dir={run_dir}: holds a run that was cut off; resume=auto goes on with it")
 
@@ -53,7 +107,7 @@ def refuse_other_config(run_dir: Path, settings: Settings, key: str = "hydra.run
     begun = (run_dir / STATE).exists() or (read_result(run_dir) or {}).get("status") == "completed"
     if not begun or not path.exists():
         return
-    before = flat(OmegaConf.to_container(OmegaConf.load(path)))
+    before = flat(config_of_run(run_dir))
     now = flat(settings.plain)
     for name in (*now, *before):
         if name.partition(".")[0] not in LOCATION_KEYS and name not in MAY_DIFFER and before.get(name) != now.get(name):
@@ -98,6 +152,24 @@ def release(made: list[Path]) -> None:
 def write_config(run_dir: Path, plain: dict[str, Any]) -> None:
     """Writes config.yaml of a run, whole or not at all."""
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
+
+
+def config_of_run(run_dir: Path) -> dict[str, Any]:
+    """Reads config.yaml of a run as plain values; `${...}` in it is text, for everything was resolved before.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    path = run_dir / "config.yaml"
+    try:
+        plain = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except Exception as error:  # of YAML, of OmegaConf, of the disk
+        raise UserError(
+            f"{path}: damaged ({shown(one_line(error))}); remove it, or choose another directory"
+        ) from error
+    if not isinstance(plain, dict):
+        raise UserError(f"{path}: damaged (no keys in it); remove it, or choose another directory")
+    return {str(key): value for key, value in plain.items()}
 
 
 def result_header(settings: Settings, choices: dict[str, str]) -> dict[str, Any]:

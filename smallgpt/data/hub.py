@@ -61,8 +61,23 @@ def errors(setting: str, instead: str, local: bool = False) -> Generator[None]:
     except Exception as error:
         if offline:
             raise UserError(f"{setting}: the hub cannot be reached and its cache has no copy; use {instead}") from None
+        if "trust_remote_code" in str(error):
+            raise UserError(f"{setting}: brings code of its own, which is never run; use {instead}") from None
         reason = one_line(error)[:200]
         raise UserError(f"{setting}: cannot be loaded ({reason}); or use {instead}") from None
     finally:
         for switch, value in before:
             switch.HF_HUB_OFFLINE = value
+
+
+@contextmanager
+def quiet_library() -> Generator[None]:
+    """Context in which transformers prints no tables of what it found; it still raises, and we say it in a line."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from smallgpt.data import hub
 from smallgpt.data.content_hash import hash_of
-from smallgpt.errors import UserError
+from smallgpt.errors import UserError, one_line
 from smallgpt.settings import Group
 
 END_OF_TEXT = "<|endoftext|>"
@@ -116,12 +116,16 @@ def load_tokenizer(name: str) -> Any:
     if (folder / "tokenizer.json").is_file() and not (folder / "tokenizer_config.json").is_file():
         from tokenizers import Tokenizer
 
-        return _wrapped(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        try:
+            return _wrapped(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        except Exception as error:  # what tokenizers raises is a plain one
+            raise UserError(f"tokenizer.name={folder}: tokenizer.json is damaged ({one_line(error)[:200]})") from None
     from transformers import AutoTokenizer
 
-    with hub.errors(f"tokenizer.name={name}", "tokenizer=bpe, or tokenizer.name=<folder>"):
+    key, instead = f"tokenizer.name={name}", "tokenizer=bpe, or tokenizer.name=<folder>"
+    with hub.errors(key, instead, local=folder.is_dir()), hub.quiet_library():
         source = str(folder) if folder.is_dir() else name
-        tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left")
+        tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=False)
     if not tokenizer.is_fast:
         raise UserError(f"tokenizer.name={name}: has no tokenizer.json; choose one that has")
     if tokenizer.eos_token is None:
@@ -139,7 +143,7 @@ def _from_merges(folder: Path) -> Any:
     try:
         tokenizer = Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
     except Exception as error:
-        raise UserError(f"tokenizer.name={folder}: cannot be read ({error})") from None
+        raise UserError(f"tokenizer.name={folder}: cannot be read ({one_line(error)[:200]})") from None
     _make_byte_level(tokenizer)
     return _wrapped(tokenizer)
 

@@ -146,7 +146,7 @@ def ask(
         if key not in known:
             with torch.random.fork_rng():
                 torch.manual_seed(plan.seed)
-                fresh = AutoModelForCausalLM.from_config(model.config)
+                fresh = AutoModelForCausalLM.from_config(model.config, trust_remote_code=False)
             known[key] = answers_of(plan, "untrained", fresh, tokenizer, shown)
         answers.untrained = known[key]
     return answers

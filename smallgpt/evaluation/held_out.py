@@ -72,7 +72,7 @@ def of_runs(runs: Sequence[str], cache_dir: Path, tokens: int | None) -> HeldOut
     prepared = prepared_of(fingerprint, cache_dir)
     if isinstance(prepared, str):
         return prepared
-    tokenizer: Any = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
+    tokenizer: Any = AutoTokenizer.from_pretrained(prepared.tokenizer_dir, trust_remote_code=False)
     documents, split = [], "test" if prepared.test_documents else "validation"  # on validation the best was chosen
     for ids, size in prepared.held_out_documents(tokens, split):
         documents.append(tokenizer.decode(ids, clean_up_tokenization_spaces=False))

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
+from smallgpt.errors import UserError
 from smallgpt.inference.checkpoint import which_weights
 from smallgpt.models.cost import cost
 from smallgpt.models.decoder import Decoder
 from smallgpt.results import read_result
+from smallgpt.run_directory import config_of_run
 
 HOW = {
     "hf": """
@@ -58,8 +58,8 @@ def read_run(checkpoint: str) -> Run:
     if result.get("task") != "train":
         return Run()
     try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(run_dir / "config.yaml"))
-    except OSError:
+        config = config_of_run(run_dir)
+    except UserError:
         config = {}
     return Run(result, config, origin_of(result, config), which_weights(checkpoint))
 

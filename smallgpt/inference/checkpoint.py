@@ -9,14 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -25,12 +22,20 @@ from transformers.utils.logging import disable_progress_bar
 
 import smallgpt.models  # noqa: F401  registers the variants
 from smallgpt.contract.required import require_contract
+from smallgpt.data.hub import quiet_library
 from smallgpt.errors import UserError, one_line, shown
 from smallgpt.inference import onnx_engine
+from smallgpt.inference.checkpoint_files import (
+    check_weight_files,
+    check_weights,
+    checkpoint_tokenizer,
+    damaged,
+)
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.results import read_result, read_weights_record
+from smallgpt.run_directory import config_of_run
 from smallgpt.settings import Settings
-from smallgpt.targets import imported
+from smallgpt.targets import imported_model
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,10 @@ def read_config(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedConfig:
     try:
         make_known(checkpoint, folder)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise _damaged(checkpoint, error) from error
+    except UserError:
+        raise
+    except Exception as error:  # of whatever lies in the file
+        raise damaged(checkpoint, "config.json", error) from error
     if wanted.model_type not in (None, config.model_type):
         raise UserError(
             f"checkpoint={checkpoint}: a {config.model_type} model, but model= asks for "
@@ -138,7 +145,12 @@ def make_known(checkpoint: str, folder: str) -> None:
             f"checkpoint={checkpoint}: a {model_type} model, which is unknown here; name its variant too, "
             "model= with --config-dir"
         )
-    imported(f"checkpoint={checkpoint}: model", str(OmegaConf.load(trained).model._target_))
+    model = config_of_run(trained.parent).get("model")
+    if not isinstance(model, dict) or "_target_" not in model:
+        raise damaged(checkpoint, "config.yaml", "no model._target_")
+    imported_model(f"checkpoint={checkpoint}: model", str(model["_target_"]))
+    if model_type not in CONFIG_MAPPING:
+        raise damaged(checkpoint, "config.json", f"model_type={model_type}, and its run trained {model['_target_']}")
 
 
 def check_checkpoints(checkpoints: Iterable[str], wanted: Wanted, cache_dir: Path) -> None:
@@ -200,11 +212,6 @@ def resolved_checkpoint(checkpoint: str) -> str:
     return str(path.resolve()) if path.exists() else checkpoint
 
 
-def _damaged(checkpoint: str, error: Exception) -> UserError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    return UserError(f"checkpoint={checkpoint}: cannot be loaded, missing or damaged ({reason})")
-
-
 def load_checkpoint(checkpoint: str, wanted: Wanted = ANY) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Loads a checkpoint's model, ready for inference, and its tokenizer.
 
@@ -217,15 +224,19 @@ def load_checkpoint(checkpoint: str, wanted: Wanted = ANY) -> tuple[PreTrainedMo
     """
     config, folder = read_config(checkpoint, wanted), locate(checkpoint)
     disable_progress_bar()
+    check_weight_files(checkpoint, Path(folder))
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, trust_remote_code=False, use_safetensors=True, output_loading_info=True
-        )
-        model, report = loaded
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise _damaged(checkpoint, error) from error
-    # the library fills missing weights with random numbers
-    if missing := sorted(report["missing_keys"]):
-        raise UserError(f"checkpoint={checkpoint}: {len(missing)} weights are missing, {missing[0]} among them")
-    return model.eval(), tokenizer
+        with quiet_library():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+    except Exception as error:
+        raise damaged(checkpoint, "the weights", error) from error
+    model, report = loaded
+    check_weights(checkpoint, model, report)
+    return model.eval(), checkpoint_tokenizer(checkpoint, folder)

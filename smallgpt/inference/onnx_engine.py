@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from smallgpt.errors import UserError
+from smallgpt.errors import UserError, one_line, shown
 from smallgpt.machine.memory import free_bytes, refuse_too_large
 from smallgpt.packages import require
 from smallgpt.settings import Generation
@@ -51,12 +51,14 @@ class OnnxEngine:
             self.session = onnxruntime.InferenceSession(folder / GRAPH, options, providers=["CPUExecutionProvider"])
             if "logits_to_keep" not in {each.name for each in self.session.get_inputs()}:
                 raise ValueError("exported by an older version; export it again")
+            self.end, self.limit = int(self.config["eos_token_id"]), int(self.config["block_size"])
+            self.empty_cache(1)
         except Exception as error:  # of three libraries, each its own kind
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(f"checkpoint={folder}: cannot be loaded, missing or damaged ({reason})") from error
+            reason = shown(f"{type(error).__name__} {error}" if isinstance(error, KeyError) else one_line(error))
+            raise UserError(
+                f"checkpoint={folder}: cannot be loaded, missing or damaged ({reason}); copy or export it again"
+            ) from error
         self.folder = folder
-        self.end: int = self.config["eos_token_id"]
-        self.limit: int = self.config["block_size"]
 
     def check_type(self, model_type: str | None) -> None:
         """Raises UserError for another variant than `model_type`, unless that is None."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from inspect import get_annotations
 from typing import Any, Literal
 
 from transformers import PreTrainedConfig
+
+from .field_types import type_fault
 
 LEAST_HEAD_WIDTH = 16  # below it attention leaves the fast kernels and rotary positions have no room
 LEAST_WIDTH = 32
@@ -119,6 +122,9 @@ class DecoderConfig(PreTrainedConfig):
     pad_token_id: int | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
+        for key, hint in settable_fields(type(self)).items():  # a config.json may say anything
+            if (must := type_fault(getattr(self, key), hint)) is not None:
+                raise ValueError(f"{key}={getattr(self, key)}: must {must}")
         super().__post_init__(**kwargs)
         self.check()
 
@@ -225,9 +231,7 @@ class DecoderConfig(PreTrainedConfig):
     @classmethod
     def settable(cls) -> dict[str, Any]:
         """Names and types of the fields a user may set: those of this class, not those of the library."""
-        own = [c for c in reversed(cls.__mro__) if issubclass(c, DecoderConfig)]
-        hints = {key: hint for c in own for key, hint in get_annotations(c, eval_str=True).items()}
-        return {key: hint for key, hint in hints.items() if key not in LIBRARY_FIELDS}
+        return dict(settable_fields(cls))
 
     def check(self) -> None:
         """Raises ValueError with a one-line message for a config that no model can be built from."""
@@ -271,3 +275,11 @@ class DecoderConfig(PreTrainedConfig):
     def _widths_near(self) -> str:
         below = self.n_embd // self.n_head * self.n_head
         return f"nearest that work: {below or self.n_head} and {below + self.n_head}"
+
+
+@cache
+def settable_fields(config_class: type[DecoderConfig]) -> dict[str, Any]:
+    """Names and types of the fields that a config class and those below `DecoderConfig` declare."""
+    own = [c for c in reversed(config_class.__mro__) if issubclass(c, DecoderConfig)]
+    hints = {key: hint for c in own for key, hint in get_annotations(c, eval_str=True).items()}
+    return {key: hint for key, hint in hints.items() if key not in LIBRARY_FIELDS}

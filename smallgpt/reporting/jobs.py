@@ -6,14 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
+from smallgpt.errors import UserError
 from smallgpt.reporting.naming import Described
-from smallgpt.results import read_result, validations
-from smallgpt.run_directory import LOCATION_KEYS, SPEED_KEYS, flat
+from smallgpt.results import damage, misplaced, read_result, validations
+from smallgpt.run_directory import LOCATION_KEYS, SPEED_KEYS, config_of_run, flat
 
 NEVER_COMPARED = LOCATION_KEYS | {"seed", "log_every", "model.allow_narrow"}  # the last only lets a model be built
 UNUSED = {"prompt", "generation", "benchmark", "checkpoint", "format", "quantize", "eval"}  # by a training
+DAMAGED = "damaged"
+"""Status of a job whose files cannot be read; a report names it and shows the others."""
 TRAINING_TASKS = ("train", "inspect", "prepare")
 
 
@@ -55,9 +56,10 @@ class ReportedJob:
     def begun(self) -> dict[str, Any]:
         """What a sweep wrote before the job ran."""
         try:
-            return json.loads((self.run_dir / ".job.json").read_text(encoding="utf-8"))
+            begun = json.loads((self.run_dir / ".job.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
+        return begun if isinstance(begun, dict) and misplaced(begun) is None else {}
 
     @cached_property
     def overrides(self) -> dict[str, str]:
@@ -76,8 +78,8 @@ class ReportedJob:
     def config(self) -> dict[str, Any]:
         """The resolved config by dotted keys."""
         try:
-            return flat(OmegaConf.to_container(OmegaConf.load(self.run_dir / "config.yaml")))
-        except (OSError, ValueError):  # it was killed before, or half a file was copied
+            return flat(config_of_run(self.run_dir))
+        except UserError:  # it was killed before, or half a file was copied
             return {}
 
     @property
@@ -109,7 +111,7 @@ class ReportedJob:
 
     @cached_property
     def curve(self) -> list[dict[str, float]]:
-        return validations(self.run_dir)
+        return [] if self.status == DAMAGED else validations(self.run_dir)
 
 
 def read_jobs(sweep_dir: Path, prefix: str = "") -> list[ReportedJob]:
@@ -118,5 +120,12 @@ def read_jobs(sweep_dir: Path, prefix: str = "") -> list[ReportedJob]:
         path for path in sweep_dir.glob("*") if (path / "config.yaml").exists() or (path / "result.json").exists()
     ]
     folders.sort(key=lambda path: (len(path.name), path.name))
+    return [ReportedJob(prefix + path.name, path, result_or_reason(path)) for path in folders]
+
+
+def result_or_reason(run_dir: Path) -> dict[str, Any]:
+    """Result of a run; where it is missing or damaged, a result that says so."""
+    if (why := damage(run_dir)) is not None:
+        return {"status": DAMAGED, "error": f"{why}; copy the file again, or remove the folder and repeat the sweep"}
     silent = {"status": "unfinished", "error": "no result.json: it was killed, or has not ended yet"}
-    return [ReportedJob(prefix + path.name, path, read_result(path) or silent) for path in folders]
+    return read_result(run_dir) or silent

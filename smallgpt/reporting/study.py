@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from smallgpt.errors import UserError, nearest, nearest_key, program, shown
+from smallgpt.errors import UserError, nearest, nearest_key, one_line, program, shown
 from smallgpt.files import nearest_beside
+from smallgpt.notices import say
 from smallgpt.reporting.arms import Arm, group
-from smallgpt.reporting.jobs import ReportedJob, read_jobs
+from smallgpt.reporting.jobs import DAMAGED, ReportedJob, read_jobs
 from smallgpt.reporting.naming import ABSENT
 from smallgpt.run_directory import LEFT_OUT
 from smallgpt.settings.group import one_or_several
@@ -122,7 +123,11 @@ def read_study(sweeps: Sequence[Path], baseline: str | None = None, tune: Sequen
         if not sweep_dir.is_dir():
             raise UserError(f"sweep={sweep_dir}: no such directory{nearest_beside(sweep_dir)}")
         found = [job for job in read_jobs(sweep_dir, f"{name}/" if len(sweeps) > 1 else "") if not job.is_report]
-        if all(job.status == "unfinished" for job in found):
+        if all(job.status in ("unfinished", DAMAGED) for job in found):
+            if wrong := next((job for job in found if job.status == DAMAGED), None):
+                raise UserError(
+                    f"sweep={sweep_dir}: no job that can be read; job {wrong.name}: {wrong.result['error']}"
+                )
             alone = (sweep_dir / "result.json").exists()
             why = "is a single run" if alone else "holds no job with a result.json"
             raise UserError(f"sweep={sweep_dir}: {why}; give the directory of a sweep, such as multirun_outputs/STUDY")
@@ -149,9 +154,9 @@ def left_out(sweep_dir: Path) -> list[tuple[str, str]]:
     """What the sweep wrote down of combinations that make no model."""
     try:
         found = json.loads((sweep_dir / LEFT_OUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return [(" ".join(each["overrides"]), str(each["reason"])) for each in found]
+    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is damaged
         return []
-    return [(" ".join(each["overrides"]), each["reason"]) for each in found]
 
 
 def references(arms: Sequence[Arm], wanted: str | None) -> list[Arm]:
@@ -186,17 +191,27 @@ def is_written(value: Any, text: str) -> bool:
 
 def command(sweep_dir: Path, jobs: Sequence[ReportedJob]) -> str:
     """What the user typed, from Hydra's record of the sweep; without one, from the words of the jobs."""
-    record = sweep_dir / "multirun.yaml"
-    if record.exists():
-        hydra = OmegaConf.load(record).hydra
-        given: Any = OmegaConf.to_container(hydra.overrides, resolve=False)
-        words = [*given["task"], *[word for word in given["hydra"] if not word.startswith("hydra.mode=")]]
-        added = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-        words += [word for folder in added for word in ("--config-dir", os.path.relpath(folder, hydra.runtime.cwd))]
-    else:
+    words = recorded_words(sweep_dir / "multirun.yaml")
+    if words is None:
         found: dict[str, dict[str, None]] = {}
         for job in jobs:
             for key, value in job.overrides.items():
                 found.setdefault(key, {})[value] = None
         words = [f"{key}={','.join(choices)}" for key, choices in found.items()]
     return f"{program()} {shlex.join(['-m', *words])}"
+
+
+def recorded_words(record: Path) -> list[str] | None:
+    """Words of the command line in Hydra's record of a sweep; None where there is none, or it is damaged."""
+    if not record.exists():
+        return None
+    try:
+        hydra: Any = OmegaConf.load(record).hydra
+        given: Any = OmegaConf.to_container(hydra.overrides, resolve=False)
+        words = [*given["task"], *[word for word in given["hydra"] if not word.startswith("hydra.mode=")]]
+        added = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+        words += [word for folder in added for word in ("--config-dir", os.path.relpath(folder, hydra.runtime.cwd))]
+        return [str(word) for word in words]
+    except Exception as error:  # of YAML, of OmegaConf, of the disk
+        say(f"{record}: damaged ({shown(one_line(error))}); the report takes the command from its jobs")
+        return None

@@ -20,7 +20,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.training.weights_and_biases import ID_FILE, WandB, imported_wandb
 
     logger = settings.logger
-    if len(settings.sweep) != 1:
+    if len(settings.sweep) != 1 or not settings.sweep[0]:
         raise UserError(f"sweep={list(settings.sweep) or 'null'}: task=dashboard takes the directory of one sweep")
     if not isinstance(logger, WandB):
         raise UserError("logger: task=dashboard needs logger=wandb, with the project and entity of the sweep")

@@ -9,7 +9,7 @@ from smallgpt.settings import Settings
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Writes the report of a sweep into its directory, that of several into the run's; returns the section `report`."""
-    if not settings.sweep:
+    if not all(settings.sweep or ("",)):
         raise UserError("sweep=null: task=report needs the directory of a sweep, such as multirun_outputs/STUDY")
     from smallgpt.reporting.report import report
     from smallgpt.reporting.study import read_study

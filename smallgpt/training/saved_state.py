@@ -1,0 +1,57 @@
+"""State that a training saved, last.ckpt: it is checked before a run goes on from it, and nothing in it is executed."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from smallgpt.errors import UserError, one_line, shown
+
+KEYS = {"state_dict", "optimizer_states", "callbacks", "loops", "global_step"}  # Lightning's
+KEYS |= {"seconds", "metrics_rows", "random_states"}  # smallgpt's
+PREFIX = "model."  # of the model's weights among those of the Lightning module
+
+
+def check_state(path: Path, model_class: Any, config: Any) -> None:
+    """Checks that a training of this model can go on from a file.
+
+    Raises:
+        UserError: the file is damaged, of another kind or of another model, or its weights are no numbers.
+    """
+    state = opened(path)
+    if missing := [key for key in sorted(KEYS) if not isinstance(state, dict) or key not in state]:
+        raise damaged_state(path, f"no {missing[0]} in it")
+    with torch.device("meta"):
+        expected = {f"{PREFIX}{name}": value.shape for name, value in model_class(config).state_dict().items()}
+    weights = {name: value for name, value in state["state_dict"].items() if name.startswith(PREFIX)}
+    if other := sorted(expected.keys() ^ weights.keys()):
+        raise damaged_state(path, f"{other[0].removeprefix(PREFIX)} is in it or in the model, not in both")
+    for name, shape in expected.items():
+        if weights[name].shape != shape:
+            found = f"{tuple(weights[name].shape)}, and the model's is {tuple(shape)}"
+            raise damaged_state(path, f"{name.removeprefix(PREFIX)} is {found}")
+        if not bool(torch.isfinite(weights[name]).all()):
+            raise damaged_state(path, f"{name.removeprefix(PREFIX)} holds NaN or infinity")
+
+
+def opened(path: Path) -> Any:
+    """Content of a file of PyTorch's, numbers and texts alone. Raises UserError where it is anything else."""
+    if path.stat().st_size == 0:
+        raise damaged_state(path, "it is empty")
+    if not zipfile.is_zipfile(path):
+        raise damaged_state(path, "it is cut off, or another kind of file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        # PyTorch advises to load it without its guard, which runs what lies in it
+        foreign = "weights_only" in str(error)
+        why = "it holds code, which is never run" if foreign else shown(one_line(error))
+        raise damaged_state(path, why) from error
+
+
+def damaged_state(path: Path, why: str) -> UserError:
+    """Error that names a saved state, what is wrong with it, and what to do."""
+    return UserError(
+        f"resume: {path} cannot be gone on from ({why}); copy it again, or remove it, and the run begins anew"
+    )
