@@ -19,6 +19,14 @@ class Impossible(UserError):
     """Error of values that are each in order and make no model together; a sweep leaves such a job out."""
 
 
+class Unfinished(UserError):
+    """Error after the main work of a task is done: `sections` of the result hold what was done, and are kept."""
+
+    def __init__(self, message: str, sections: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.sections = sections
+
+
 def program() -> str:
     """What the user typed to start this program, for messages that say what to type next."""
     in_checkout = (Path(__file__).parents[1] / "run.py").exists()

@@ -1,8 +1,22 @@
-"""Lines for people on standard error, beside the results that go to standard output."""
+"""Lines for people on standard error, beside the results that go to standard output, and text that others wrote."""
 
+import re
 import sys
+
+COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that move the cursor, colour, clear, reorder or answer; tab and line break are none of them."""
 
 
 def say(line: str) -> None:
     """Prints a line on standard error at once, so that it is seen while work goes on."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def show(text: str, end: str = "\n") -> None:
+    """Prints text that others wrote, a model or a file, on standard output at once."""
+    print(printable(text), end=end, flush=True)
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: what would command it instead of being seen is written as an escape, such as `\\x1b`."""
+    return COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -21,8 +20,19 @@ from smallgpt.launch.command_line import given, refuse
 from smallgpt.launch.loading import load_settings
 from smallgpt.launch.rephrase import rephrase
 from smallgpt.launch.this_machine import ThisMachine
+from smallgpt.notices import say
 from smallgpt.ranks import is_first_process, started_by
-from smallgpt.run_directory import LEFT_OUT, claim, flat, refuse_other_config, refuse_taken, release
+from smallgpt.run_directory import (
+    LEFT_OUT,
+    STATE,
+    claim,
+    flat,
+    refuse_foreign,
+    refuse_foreign_sweep,
+    refuse_other_config,
+    refuse_taken,
+    release,
+)
 from smallgpt.settings import Settings
 from smallgpt.tasks.benchmark import check_benchmark
 from smallgpt.tasks.evaluate import check_evaluation
@@ -48,8 +58,13 @@ class Checks(Callback):
                 raise UserError(f"hydra.run.dir={run_dir}: {several[0]} starts several processes; give one for all")
             refuse_without_multirun(config)
             settings = checked_settings(config)
+            refuse_foreign(run_dir)
             refuse_taken(run_dir, settings.resume)
             refuse_other_config(run_dir, settings)
+            if settings.task_name == "train" and settings.resume is not None and (run_dir / STATE).exists():
+                from smallgpt.training.saved_state import check_state
+
+                check_state(run_dir / STATE, settings.model_class, settings.model)
             self.made = claim(run_dir)
 
     def on_run_end(self, config: DictConfig, **given: Any) -> None:
@@ -135,8 +150,9 @@ def check_grid(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) 
         if key not in keys:
             raise UserError(f"tune={key}: unknown key{nearest_key(key, keys)}")
     for message, number in Counter(why for _, why in left_out).items():
-        print(f"left out, {number} of {len(jobs)} jobs: {message}", file=sys.stderr)
+        say(f"left out, {number} of {len(jobs)} jobs: {message}")
     sweep_dir = Path(config.hydra.sweep.dir)
+    refuse_foreign_sweep(sweep_dir)
     claim(sweep_dir, "hydra.sweep.dir")
     if left_out:
         record = [{"overrides": words, "reason": why} for words, why in left_out]
@@ -193,5 +209,6 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
             raise UserError(
                 f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task=benchmark would disturb each other; use 1"
             )
+    refuse_foreign(directory_of(job), "hydra.sweep.dir")
     refuse_other_config(directory_of(job), settings, "hydra.sweep.dir")
     return settings

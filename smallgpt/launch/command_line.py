@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 from smallgpt.errors import UserError, one_line
 from smallgpt.files import nearest_beside
 from smallgpt.launch.hydra_options import hydra_options, options_first
+from smallgpt.launch.standard_streams import lost_output, steady_streams
+from smallgpt.notices import say
 
 # read before `guarded` sets the variable for Hydra
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -22,6 +24,19 @@ TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 def guarded(main: Callable[[], Any]) -> int:
     """Runs the Hydra application; returns the exit code of what Hydra could not compose."""
+    with steady_streams() as output:
+        try:
+            return composed_and_run(main)
+        finally:
+            if output is not None:
+                output.flush()
+            if lost := lost_output(output):
+                complain(lost)
+                raise SystemExit(1)
+
+
+def composed_and_run(main: Callable[[], Any]) -> int:
+    """Runs the Hydra application with Hydra's options first, and without its messages; returns an exit code."""
     try:
         sys.argv[1:] = options_first(sys.argv[1:])
         given, options = hydra_options()
@@ -52,7 +67,7 @@ def complain(message: str) -> None:
     """Prints an error as one line on standard error, below its traceback if HYDRA_FULL_ERROR=1 asks for that."""
     if TRACEBACKS:
         traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    say("error: " + message.replace("\n", "\\n"))
 
 
 def refuse(message: str) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import signal
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +13,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from smallgpt.environment import environment
-from smallgpt.errors import UserError
+from smallgpt.errors import Unfinished, UserError
+from smallgpt.files import write_bytes
 from smallgpt.launch.command_line import announce, chosen_files, complain, given, own_tracebacks, unexpected
 from smallgpt.launch.loading import load_settings
 from smallgpt.ranks import is_first_process
 from smallgpt.results import read_result, write_result
 from smallgpt.run_directory import result_header, write_config
-from smallgpt.targets import imported
+from smallgpt.targets import imported_task
 
 INTERRUPTED = 130
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # Ctrl-C is Python's own; the last two are how Slurm warns
@@ -56,15 +58,18 @@ def execute(
     """
     result: dict[str, Any] = {"status": "failed", "error": None}
     stop: SystemExit | None = None
+    before = config_file(run_dir)
     with own_tracebacks(), stopped_by_signals():
         try:
             settings = load_settings(cfg, overrides, choices.get("model", ""))
             result |= result_header(settings, choices)
             if is_first_process():
                 write_config(run_dir, settings.plain)
-            result |= imported("task", settings.task)(settings, run_dir)
+            result |= imported_task(settings.task)(settings, run_dir)
             result["status"] = "completed"
         except UserError as error:
+            if isinstance(error, Unfinished):
+                result |= error.sections
             result |= {"status": "failed" if has_output(run_dir) else "refused", "error": str(error)}
             complain(str(error))
         except (KeyboardInterrupt, SystemExit) as error:
@@ -75,7 +80,7 @@ def execute(
             reason = known(error, result.get("task"))
             result["error"] = reason or unexpected(error)
             complain(reason or f"{result['error']} (HYDRA_FULL_ERROR=1 shows where)")
-    finish(run_dir, result, alone)
+    finish(run_dir, result, alone, before)
     if stop is not None:
         raise stop
     return result
@@ -109,8 +114,12 @@ class Stopped(SystemExit):
 
 def known(error: Exception, task: str | None = None) -> str | None:
     """Sentence for an error that is no fault of the program, a full disk or too little memory; None for others."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; make room, then resume=auto goes on from the last checkpoint, if there is one"
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and error.filename:
+        return (
+            f"{error.filename}: {error.strerror}; make it writable, then resume=auto goes on, if there is a checkpoint"
+        )
     text = str(error)
     named = type(error).__name__ == "OutOfMemoryError" or any(words in text for words in NO_MEMORY)
     if named or isinstance(error, MemoryError):
@@ -120,19 +129,42 @@ def known(error: Exception, task: str | None = None) -> str | None:
     return None
 
 
-def finish(run_dir: Path, result: dict[str, Any], alone: bool) -> None:
-    """Writes and prints the result of a job; a refused run leaves nothing behind, unless it is part of a sweep."""
+def config_file(run_dir: Path) -> bytes | None:
+    """Content of a run's config.yaml; None where there is none."""
+    path = run_dir / "config.yaml"
+    return path.read_bytes() if path.exists() else None
+
+
+def finish(run_dir: Path, result: dict[str, Any], alone: bool, before: bytes | None = None) -> None:
+    """Writes and prints the result of a job; a refused run leaves nothing behind, unless it is part of a sweep.
+
+    Args:
+        before: config.yaml as it was, of a run that was cut off.
+    """
     if not is_first_process():
         return
     if alone and result["status"] == "refused":
-        (run_dir / "config.yaml").unlink(missing_ok=True)
+        if before is None:
+            (run_dir / "config.yaml").unlink(missing_ok=True)
+        else:
+            write_bytes(run_dir / "config.yaml", before)
     else:
         result["environment"] = environment()
         try:
             write_result(run_dir, result)
-        except OSError as error:  # the disk is full: what was printed stays
-            complain(f"{run_dir}/result.json: {error.strerror}")
+        except OSError as error:
+            complain(f"{run_dir}/result.json: {error.strerror}; {kept_elsewhere(result)}")
     announce(result)
+
+
+def kept_elsewhere(result: dict[str, Any]) -> str:
+    """Writes a result where there is still room, and returns the words that say where."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="smallgpt-"))
+        write_result(folder, result)
+    except OSError:  # the same disk
+        return "the result is the last line on standard output alone"
+    return f"the result is in {folder / 'result.json'}"
 
 
 def has_output(run_dir: Path) -> bool:

@@ -1,6 +1,7 @@
 """Loading of settings: a composed config becomes checked `Settings`, or a UserError names the first fault."""
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,10 +11,17 @@ from pydantic import ValidationError, create_model
 from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_line, shown
 from smallgpt.launch.size_matching import matched_size
 from smallgpt.settings import Common, Evaluation, Group, Match, Settings
-from smallgpt.targets import imported, target
+from smallgpt.targets import imported, imported_model, imported_task, target
 
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
 GROUPS = ("budget", "trainer", "batch", "validation", "generation", "benchmark")
+MEMBERS = {  # of the classes that may stand for a group, smallgpt's own or a user's
+    "data": ("name", "parts", "fingerprint", "check"),
+    "tokenizer": ("padded_vocab_size", "build", "fingerprint", "check"),
+    "optimizer": ("lr", "build"),
+    "schedule": ("for_steps", "factor"),
+    "logger": ("build",),
+}
 DERIVED = {"model_class", "matched", "chosen", "overrides", "variant", "plain"}
 
 GroupType = TypeVar("GroupType", bound=Group)
@@ -40,6 +48,7 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     if plain.get("eval") is not None:
         fields["eval"] = build(Evaluation, "eval", plain["eval"])
     fields["task"] = target("task", plain.get("task"))[0]
+    imported_task(fields["task"])
     fields["chosen"] = frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
     given = {"overrides": tuple(overrides), "variant": variant}
     return build(Settings, "", {**plain, **fields, **given, "plain": plain})
@@ -68,11 +77,18 @@ def schema_of(name: str, values: Any) -> type[Group]:
     field = Settings.model_fields[name].annotation
     if isinstance(field, type) and issubclass(field, Group):
         return field
-    chosen = imported(name, target(name, values)[0])
+    path = target(name, values)[0]
     if name == "model":
-        return model_schema(chosen)
+        return model_schema(imported_model(name, path))
+    chosen = imported(name, path)
     if not (isinstance(chosen, type) and issubclass(chosen, Group)):
-        raise UserError(f"{name}._target_={values['_target_']}: not a class of settings")
+        raise UserError(f"{name}._target_={shown(path)}: not a class of settings")
+    known = {*dir(chosen), *chosen.model_fields}
+    missing = [member for member in MEMBERS[name] if member not in known]
+    if missing or (
+        name == "logger" and len(signature(chosen.build).parameters) != len(("self", "settings", "run_dir"))
+    ):
+        raise UserError(f"{name}._target_={shown(path)}: no {name}, which has {', '.join(missing or MEMBERS[name])}")
     return chosen
 
 
@@ -101,7 +117,8 @@ def matched_to(fields: dict[str, Any]) -> tuple[Any, Any]:
 def build_model(name: str, chosen: Any, tokenizer: Any) -> tuple[Any, Any]:
     """A model class and its config, with the tokenizer's vocabulary where none is given."""
     path, values = target(name, chosen)
-    schema = model_schema(imported(name, path))
+    model_class = imported_model(name, path)
+    schema = model_schema(model_class)
     given = values.get("vocab_size")
     if given is None:
         values["vocab_size"] = tokenizer.padded_vocab_size
@@ -111,7 +128,7 @@ def build_model(name: str, chosen: Any, tokenizer: Any) -> tuple[Any, Any]:
     if fields["vocab_size"] < least:
         raise UserError(f"{name}.vocab_size={given}: the tokenizer has {least} tokens; null takes its number")
     try:
-        return (model_class := imported(name, path)), model_class.config_class(**fields)
+        return model_class, model_class.config_class(**fields)
     except ValueError as error:
         raise Impossible(f"{name}.{one_line(error)}") from error
 

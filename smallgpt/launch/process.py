@@ -6,6 +6,7 @@ lock on it, so that a job is never run twice at once, whoever starts it.
 
 import ctypes
 import json
+import re
 import signal
 import sys
 from contextlib import nullcontext
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from smallgpt.launch.job import execute
+from smallgpt.launch.standard_streams import steady_streams
 from smallgpt.ranks import is_first_process
 from smallgpt.results import read_result
+from smallgpt.run_directory import config_of_run
 
 BUSY = 75  # sysexits.h: try again later
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -31,20 +34,29 @@ def main(run_dir: Path) -> int:
         with FileLock(run_dir / ".lock", timeout=0) if first else nullcontext():
             if (read_result(run_dir) or {}).get("status") == "completed":
                 return 0
-            return run(run_dir)
+            with steady_streams():  # a full disk ends the log, not the job
+                return run(run_dir)
     except Timeout:
         return BUSY
 
 
 def run(run_dir: Path) -> int:
     """Executes the job that a directory describes; returns 0 if it is completed, else 1."""
-    config = OmegaConf.load(run_dir / "config.yaml")
-    assert isinstance(config, DictConfig)
+    config = OmegaConf.create(without_interpolations(config_of_run(run_dir)))
     job: dict[str, Any] = {"overrides": [], "choices": {}}  # for the result, which the first process writes
     if is_first_process():
         job = json.loads((run_dir / ".job.json").read_text())
     result = execute(config, job["overrides"], job["choices"], run_dir)
     return 0 if result["status"] == "completed" else 1
+
+
+def without_interpolations(value: Any) -> Any:
+    """Config in which `${` is text: a sweep has resolved everything, and what it left the user has escaped."""
+    if isinstance(value, dict):
+        return {key: without_interpolations(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_interpolations(item) for item in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def end_with_the_starter(number: int) -> None:

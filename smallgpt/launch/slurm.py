@@ -5,17 +5,22 @@ between two steps (`smallgpt.training.interruption`), and submitit's handler put
 """
 
 import os
+import secrets
 import shlex
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from smallgpt.errors import UserError, nearest_key
 from smallgpt.files import write_text
-from smallgpt.launch.process import main
+from smallgpt.launch.process import BUSY, main
 from smallgpt.launch.sweep import SweepJob
 from smallgpt.packages import private, require
 from smallgpt.ranks import is_first_process, python_path
+from smallgpt.results import read_result
 from smallgpt.settings import Trainer
 
 NEEDED_PROGRAMS = ("sbatch", "srun", "sacct")
@@ -58,19 +63,23 @@ class Slurm:
         from submitit import SlurmJob
 
         groups: dict[tuple, list[SweepJob]] = {}
+        here = secrets.token_hex(8)
         for job in jobs:
-            folder = job.run_dir.parent / ".submitit"
             queued = read_id(job.run_dir)
-            if queued and (process := SlurmProcess(SlurmJob(folder, queued))).is_known() and process.poll() is None:
-                job.process = process
-                continue
+            if queued:
+                process = SlurmProcess(SlurmJob(job.run_dir.parent / ".submitit", queued), job.run_dir)
+                if process.is_known() and process.poll() is None:
+                    job.process = process
+                    continue
+            # of a name that nobody knows before: submitit unpickles what lies in it under the number of a job
+            folder = job.run_dir.parent / ".submitit" / here
             needs = (job.trainer.num_nodes, job.trainer.devices, job.trainer.accelerator)
             groups.setdefault((folder, *needs), []).append(job)
         for (folder, *needs), group in groups.items():
             submitted = self.executor(folder, *needs).map_array(Task(), [job.run_dir for job in group])
             for job, slurm_job in zip(group, submitted, strict=True):
                 write_text(job.run_dir / ".slurm", slurm_job.job_id)
-                job.process = SlurmProcess(slurm_job)
+                job.process = SlurmProcess(slurm_job, job.run_dir)
 
     def executor(self, folder: Path, nodes: int, devices: int, accelerator: str) -> Any:
         from submitit import SlurmExecutor
@@ -115,22 +124,26 @@ class Task:
 
 
 class SlurmProcess:
-    """Slurm job with the methods of a `Process`; it runs as long as any of its tasks runs or waits in the queue."""
+    """Slurm job with the methods of a `Process`; it runs as long as any of its tasks runs or waits in the queue.
 
-    def __init__(self, job: Any) -> None:
-        self.job = job
+    How it ended says result.json: what submitit keeps is a pickle, which runs whatever somebody has put there.
+    """
+
+    def __init__(self, job: Any, run_dir: Path) -> None:
+        self.job, self.run_dir = job, run_dir
 
     def is_known(self) -> bool:
         """Whether Slurm knows the job."""
         return self.job.watcher.get_state(self.job.job_id, mode="force") != "UNKNOWN"
 
     def poll(self) -> int | None:
-        if not self.job.done():
+        if (read_result(self.run_dir) or {}).get("status") == "completed":
+            return 0
+        if not self.job.watcher.is_done(self.job.job_id):
             return None
-        first = self.job.task(0)
-        if not first.paths.result_pickle.exists():  # cancelled, or its machine failed
+        with suppress(Timeout), FileLock(self.run_dir / ".lock", timeout=0):
             return 1
-        return first.result() if first.exception() is None else 1
+        return BUSY
 
     def terminate(self) -> None:
         self.job.cancel(check=False)

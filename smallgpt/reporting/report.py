@@ -8,6 +8,7 @@ from typing import Any
 
 from smallgpt.errors import shown
 from smallgpt.files import write_bytes, write_text
+from smallgpt.notices import show
 from smallgpt.reporting.arm_table import OVER_DOCUMENTS, arm_table
 from smallgpt.reporting.caveats import caveats
 from smallgpt.reporting.inferences import inference_tables
@@ -40,20 +41,20 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
             rows = arm_table(comparison)
             names = [name for name in rows[0] if name not in PAGE_ONLY]
             print_table("arms", names, [[row[name] for name in names] for row in rows])
-            print(" ".join(arm_notes(comparison)))
+            show(" ".join(arm_notes(comparison)))
         for table in inference_tables(comparison):
             print_table("inference", table.columns, [[cell.text for cell in row] for row in table.rows])
-            print(" ".join(table.notes))
+            show(" ".join(table.notes))
         if any(comparison.losses(arm) for arm in comparison.arms):
-            print("\n".join([winner(comparison), *caveats(comparison)]))
+            show("\n".join([winner(comparison), *caveats(comparison)]))
     if len(study.comparisons) > 1:
-        print("The jobs differ in their data: losses are compared only where it is the same.")
+        show("The jobs differ in their data: losses are compared only where it is the same.")
     for job in [job for job in study.unfinished if job.status != "pruned"]:
-        print(f"job {job.name} {job.status}: {job.result.get('error')}")
+        show(f"job {job.name} {job.status}: {job.result.get('error')}")
     write_text(folder / "results.md", markdown(study))
     page = folder / "report.html"
     draw_page(study, page)
-    print(f"report: {page}")
+    show(f"report: {page}")
     return {
         "results": folder / "results.csv",
         "report": page,
@@ -79,7 +80,7 @@ def draw_page(study: Study, page: Path) -> None:
     folder = page.parent / "figures"
     for figure in [figure for drawn in figures for figure in drawn]:
         if error := figure.error or save(figure, folder):
-            print(f"figure {figure.name}: cannot be drawn ({error})")
+            show(f"figure {figure.name}: cannot be drawn ({error})")
         elif figure.name == "loss_tokens":
             write_bytes(page.parent / "loss.png", (folder / "loss_tokens.png").read_bytes())
 

@@ -8,15 +8,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from smallgpt.notices import printable
+
 LOG_WIDTH = 160  # columns where no terminal says how many there are
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Numbers to the right, text to the left; None is left blank."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table = Table(title=printable(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for name, values in zip(columns, zip(*rows, strict=True), strict=True):
         number = all(isinstance(value, int | float) or value is None for value in values)
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
+        table.add_column(printable(name), justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*[cell(value) for value in row])
     console().print(table)
@@ -24,10 +26,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 def print_pairs(title: str, pairs: dict[str, Any]) -> None:
     """A card: a name and a value on each line."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table = Table(title=printable(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     table.show_header = False
     for name, value in pairs.items():
-        table.add_row(name, cell(value))
+        table.add_row(printable(name), cell(value))
     console().print(table)
 
 
@@ -42,7 +44,7 @@ def cell(value: Any) -> str:
         return ""
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
 def scaled(value: float, unit: str) -> str:

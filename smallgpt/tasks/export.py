@@ -37,6 +37,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
 
     (checkpoint,) = settings.checkpoint
     form, quantize = settings.format, settings.quantize
+    refuse_other_folder(run_dir, form)
     asked = wanted(settings)
     check_checkpoints(settings.checkpoint, asked, settings.cache_dir)
     model, tokenizer = load_checkpoint(checkpoint, asked)
@@ -80,6 +81,20 @@ def check_export(settings: Settings) -> None:
         raise UserError(f"quantize={quantize}: format={form} takes {', '.join(TAKES[form])}")
     if form == "onnx":
         require("format=onnx", *ONNX_PACKAGES, install="'smallgpt[export]'")
+
+
+def refuse_other_folder(run_dir: Path, form: str) -> None:
+    """Raises UserError where what would be written over is no exported model."""
+    target = run_dir / form
+    if (
+        target.exists()
+        and not (target / "config.json").is_file()
+        and not (target.is_dir() and not any(target.iterdir()))
+    ):
+        raise UserError(
+            f"hydra.run.dir={run_dir}: its {form}/ is no exported model and would be written over; "
+            "choose another directory"
+        )
 
 
 def write_hf(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import UserError, shown
+from smallgpt.notices import show
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     else:
         texts = from_weights(settings, checkpoint, prompts, asked, where, live)
     if not live:
-        print("\n---\n".join(texts))
+        show("\n---\n".join(texts))
     return {"checkpoint": checkpoint, "variant": variant_of(checkpoint), "samples": texts}
 
 
@@ -40,10 +41,9 @@ def from_weights(
     settings: Settings, checkpoint: str, prompts: Sequence[str], asked: "Wanted", where: "torch.device", live: bool
 ) -> list[str]:
     """Prompts with their continuations by a checkpoint; `live` prints the single one as it is made."""
-    from transformers import TextStreamer
-
     from smallgpt.inference.checkpoint import load_checkpoint
     from smallgpt.inference.generate import generate
+    from smallgpt.inference.printed_text import PrintedText
     from smallgpt.inference.steps import CompiledSteps
     from smallgpt.inference.weight_formats import check_quantize, for_inference
 
@@ -54,7 +54,7 @@ def from_weights(
     model, tokenizer = load_checkpoint(checkpoint, asked)
     model = for_inference(model.to(where), settings.quantize, settings.compile)
     steps = CompiledSteps(model) if settings.compile else None
-    streamer = TextStreamer(tokenizer, skip_special_tokens=True) if live else None
+    streamer = PrintedText(tokenizer, skip_special_tokens=True) if live else None
     return generate(model, tokenizer, prompts, settings.generation, settings.seed, streamer, steps)
 
 
@@ -71,13 +71,13 @@ def from_graph(
     begun = next(pieces)
     made = ["" for _ in prompts]
     if live:
-        print(begun[0], end="", flush=True)
+        show(begun[0], end="")
     for new in pieces:
         made = [text + piece for text, piece in zip(made, new, strict=True)]
         if live:
-            print(new[0], end="", flush=True)
+            show(new[0], end="")
     if live:
-        print()
+        show("")
     stops = settings.generation.stop
     return [prompt + until_stop(text, stops) for prompt, text in zip(begun, made, strict=True)]
 

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smallgpt.errors import Unfinished, UserError, one_line
+from smallgpt.notices import say, show
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.module import LanguageModel
     from smallgpt.training.processes import check_processes, share_cores
+    from smallgpt.training.saved_state import check_state
 
     check_processes(settings)
     require_contract(settings.model_class, settings.model, settings.cache_dir, f"model={settings.variant}")
@@ -73,6 +76,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     )
     state = run_dir / "checkpoints" / "last.ckpt"
     resumed = settings.resume is not None and state.exists()
+    if resumed:
+        check_state(state, settings.model_class, settings.model)
     if not resumed and is_first_process():  # rows of a run that was stopped before its first checkpoint
         (run_dir / "metrics.csv").unlink(missing_ok=True)
     trainer = trainer_for(settings, run_dir, prepared, recorder, where, precision)
@@ -88,13 +93,16 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         }
         if trainer.is_global_zero:
             sections |= score_sections(settings, prepared, run_dir, where)
-            sections["samples"] = samples(settings, module, prepared, run_dir)
+            sections["samples"] = samples_or_warning(settings, module, prepared, run_dir)
             print_summary(settings, sections)
             for logger in loggers:
                 logger.log_scores({split: sections[split] for split in ("val", "test") if split in sections})
                 logger.log_samples(sections["samples"])
         if settings.eval is not None and trainer.is_global_zero:
-            sections["evaluation"], items = of_run(settings, run_dir, where, prepared.fingerprint)
+            try:
+                sections["evaluation"], items = of_run(settings, run_dir, where, prepared.fingerprint)
+            except UserError as error:
+                raise Unfinished(f"{error}; the training is done, and task=evaluate scores it", sections) from error
             for logger in loggers:
                 logger.log_evaluation(sections["evaluation"], items)
     return sections
@@ -250,12 +258,23 @@ def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData
 
     from smallgpt.inference.generate import generate
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
+    tokenizer: Any = AutoTokenizer.from_pretrained(prepared.tokenizer_dir, trust_remote_code=False)
     model = module.model
     if module.sharded:  # this process has a part of it
         model = settings.model_class.from_pretrained(run_dir / "checkpoints" / "last")
     prompts = settings.prompt or ("",)
     return generate(model, tokenizer, prompts, settings.generation, settings.seed)
+
+
+def samples_or_warning(
+    settings: Settings, module: "LanguageModel", prepared: "PreparedData", run_dir: Path
+) -> list[str]:
+    """The samples of a run; none, and a line that says why, where they cannot be made: the training is done."""
+    try:
+        return samples(settings, module, prepared, run_dir)
+    except (UserError, RuntimeError, ValueError) as error:
+        say(f"warning: no sample: {one_line(error)}")
+        return []
 
 
 def print_summary(settings: Settings, sections: dict[str, Any]) -> None:
@@ -280,4 +299,5 @@ def print_summary(settings: Settings, sections: dict[str, Any]) -> None:
     print()
     for name, value in rows.items():
         print(f"{name:<16} {value}")
-    print(f"\n--- sample ---\n{sections['samples'][0]}\n--------------")
+    for sample in sections["samples"][:1]:
+        show(f"\n--- sample ---\n{sample}\n--------------")

@@ -1,6 +1,7 @@
 """Hydra sweepers for grids and searches; Hydra looks for sweepers in the namespace package `hydra_plugins` alone."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -82,9 +83,11 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: Sequence[str]) -> Any:
         from smallgpt.launch.checks import check_job, composed_job, refuse_shared
         from smallgpt.launch.resolvers import jobs_of
+        from smallgpt.run_directory import refuse_foreign_sweep
 
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         loader = self.hydra_context.config_loader
+        refuse_foreign_sweep(Path(self.config.hydra.sweep.dir))
         with jobs_of(self.config):
             search = self.search(self.config)
             for number, words in search.known_jobs():
