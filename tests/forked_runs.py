@@ -18,6 +18,9 @@ LIMIT_SECONDS = 60.0  # of processor time; a case that takes longer hangs
 RAW = re.compile(r"Traceback|\b[A-Za-z_.]*(?:Error|Exception|Warning)\b(?=[:(])|HYDRA_FULL_ERROR")
 """What betrays an exception that nobody has put into words."""
 
+PROGRESS = re.compile(r"(duplicates|tokenizer|tokens) (of|for) ")
+"""Lines of a preparation, which reads a text before it can find a fault in it."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -135,7 +138,7 @@ def content(folder: Path) -> dict[str, str]:
 
 def fault(ended: Ended, before: dict[str, str], after: dict[str, str], says: str = "") -> str | None:
     """What is wrong with how a bad command ended; None where it was refused on one line and nothing was left."""
-    lines = ended.err.splitlines()
+    lines = [line for line in ended.err.splitlines() if not PROGRESS.match(line)]
     if ended.code < 0:
         return f"ended by {signal.Signals(-ended.code).name}: {ended.err[-300:]}"
     if ended.code == 0:
