@@ -12,15 +12,18 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from smallgpt.errors import Impossible, UserError, nearest_key
 from smallgpt.files import write_text
 from smallgpt.launch.command_line import given, refuse
+from smallgpt.launch.extension import refuse_extension
 from smallgpt.launch.loading import load_settings
 from smallgpt.launch.rephrase import rephrase
 from smallgpt.launch.this_machine import ThisMachine
+from smallgpt.launch.used_keys import refuse_unused
 from smallgpt.ranks import is_first_process, started_by
 from smallgpt.run_directory import LEFT_OUT, claim, flat, refuse_other_config, refuse_taken, release
 from smallgpt.settings import Settings
@@ -48,6 +51,8 @@ class Checks(Callback):
                 raise UserError(f"hydra.run.dir={run_dir}: {several[0]} starts several processes; give one for all")
             refuse_without_multirun(config)
             settings = checked_settings(config)
+            if settings.resume == "extend":
+                refuse_extension(run_dir, settings, config.hydra)
             refuse_taken(run_dir, settings.resume)
             refuse_other_config(run_dir, settings)
             self.made = claim(run_dir)
@@ -89,6 +94,7 @@ def checked_settings(config: DictConfig) -> Settings:
     """The settings of a job; raises UserError for the first thing that is wrong."""
     HydraConfig.instance().set_config(config)
     keys = [str(key) for key in config if key != "hydra"]
+    refuse_unused(config, given(config.hydra), alone=config.hydra.mode != RunMode.MULTIRUN)
     settings = load_settings(OmegaConf.masked_copy(config, keys), given(config.hydra))
     if settings.task_name in TASKS_WITH_DATA:
         settings.data.check()
@@ -185,6 +191,8 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
                 "use hydra/launcher=processes there"
             )
     settings = checked_settings(job)
+    if settings.resume == "extend":
+        raise UserError("resume=extend: goes on with one run; leave -m out, and name it with hydra.run.dir=")
     if machines is not None:
         machines.check(settings.trainer)
         if settings.task_name == "benchmark" and isinstance(machines, ThisMachine) and machines.n_jobs > 1:

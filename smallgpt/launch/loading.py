@@ -8,10 +8,12 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError, create_model
 
 from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_line, shown
+from smallgpt.launch.origin import of_checkpoint
 from smallgpt.launch.size_matching import matched_size
 from smallgpt.settings import Common, Evaluation, Group, Match, Settings
 from smallgpt.targets import imported, target
 
+TRAINING = ("smallgpt.tasks.train.run", "smallgpt.tasks.inspect.run")
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
 GROUPS = ("budget", "trainer", "batch", "validation", "generation", "benchmark")
 DERIVED = {"model_class", "matched", "chosen", "overrides", "variant", "plain"}
@@ -25,6 +27,8 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     The config comes without Hydra's own node. Raises UserError for the first thing that is wrong.
     """
     plain = resolved_config(cfg)
+    if begins_from_checkpoint(plain):
+        plain, variant = of_checkpoint(plain, chosen_keys(overrides))
     names = set(Settings.model_fields) - DERIVED
     for key, value in plain.items():
         if key not in names:
@@ -40,9 +44,20 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     if plain.get("eval") is not None:
         fields["eval"] = build(Evaluation, "eval", plain["eval"])
     fields["task"] = target("task", plain.get("task"))[0]
-    fields["chosen"] = frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
+    fields["chosen"] = chosen_keys(overrides)
     given = {"overrides": tuple(overrides), "variant": variant}
     return build(Settings, "", {**plain, **fields, **given, "plain": plain})
+
+
+def chosen_keys(overrides: Sequence[str]) -> frozenset[str]:
+    """Keys and groups that words of a command line name."""
+    return frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
+
+
+def begins_from_checkpoint(plain: dict[str, Any]) -> bool:
+    """Whether a config trains, or prices, a model that begins from the weights of a checkpoint."""
+    task = plain.get("task")
+    return bool(plain.get("checkpoint")) and isinstance(task, dict) and task.get("_target_") in TRAINING
 
 
 def resolved_config(cfg: DictConfig) -> dict[str, Any]:

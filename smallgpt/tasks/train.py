@@ -45,9 +45,14 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     precision = resolved_precision(settings.trainer.precision, where)
     keep_freed_memory()
     share_cores(settings.trainer)
+    state = run_dir / "checkpoints" / "last.ckpt"
+    resumed = settings.resume is not None and state.exists()
+    begun_from, begun_with = origin(settings), None if resumed else first_weights(settings)
     prepared = prepare(settings.data, settings.tokenizer, settings.cache_dir)
     seed_everything(settings.seed, verbose=False)
     model = settings.model_class(settings.model)
+    if begun_with is not None:
+        model.load_state_dict(begun_with)
     model.generation_config.eos_token_id = prepared.eos_id
     model.generation_config.pad_token_id = prepared.eos_id
     price = cost(settings.model)
@@ -71,8 +76,6 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         peak(settings.trainer, where, precision) if is_first_process() else None,
         every=settings.log_every,
     )
-    state = run_dir / "checkpoints" / "last.ckpt"
-    resumed = settings.resume is not None and state.exists()
     if not resumed and is_first_process():  # rows of a run that was stopped before its first checkpoint
         (run_dir / "metrics.csv").unlink(missing_ok=True)
     trainer = trainer_for(settings, run_dir, prepared, recorder, where, precision)
@@ -81,6 +84,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         sections: dict[str, Any] = {
             "cost": price.to_dict(),
             **match(settings),
+            **begun_from,
             "data_fingerprint": prepared.fingerprint,
             "data": prepared.section(),
             "warnings": warnings,
@@ -98,6 +102,25 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             for logger in loggers:
                 logger.log_evaluation(sections["evaluation"], items)
     return sections
+
+
+def first_weights(settings: Settings) -> "dict[str, torch.Tensor] | None":
+    """Weights of the checkpoint that the training begins from; None where they begin as random numbers."""
+    from smallgpt.inference.checkpoint import load_checkpoint
+
+    if settings.origin is None:
+        return None
+    return load_checkpoint(settings.origin)[0].state_dict()
+
+
+def origin(settings: Settings) -> dict[str, Any]:
+    """Section `origin` of a result: the checkpoint that the training began from; nothing where there was none."""
+    from smallgpt.inference.checkpoint import variant_of, which_weights
+
+    if settings.origin is None:
+        return {}
+    checkpoint, weights = settings.origin, which_weights(settings.origin)
+    return {"origin": {"checkpoint": checkpoint, "weights": weights, "variant": variant_of(checkpoint)}}
 
 
 def data_module(settings: Settings, prepared: "PreparedData") -> "TokenDataModule":

@@ -6,7 +6,7 @@ so a resumed run, a report and a test all get the same learning rate from the sa
 """
 
 import math
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ class Schedule(Group):
 
     warmup: float = Field(PAPER_WARMUP, ge=0)
     """Length of the warm-up: steps if 1 or more, else a fraction of the run."""
+    extends: ClassVar[bool] = False
+    """Whether a finished run can go on to a larger budget as if that had been its own, or after another descent."""
 
     def for_steps(self, total: int) -> Self:
         """The same schedule, its warm-up in steps, so that the first step is not lost at zero."""
@@ -63,6 +65,7 @@ class Cosine(Schedule):
 class WSD(Schedule):
     """Schedule of warm-up, stable phase and decay: constant, then in the last `decay` of the run a line to `final`."""
 
+    extends: ClassVar[bool] = True  # from the decayed weights at the full rate again (WSD-S, arXiv 2410.05192)
     decay: float = Field(0.2, gt=0, le=1)
     """The fraction of the run that the descent takes, at its end."""
     final: float = Field(PAPER_FINAL, ge=0, le=1)
@@ -77,6 +80,8 @@ class WSD(Schedule):
 
 class Constant(Schedule):
     """Schedule that stays at the base learning rate after the warm-up."""
+
+    extends: ClassVar[bool] = True
 
     def after_warmup(self, progress: float, start: float) -> float:
         return 1.0
