@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from smallgpt.errors import UserError, one_line
 from smallgpt.files import nearest_beside
 from smallgpt.launch.hydra_options import hydra_options, options_first
+from smallgpt.launch.written_values import as_values
 
 # read before `guarded` sets the variable for Hydra
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -23,7 +24,7 @@ TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 def guarded(main: Callable[[], Any]) -> int:
     """Runs the Hydra application; returns the exit code of what Hydra could not compose."""
     try:
-        sys.argv[1:] = options_first(sys.argv[1:])
+        sys.argv[1:] = options_first(as_values(sys.argv[1:]))
         given, options = hydra_options()
         if options:
             name = options[0].lstrip("-")
