@@ -19,7 +19,10 @@ from smallgpt.launch.written_values import as_values
         ("-m", ["-m"]),
         ("optimizer={'lr': 0.001, 'betas': [0.9, 0.95]}", ["optimizer.lr=0.001", "optimizer.betas=[0.9,0.95]"]),
         ('--optimizer={"lr": 0.001}', ["optimizer.lr=0.001"]),
-        ('model={"n_layer": 2, "widths": null, "bias": true}', ["model.n_layer=2", "model.widths=null", "model.bias=true"]),
+        (
+            'model={"n_layer": 2, "widths": null, "bias": true}',
+            ["model.n_layer=2", "model.widths=null", "model.bias=true"],
+        ),
         ("match.baseline={'n_layer': 6}", ["match.baseline={n_layer:6}"]),
         ("match.baseline={n_layer:6}", ["match.baseline={n_layer:6}"]),
         ("hydra={'run': {'dir': 'a b'}}", ["hydra.run.dir='a b'"]),
@@ -31,7 +34,9 @@ def test_words_of_other_programs(word: str, values: list[str]):
 
 
 def test_an_agents_command_line_is_a_run(cli: CommandLine):
-    done = cli("--task=inspect", "--optimizer={'lr': 0.003}", "--model=convgpt", "--trainer.clip=None", "hydra.run.dir=x")
+    done = cli(
+        "--task=inspect", "--optimizer={'lr': 0.003}", "--model=convgpt", "--trainer.clip=None", "hydra.run.dir=x"
+    )
     assert done.code == 0 and done.result["variant"] == "convgpt"
     assert done.result["overrides"] == ["task=inspect", "optimizer.lr=0.003", "model=convgpt", "trainer.clip=null"]
 

@@ -65,6 +65,13 @@ def kind(config: DecoderConfig) -> list[tuple]:
     parts = config.body()
     before = [config.n_embd, *(part.out_width for part in parts[:-1])]
     return [
-        (part.group, part.label, part.path, part.active, sign(part.in_width - width), sign(part.out_width - part.in_width))
+        (
+            part.group,
+            part.label,
+            part.path,
+            part.active,
+            sign(part.in_width - width),
+            sign(part.out_width - part.in_width),
+        )
         for part, width in zip(parts, before, strict=True)
     ]

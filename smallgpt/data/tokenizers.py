@@ -14,6 +14,7 @@ from pydantic import Field
 from smallgpt.data import hub
 from smallgpt.data.content_hash import hash_of
 from smallgpt.errors import UserError
+from smallgpt.files import nearest_beside
 from smallgpt.settings import Group
 
 END_OF_TEXT = "<|endoftext|>"
@@ -72,8 +73,9 @@ class Pretrained(Group):
         """Raises UserError for a folder without a tokenizer in it, or a path that is not there."""
         folder = self._folder()
         if folder is None:
-            if self.name.startswith((".", "/", "~")) or self.name.count("/") > 1:
-                raise UserError(f"tokenizer.name={self.name}: no such folder; give a folder or a hub name")
+            if not hub.is_hub_name(self.name):
+                near = nearest_beside(Path(self.name).expanduser())
+                raise UserError(f"tokenizer.name={self.name}: no such folder{near}; give a folder or a hub name")
         elif not any((folder / name).is_file() for name in TOKENIZER_FILES):
             raise UserError(
                 f"tokenizer.name={self.name}: no tokenizer in this folder; "

@@ -1,14 +1,20 @@
 """Corpora that bits per byte are measured on, read as documents."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import signal
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from smallgpt.data import formats
 from smallgpt.data.files import folder_files, official_split
-from smallgpt.errors import UserError, nearest, one_line
+from smallgpt.errors import UserError, nearest, one_line, shown
 from smallgpt.files import nearest_beside
 from smallgpt.settings import Evaluation
+
+PATIENCE_SECONDS = 20.0  # for all lines of a corpus; an ordinary pattern reads a million in one
 
 
 def read_corpora(settings: Evaluation) -> dict[str, list[str]]:
@@ -76,16 +82,39 @@ def rows_of(path: Path, field: str) -> list[str]:
 
 def joined_lines(rows: Sequence[str], document_start: str | None) -> Iterable[str]:
     """Joins rows that are lines to documents, where any of them begins one; otherwise each row is a document."""
-    start = re.compile(document_start) if document_start else None
-    if start is None or not any(start.match(row) for row in rows):
+    if not document_start:
         return rows
-    return _documents(rows, start)
+    with patience(f"eval.document_start={shown(document_start)}"):
+        begins = [re.match(document_start, row) is not None for row in rows]
+    return _documents(rows, begins) if any(begins) else rows
 
 
-def _documents(rows: Sequence[str], start: re.Pattern[str]) -> Iterator[str]:
+@contextmanager
+def patience(setting: str) -> Generator[None]:
+    """Context in which a pattern that takes too long, as a catastrophic one does for ever, raises UserError.
+
+    Python's matcher hears signals; only the main thread can set one.
+    """
+
+    def stop(*_: Any) -> None:
+        raise UserError(f"{setting}: takes over {PATIENCE_SECONDS:g} s to match; avoid repeated groups such as (a+)+")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _documents(rows: Sequence[str], begins: Sequence[bool]) -> Iterator[str]:
     document: list[str] = []
-    for row in rows:
-        if document and start.match(row):
+    for row, is_first in zip(rows, begins, strict=True):
+        if document and is_first:
             yield "".join(document)
             document = []
         document.append(row)

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from smallgpt.errors import Impossible, UserError, nearest_key
 from smallgpt.files import write_text
+from smallgpt.launch.bounds import refuse_beyond_machine, refuse_endless_warmup
 from smallgpt.launch.command_line import given, refuse
 from smallgpt.launch.extension import refuse_extension
 from smallgpt.launch.loading import load_settings
@@ -31,6 +32,10 @@ from smallgpt.tasks.benchmark import check_benchmark
 from smallgpt.tasks.evaluate import check_evaluation
 
 OF_A_SWEEP = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.sweep.")
+OPEN_IN_HYDRA = tuple(  # nodes of Hydra that take keys of one's own
+    f"hydra.{name}"
+    for name in ("launcher.", "sweeper.", "job.env_", "callbacks.", "job_logging", "hydra_logging", "help")
+)
 TASKS_WITH_DATA = {"train", "prepare", "inspect"}
 TASKS_WITH_MODEL = {"train", "inspect"}
 
@@ -49,8 +54,10 @@ class Checks(Callback):
             several = started_by()
             if several and not any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra):
                 raise UserError(f"hydra.run.dir={run_dir}: {several[0]} starts several processes; give one for all")
+            refuse_unknown_of_hydra(config)
             refuse_without_multirun(config)
             settings = checked_settings(config)
+            refuse_beyond_machine(settings)
             if settings.resume == "extend":
                 refuse_extension(run_dir, settings, config.hydra)
             refuse_taken(run_dir, settings.resume)
@@ -66,6 +73,7 @@ class Checks(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with refusing():
+            refuse_unknown_of_hydra(config)
             if several := started_by():
                 raise UserError(f"-m: starts its own processes, not {several[0]}'s")
 
@@ -78,6 +86,16 @@ def refusing() -> Generator[None]:
     except Exception as error:
         refuse(str(error) if isinstance(error, UserError) else rephrase(error))
         raise SystemExit(1) from None
+
+
+def refuse_unknown_of_hydra(config: DictConfig) -> None:
+    """Raises UserError for a key that is added to Hydra's own node, which takes any and uses none."""
+    for word in config.hydra.overrides.hydra:
+        key = word.lstrip("+").partition("=")[0]
+        if word.startswith("+") and not key.startswith(OPEN_IN_HYDRA):
+            keys = [f"hydra.{name}" for name in flat(OmegaConf.to_container(config.hydra, resolve=False))]
+            known = [name for name in keys if name != key]
+            raise UserError(f"{word}: unknown key{nearest_key(key, known)}")
 
 
 def refuse_without_multirun(config: DictConfig) -> None:
@@ -100,6 +118,7 @@ def checked_settings(config: DictConfig) -> Settings:
         settings.data.check()
         settings.tokenizer.check()
     if settings.task_name in TASKS_WITH_MODEL:
+        refuse_endless_warmup(settings)
         from smallgpt.contract.required import require_contract  # imports PyTorch
 
         name = f"model={config.hydra.runtime.choices['model']}"
@@ -195,6 +214,8 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
         raise UserError("resume=extend: goes on with one run; leave -m out, and name it with hydra.run.dir=")
     if machines is not None:
         machines.check(settings.trainer)
+        if isinstance(machines, ThisMachine):
+            refuse_beyond_machine(settings)
         if settings.task_name == "benchmark" and isinstance(machines, ThisMachine) and machines.n_jobs > 1:
             raise UserError(
                 f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task=benchmark would disturb each other; use 1"

@@ -109,6 +109,10 @@ class Stopped(SystemExit):
 
 def known(error: Exception, task: str | None = None) -> str | None:
     """Sentence for an error that is no fault of the program, a full disk or too little memory; None for others."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        from smallgpt.launch.rephrase import missing_package
+
+        return missing_package(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full; make room, then resume=auto goes on from the last checkpoint, if there is one"
     text = str(error)
@@ -124,15 +128,17 @@ def finish(run_dir: Path, result: dict[str, Any], alone: bool) -> None:
     """Writes and prints the result of a job; a refused run leaves nothing behind, unless it is part of a sweep."""
     if not is_first_process():
         return
+    path = None
     if alone and result["status"] == "refused":
         (run_dir / "config.yaml").unlink(missing_ok=True)
     else:
         result["environment"] = environment()
         try:
             write_result(run_dir, result)
+            path = run_dir / "result.json"
         except OSError as error:  # the disk is full: what was printed stays
             complain(f"{run_dir}/result.json: {error.strerror}")
-    announce(result)
+    announce(result, path)
 
 
 def has_output(run_dir: Path) -> bool:

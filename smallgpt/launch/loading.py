@@ -7,7 +7,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError, create_model
 
-from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_line, shown
+from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_line, program, shown
+from smallgpt.launch.bounds import refuse_oversized_model
 from smallgpt.launch.origin import of_checkpoint
 from smallgpt.launch.size_matching import matched_size
 from smallgpt.settings import Common, Evaluation, Group, Match, Settings
@@ -122,6 +123,7 @@ def build_model(name: str, chosen: Any, tokenizer: Any) -> tuple[Any, Any]:
         values["vocab_size"] = tokenizer.padded_vocab_size
     checked = build(schema, name, values)
     fields = {key: getattr(checked, key) for key in values}
+    refuse_oversized_model(name, imported(name, path).config_class, fields, given is not None)
     least = tokenizer.vocab_size or tokenizer.padded_vocab_size
     if fields["vocab_size"] < least:
         raise UserError(f"{name}.vocab_size={given}: the tokenizer has {least} tokens; null takes its number")
@@ -133,6 +135,8 @@ def build_model(name: str, chosen: Any, tokenizer: Any) -> tuple[Any, Any]:
 
 def build(schema: type[GroupType], name: str, values: Any) -> GroupType:
     """Instance of a group of settings; raises UserError, in words of ours, for the first fault that pydantic finds."""
+    if values is None:
+        raise UserError(f"{name}: nothing is chosen; give {name}=<choice>, see `{program()} --help`")
     if not isinstance(values, dict):
         raise UserError(f"{name}={shown(values)}: must be a group, such as {name}.{next(iter(schema.model_fields))}=")
     prefix = f"{name}." if name else ""

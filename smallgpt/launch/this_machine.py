@@ -5,6 +5,9 @@ import signal
 import subprocess
 import time
 
+from smallgpt.errors import UserError
+from smallgpt.launch.bounds import PER_CORE
+from smallgpt.launch.launcher_options import Positive
 from smallgpt.launch.sweep import SweepJob, refuse_several_machines
 from smallgpt.machine.cores import available_cores
 from smallgpt.notices import say
@@ -20,12 +23,18 @@ class ThisMachine:
 
     queues = False
 
-    def __init__(self, n_jobs: int = 1) -> None:
-        self.n_jobs = max(1, n_jobs)
+    def __init__(self, n_jobs: Positive = 1) -> None:
+        self.n_jobs = n_jobs
         self.slots: list[subprocess.Popen | None] = [None] * self.n_jobs
 
     def check(self, trainer: Trainer) -> None:
         refuse_several_machines(trainer)
+        most = max(PER_CORE * available_cores() // trainer.devices, 1)
+        if self.n_jobs > most and trainer.accelerator == "cpu":
+            raise UserError(
+                f"hydra.launcher.n_jobs={self.n_jobs}: at most {most} such jobs at once on the {available_cores()} "
+                "cores of this machine"
+            )
 
     def start(self, jobs: list[SweepJob]) -> None:
         for job in jobs:

@@ -58,6 +58,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     price = cost(settings.model)
     data = data_module(settings, prepared)
     length = run_length(settings, price.training_flops_per_token, data.epoch_tokens)
+    if length.steps is not None:
+        settings.schedule.refuse_endless(length.steps)
     warnings = [*prepared.warnings(), *warnings_of_epochs(settings, length.steps, data.epoch_tokens)]
     if is_first_process():
         announce(settings, length.steps, data.epoch_tokens, warnings)

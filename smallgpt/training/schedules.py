@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field
 
+from smallgpt.errors import UserError
 from smallgpt.settings import Group
 
 # the proportions of the paper's recipe: 715 of 19,073 steps of warm-up, then down to a tenth
@@ -20,7 +21,7 @@ PAPER_FINAL = 0.1
 class Schedule(Group):
     """Schedule with a linear warm-up, followed by what `after_warmup` of a subclass says."""
 
-    warmup: float = Field(PAPER_WARMUP, ge=0)
+    warmup: float = Field(PAPER_WARMUP, ge=0, le=1e9)
     """Length of the warm-up: steps if 1 or more, else a fraction of the run."""
     extends: ClassVar[bool] = False
     """Whether a finished run can go on to a larger budget as if that had been its own, or after another descent."""
@@ -30,6 +31,14 @@ class Schedule(Group):
         if self.warmup >= 1:
             return self
         return self.model_copy(update={"warmup": float(round(self.warmup * total))})
+
+    def refuse_endless(self, total: int) -> None:
+        """Raises UserError where the warm-up is longer than a run of so many steps, which then never learns."""
+        if self.warmup > max(total, 1):
+            raise UserError(
+                f"schedule.warmup={self.warmup:g}: longer than the run, which has {total:,} steps; under 1 it is a "
+                "fraction of the run"
+            )
 
     def factor(self, step: int, progress: float) -> float:
         """Factor that the base learning rate is multiplied by at this step."""

@@ -18,13 +18,24 @@ with private("hydra-core"):
 class GridSweeper(BasicSweeper):
     """Sweeper over every combination of the values on the command line, all checked before the first of them runs."""
 
-    def __init__(self, params: Any = None):
-        super().__init__(max_batch_size=None, params=params)
+    def __init__(self, params: Any = None, **unknown: Any):
+        super().__init__(max_batch_size=None, params=params if hasattr(params, "items") else None)
+        self.given, self.unknown = params, unknown
+
+    def refuse_unknown(self) -> None:
+        from smallgpt.errors import UserError, nearest_key, shown
+
+        for key, value in self.unknown.items():
+            near = nearest_key(f"hydra.sweeper.{key}", ["hydra.sweeper.params"])
+            raise UserError(f"hydra.sweeper.{key}={shown(value)}: unknown key{near}")
+        if self.given is not None and not hasattr(self.given, "items"):
+            raise UserError(f"hydra.sweeper.params={shown(self.given)}: must name keys and their values")
 
     def sweep(self, arguments: list[str]) -> Any:
         from smallgpt.launch.resolvers import jobs_of
 
         assert self.config is not None
+        self.refuse_unknown()
         with jobs_of(self.config):
             return super().sweep(arguments)
 
