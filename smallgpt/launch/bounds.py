@@ -74,7 +74,7 @@ def refuse_beyond_machine(settings: Settings) -> None:
     if needed > memory:
         raise UserError(
             f"model: {cost(settings.model).parameters:,} parameters take {gigabytes(needed)} in training (weights, "
-            f"gradients and two moments), and this machine has {gigabytes(memory)} of memory; a smaller size= needs less"
+            f"gradients and two moments), and this machine has {gigabytes(memory)} of memory; a smaller size needs less"
         )
 
 

@@ -1,7 +1,6 @@
 """Keys that each task uses: one that it does not use is refused where the command line gives it."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
