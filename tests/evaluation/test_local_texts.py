@@ -89,7 +89,7 @@ def test_a_pattern_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch):
 def test_data_without_the_columns_of_the_hub_is_refused(tmp_path: Path):
     (tmp_path / "copa_validation.jsonl").write_text('{"wrong": "column"}\n')
     with pytest.raises(
-        UserError, match="^eval.data_dir=.*: the data of copa has not the columns of the hub's"
+        UserError, match=r"^eval.data_dir=.*: the data of copa has not the columns of the hub's"
     ) as error:
         load_tasks(["copa"], [], tmp_path, 0, "")
     assert "\n" not in str(error.value)
