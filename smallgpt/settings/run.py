@@ -95,6 +95,8 @@ class Settings(Common):
 
     @model_validator(mode="after")
     def _whole_batches(self) -> Self:
+        if self.task_name not in ("train", "inspect"):  # the others make no batches, and do not take their keys
+            return self
         tokens, micro = self.batch.tokens, self.batch.micro
         unit = self.model.block_size * self.trainer.processes
         if tokens % unit:
