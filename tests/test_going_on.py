@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,9 @@ from command_line import CommandLine
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
+from smallgpt.errors import UserError
 from smallgpt.models.gpt import GPT
+from smallgpt.run_directory import refuse_other_config
 
 TEXT = "\n\n".join(f"Line {i * i % 977} of a text, and {i} more." for i in range(1500))
 SMALL = ("size=debug", "model.n_layer=1", "model.block_size=32", "batch.tokens=256", "tokenizer.vocab_size=300")
@@ -81,3 +85,18 @@ def test_a_finished_run_goes_on_to_a_larger_budget(run: CommandLine):
     assert done.code == 0, done.err
     assert done.result["train"]["steps"] == 8 == whole.result["train"]["steps"]
     assert all(torch.equal(value, weights("whole")[name]) for name, value in weights("first").items())
+
+
+def test_validations_may_come_at_another_rate_where_a_run_goes_on(tmp_path: Path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "config.yaml").write_text("validation:\n  every: null\nseed: 1\n")
+    settings: Any = SimpleNamespace(plain={"validation": {"every": 5}, "seed": 1}, resume="auto", model=None)
+    refuse_other_config(tmp_path, settings)
+    settings.plain["seed"] = 2
+    with pytest.raises(UserError, match="was begun with seed=1, not 2"):
+        refuse_other_config(tmp_path, settings)
+    settings.plain["seed"] = 1
+    (tmp_path / "result.json").write_text('{"status": "completed"}')  # a sweep would skip it as if it were the same
+    with pytest.raises(UserError, match="was begun with validation.every=None, not 5"):
+        refuse_other_config(tmp_path, settings)

@@ -53,6 +53,13 @@ def refuse_oversized_model(name: str, config_class: Any, fields: dict[str, Any],
             )
 
 
+def uses_gpu(accelerator: str) -> bool:
+    """Whether a job with this accelerator runs on a GPU here."""
+    import torch
+
+    return accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
+
+
 def refuse_beyond_machine(settings: Settings) -> None:
     """Raises UserError for more processes, threads or weights than this machine can hold, for work that is done on it.
 
@@ -60,13 +67,14 @@ def refuse_beyond_machine(settings: Settings) -> None:
     """
     trainer, cores = settings.trainer, available_cores()
     counts = {"threads": trainer.threads, "workers": trainer.workers}
-    if trainer.accelerator == "cpu":
+    on_gpu = uses_gpu(trainer.accelerator)
+    if not on_gpu:
         counts = {"devices": trainer.devices, **counts}
     for key, count in counts.items():
         if count is not None and count > max(PER_CORE * cores, os.cpu_count() or 1):
             raise UserError(f"trainer.{key}={count}: at most {PER_CORE * cores} on the {cores} cores of this machine")
     memory = total_bytes()
-    if settings.task_name != "train" or memory is None or trainer.accelerator != "cpu":
+    if settings.task_name != "train" or memory is None or on_gpu:
         return
     from smallgpt.models.cost import cost
 

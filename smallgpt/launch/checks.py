@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.conf import HydraConf
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
@@ -22,7 +23,7 @@ from smallgpt.launch.bounds import refuse_beyond_machine, refuse_endless_warmup
 from smallgpt.launch.command_line import given, refuse
 from smallgpt.launch.extension import refuse_extension
 from smallgpt.launch.loading import load_settings
-from smallgpt.launch.rephrase import rephrase
+from smallgpt.launch.rephrase import dotted, rephrase
 from smallgpt.launch.this_machine import ThisMachine
 from smallgpt.launch.used_keys import refuse_unused
 from smallgpt.ranks import is_first_process, started_by
@@ -90,11 +91,10 @@ def refusing() -> Generator[None]:
 
 def refuse_unknown_of_hydra(config: DictConfig) -> None:
     """Raises UserError for a key that is added to Hydra's own node, which takes any and uses none."""
+    known = [f"hydra.{name}" for name in dotted(OmegaConf.structured(HydraConf))]
     for word in config.hydra.overrides.hydra:
         key = word.lstrip("+").partition("=")[0]
-        if word.startswith("+") and not key.startswith(OPEN_IN_HYDRA):
-            keys = [f"hydra.{name}" for name in flat(OmegaConf.to_container(config.hydra, resolve=False))]
-            known = [name for name in keys if name != key]
+        if word.startswith("+") and key not in known and not key.startswith(OPEN_IN_HYDRA):
             raise UserError(f"{word}: unknown key{nearest_key(key, known)}")
 
 

@@ -19,7 +19,7 @@ from smallgpt.files import nearest_beside
 from smallgpt.launch.hydra_options import hydra_options, options_first
 from smallgpt.launch.written_values import as_values
 
-LEAST_ADDRESSES = 4e9  # PyTorch, Lightning and transformers map 3.2 GB before the first step
+LEAST_ADDRESSES = 1.2e9  # what PyTorch, Lightning and transformers map before the first step, without a GPU
 # read before `guarded` sets the variable for Hydra
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -75,6 +75,8 @@ def end_output() -> int:
     except OSError as error:
         # what Python would try again at its end, with a traceback
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # of `| head`, which has read enough
+            return 0
         complain(f"standard output cannot be written ({error.strerror})")
         return 1
 

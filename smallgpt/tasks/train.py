@@ -53,6 +53,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     model = settings.model_class(settings.model)
     if begun_with is not None:
         model.load_state_dict(begun_with)
+        begun_with = None  # its memory is free for the training
     model.generation_config.eos_token_id = prepared.eos_id
     model.generation_config.pad_token_id = prepared.eos_id
     price = cost(settings.model)
