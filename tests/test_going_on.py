@@ -98,5 +98,5 @@ def test_validations_may_come_at_another_rate_where_a_run_goes_on(tmp_path: Path
         refuse_other_config(tmp_path, settings)
     settings.plain["seed"] = 1
     (tmp_path / "result.json").write_text('{"status": "completed"}')  # a sweep would skip it as if it were the same
-    with pytest.raises(UserError, match="was begun with validation.every=None, not 5"):
+    with pytest.raises(UserError, match=r"was begun with validation.every=None, not 5"):
         refuse_other_config(tmp_path, settings)
