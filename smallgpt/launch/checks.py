@@ -58,7 +58,6 @@ class Checks(Callback):
             refuse_unknown_of_hydra(config)
             refuse_without_multirun(config)
             settings = checked_settings(config)
-            refuse_beyond_machine(settings)
             if settings.resume == "extend":
                 refuse_extension(run_dir, settings, config.hydra)
             refuse_taken(run_dir, settings.resume)
@@ -108,12 +107,18 @@ def refuse_without_multirun(config: DictConfig) -> None:
         raise UserError(f"experiment={recipe}: a sweep over {', '.join(params)}; add -m")
 
 
-def checked_settings(config: DictConfig) -> Settings:
-    """The settings of a job; raises UserError for the first thing that is wrong."""
+def checked_settings(config: DictConfig, here: bool = True) -> Settings:
+    """The settings of a job; raises UserError for the first thing that is wrong.
+
+    Args:
+        here: whether the job is to run on this machine.
+    """
     HydraConfig.instance().set_config(config)
     keys = [str(key) for key in config if key != "hydra"]
     refuse_unused(config, given(config.hydra), alone=config.hydra.mode != RunMode.MULTIRUN)
     settings = load_settings(OmegaConf.masked_copy(config, keys), given(config.hydra))
+    if here:
+        refuse_beyond_machine(settings)
     if settings.task_name in TASKS_WITH_DATA:
         settings.data.check()
         settings.tokenizer.check()
@@ -209,13 +214,11 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
                 f"match=latency: measured on this machine, and hydra/launcher={launcher} runs jobs on others; "
                 "use hydra/launcher=processes there"
             )
-    settings = checked_settings(job)
+    settings = checked_settings(job, here=machines is None or isinstance(machines, ThisMachine))
     if settings.resume == "extend":
         raise UserError("resume=extend: goes on with one run; leave -m out, and name it with hydra.run.dir=")
     if machines is not None:
         machines.check(settings.trainer)
-        if isinstance(machines, ThisMachine):
-            refuse_beyond_machine(settings)
         if settings.task_name == "benchmark" and isinstance(machines, ThisMachine) and machines.n_jobs > 1:
             raise UserError(
                 f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task=benchmark would disturb each other; use 1"

@@ -33,7 +33,7 @@ def refuse_extension(run_dir: Path, settings: Settings, hydra: Any) -> None:
 
 def read_budget(config: Path) -> Budget:
     """Budget of a run's config.yaml."""
-    return Budget(**OmegaConf.to_container(OmegaConf.load(config).budget))  # ty: ignore[missing-argument]
+    return Budget.model_validate(OmegaConf.to_container(OmegaConf.load(config).budget))
 
 
 def amount(budget: Budget) -> tuple[str, float]:

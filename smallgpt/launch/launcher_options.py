@@ -19,7 +19,7 @@ def checked_options(machines: type, options: dict[str, Any]) -> dict[str, Any]:
         UserError: an unknown option, or a value of another type.
     """
     taken = signature(machines).parameters.values()
-    named = {
+    named: dict[str, Any] = {
         each.name: (each.annotation, ... if each.default is Parameter.empty else each.default)
         for each in taken
         if each.kind is not Parameter.VAR_KEYWORD

@@ -55,7 +55,7 @@ def of_checkpoint(plain: dict[str, Any], chosen: Collection[str]) -> tuple[dict[
             )
     values = {key: getattr(config, key) for key in settable}
     values |= {key: given[key] for key in free if f"model.{key}" in chosen}
-    model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     folder = locate(checkpoint)
     name = str(Path(folder).resolve()) if Path(folder).is_dir() else folder
     tokens = len(load_tokenizer(name))

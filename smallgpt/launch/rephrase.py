@@ -77,10 +77,12 @@ def no_choice() -> str:
     """Message for a group that is given something else than the name of a choice, such as `budget=5e6`."""
     for override in OverridesParser.create().parse_overrides(hydra_options()[0].overrides):
         group, value = override.key_or_group, override.value()
-        if not isinstance(value, str | list) and (choices := group_files(group, None)):
+        choices = group_files(group, None)
+        word = str(override.input_line)
+        if choices and not isinstance(value, str | list):
             if value is None and group in OPTIONAL:
-                return f"{override.input_line}: leave it out; ~{group} takes back what a recipe chose"
-            word, first = override.input_line, next(iter(read_values(choices[next(iter(choices))])), "")
+                return f"{word}: leave it out; ~{group} takes back what a recipe chose"
+            first = next(iter(read_values(choices[next(iter(choices))])), "")
             number = f"; {group}.{first}={word.partition('=')[2]} is a value" if isinstance(value, int | float) else ""
             return f"{word}: no such choice; there is {', '.join(choices)}{number}"
     return f"a group is given no name of a choice; see `{program()} --help`"

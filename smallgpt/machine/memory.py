@@ -39,7 +39,7 @@ def refuse_too_large(what: str, batch: int, bytes_each: int | None, available: i
     )
 
 
-def gigabytes(size: int) -> str:
+def gigabytes(size: float) -> str:
     """Writes a number of bytes in GB."""
     return f"{size / 1e9:,.0f} GB" if 1e12 <= size < 1e18 else f"{size / 1e9:,.3g} GB"
 
