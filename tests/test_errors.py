@@ -142,7 +142,7 @@ def test_values_that_do_not_work(cli: CommandLine, words: list[str], parts: list
         (["hydra.launcher.n_jobs=x"], "hydra.launcher.n_jobs=x: must be a whole number"),
         (["hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0: must be over 0"),
         (["hydra.launcher.n_jobs=10000", "trainer.accelerator=cpu"], "hydra.launcher.n_jobs=10000: at most"),
-        (["+hydra.sweeper.foo=2"], "hydra.sweeper.foo=2: unknown key; hydra.sweeper has params"),
+        (["+hydra.sweeper.foo=2"], "hydra.sweeper.foo=2: unknown key; hydra.sweeper has params, arms"),
         (["hydra.sweeper.params=5"], "hydra.sweeper.params=5: must name keys"),
         (["hydra.sweep.dir=/proc/nothing"], "hydra.sweep.dir=/proc/nothing"),
     ],
