@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from smallgpt.errors import UserError, shown
-from smallgpt.launch.resolvers import SIZE
+from smallgpt.launch.config_files import OF_A_SIZE
 from smallgpt.settings import one_or_several
 from smallgpt.targets import imported, target
 
@@ -82,10 +82,9 @@ def asked_fields(chosen: Collection[str], given: dict[str, Any]) -> dict[str, st
     """Fields of the model that the command line asks for, each with the word that does: a key, a size or a block."""
     from smallgpt.models.configuration import DecoderConfig
 
-    size = {key.partition(".")[2] for key in SIZE}
-    block = set(DecoderConfig.settable()) - size - OF_A_VARIANT
+    block = set(DecoderConfig.settable()) - set(OF_A_SIZE) - OF_A_VARIANT
     asked: dict[str, str] = {}
-    for group, names in (("size", size), ("block", block)):
+    for group, names in (("size", OF_A_SIZE), ("block", block)):
         if group in chosen:
             asked |= {name: f"{group}=" for name in names if given.get(name) is not None}
     own = {key.partition(".")[2] for key in chosen if key.startswith("model.")}

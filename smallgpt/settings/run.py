@@ -21,8 +21,9 @@ class Common(Group):
     checkpoint: tuple[str, ...] = ()
     """Run directories, model folders or names on the hub: one, or a list; a training begins from the weights of one."""
     resume: Literal["auto", "last", "extend"] | None = None
-    """Run that is continued: auto takes the one in the run directory, if it has a checkpoint; last, the last run;
-    extend, the one in the run directory, to a larger budget."""
+    """Run that is continued: that of the run directory (auto), the last one (last), or one to a larger budget (extend).
+
+    With auto the directory may hold no run yet; one that is completed goes on with extend alone."""
     seed: int = Field(1337, ge=0, lt=2**32)
     cache_dir: Path
     """Folder where prepared data and measured latencies are kept."""
