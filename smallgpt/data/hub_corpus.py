@@ -10,7 +10,8 @@ from pydantic import Field
 
 from smallgpt.data import hub
 from smallgpt.data.corpora import Corpus
-from smallgpt.data.corpus_parts import CorpusPart, Document, Split, SplitRule, batched_texts, unknown_field
+from smallgpt.data.corpus_parts import CorpusPart, Document, Split, SplitRule, batched_texts
+from smallgpt.data.rows import Place, field_of, unknown_field
 from smallgpt.errors import UserError
 
 
@@ -103,10 +104,11 @@ class Hub(Corpus):
                 streaming=streaming,
             )
             names = loaded.column_names or [self.field]
-            if self.field not in names:
+            column = self.field if self.field in names else self.field.partition(".")[0]
+            if column not in names:
                 raise unknown_field(self.field, names, Path(self.repository))
-            for row in loaded.select_columns([self.field]):
-                yield row[self.field]
+            for number, row in enumerate(loaded.select_columns([column]), 1):
+                yield field_of(row, self.field, Place(Path(self.repository), number, unit=f"{split} row"))
 
     def _errors(self) -> AbstractContextManager[None]:
         return hub.errors(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import story
+from small_stories import story
 
 from smallgpt.data.corpora import StandardLibrary
 from smallgpt.data.duplicates import Seen

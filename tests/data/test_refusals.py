@@ -60,7 +60,7 @@ def test_empty_compressed_file(tmp_path: Path) -> None:
 
 
 def test_folder_without_files(tmp_path: Path) -> None:
-    assert "no files" in check(tmp_path)
+    assert "no text files" in check(tmp_path)
 
 
 def test_folder_without_training_files(tmp_path: Path) -> None:
