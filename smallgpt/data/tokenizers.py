@@ -13,7 +13,7 @@ from pydantic import Field
 
 from smallgpt.data import hub
 from smallgpt.data.content_hash import hash_of
-from smallgpt.errors import UserError
+from smallgpt.errors import UserError, one_line
 from smallgpt.settings import Group
 
 END_OF_TEXT = "<|endoftext|>"
@@ -25,8 +25,9 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.mode
 class TrainedBPE(Group):
     """Byte-level BPE, trained on a sample of the corpus' training documents."""
 
-    vocab_size: int = Field(4096, ge=257)
-    """Number of tokens: the 256 bytes, the end-of-text token and the merges; a tiny corpus may give fewer."""
+    vocab_size: int = Field(4096, ge=257, le=SAMPLE_CHARACTERS)
+    """Number of tokens: the 256 bytes, the end-of-text token and the merges; a tiny corpus may give fewer. The sample
+    that they are learned from has no more characters than the largest number."""
 
     @property
     def padded_vocab_size(self) -> int:
@@ -58,7 +59,7 @@ class Pretrained(Group):
 
     name: str
     """Name on the hub, or a folder with tokenizer.json, or with vocab.json and merges.txt."""
-    vocab_size: int | None = Field(None, gt=0)
+    vocab_size: int | None = Field(None, gt=0, le=1 << 32)
     """Number of tokens, where known; it saves loading the tokenizer to learn the model's size."""
 
     @property
@@ -111,17 +112,20 @@ def padded(vocab_size: int) -> int:
 def load_tokenizer(name: str) -> Any:
     """The `transformers` tokenizer of a folder or hub name. Raises UserError if there is none."""
     folder = Path(name).expanduser()
+    instead = "tokenizer=bpe, or tokenizer.name=<folder>"
     if (folder / "vocab.json").is_file() and not (folder / "tokenizer.json").is_file():
         return _from_merges(folder)
     if (folder / "tokenizer.json").is_file() and not (folder / "tokenizer_config.json").is_file():
         from tokenizers import Tokenizer
 
-        return _wrapped(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        with hub.errors(f"tokenizer.name={name}", instead, local=True):
+            return _wrapped(Tokenizer.from_file(str(folder / "tokenizer.json")))
     from transformers import AutoTokenizer
 
-    with hub.errors(f"tokenizer.name={name}", "tokenizer=bpe, or tokenizer.name=<folder>"):
+    with hub.errors(f"tokenizer.name={name}", instead, local=folder.is_dir()):
         source = str(folder) if folder.is_dir() else name
-        tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left")
+        # else a folder's own code would be offered, and run after a y
+        tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=False)
     if not tokenizer.is_fast:
         raise UserError(f"tokenizer.name={name}: has no tokenizer.json; choose one that has")
     if tokenizer.eos_token is None:
@@ -139,7 +143,7 @@ def _from_merges(folder: Path) -> Any:
     try:
         tokenizer = Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
     except Exception as error:
-        raise UserError(f"tokenizer.name={folder}: cannot be read ({error})") from None
+        raise UserError(f"tokenizer.name={folder}: cannot be read ({one_line(error)})") from None
     _make_byte_level(tokenizer)
     return _wrapped(tokenizer)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lightning import Trainer
 
     from smallgpt.data.datamodule import TokenDataModule
-    from smallgpt.data.prepare import PreparedData
+    from smallgpt.data.prepared_data import PreparedData
     from smallgpt.machine.device import Precision
     from smallgpt.settings import Trainer as TrainerSettings
     from smallgpt.training.metrics import Recorder

@@ -7,7 +7,8 @@ import pytest
 from small_stories import story
 
 from smallgpt.data.files import Files
-from smallgpt.data.prepare import PreparedData, prepare
+from smallgpt.data.prepare import prepare
+from smallgpt.data.prepared_data import PreparedData
 from smallgpt.data.tokenizers import TrainedBPE
 
 

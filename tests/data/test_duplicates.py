@@ -16,7 +16,8 @@ from smallgpt.data.duplicates import Seen
 from smallgpt.data.files import Files
 from smallgpt.data.grams import word_grams
 from smallgpt.data.overlap import LIMIT, OverlapMeter
-from smallgpt.data.prepare import PreparedData, prepare
+from smallgpt.data.prepare import prepare
+from smallgpt.data.prepared_data import PreparedData
 from smallgpt.data.tokenizers import TrainedBPE
 from smallgpt.errors import UserError
 

@@ -13,7 +13,8 @@ import pytest
 from smallgpt.data.corpora import Corpus
 from smallgpt.data.datamodule import TokenDataModule
 from smallgpt.data.files import Files
-from smallgpt.data.prepare import PreparedData, prepare
+from smallgpt.data.prepare import prepare
+from smallgpt.data.prepared_data import PreparedData
 from smallgpt.data.tokenizers import Pretrained, TrainedBPE
 from smallgpt.errors import UserError
 
