@@ -107,7 +107,7 @@ class PreparedData:
         """Pieces of the training text, each with its number of tokens; of a long text, from all over it."""
         from transformers import AutoTokenizer
 
-        encoder = build_encoder(AutoTokenizer.from_pretrained(self.tokenizer_dir))
+        encoder = build_encoder(AutoTokenizer.from_pretrained(self.tokenizer_dir, trust_remote_code=False))
         tokens = self.train()
         stride = max(1, -(-len(tokens) // most_tokens))
         for start in range(0, len(tokens), stride * PIECE_TOKENS):

@@ -112,19 +112,19 @@ def padded(vocab_size: int) -> int:
 def load_tokenizer(name: str) -> Any:
     """The `transformers` tokenizer of a folder or hub name. Raises UserError if there is none."""
     folder = Path(name).expanduser()
-    instead = "tokenizer=bpe, or tokenizer.name=<folder>"
     if (folder / "vocab.json").is_file() and not (folder / "tokenizer.json").is_file():
         return _from_merges(folder)
     if (folder / "tokenizer.json").is_file() and not (folder / "tokenizer_config.json").is_file():
         from tokenizers import Tokenizer
 
-        with hub.errors(f"tokenizer.name={name}", instead, local=True):
+        try:
             return _wrapped(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        except Exception as error:  # what tokenizers raises is a plain one
+            raise UserError(f"tokenizer.name={folder}: tokenizer.json is damaged ({one_line(error)[:200]})") from None
     from transformers import AutoTokenizer
 
-    with hub.errors(f"tokenizer.name={name}", instead, local=folder.is_dir()):
+    with hub.errors(f"tokenizer.name={name}", "tokenizer=bpe, or tokenizer.name=<folder>", local=folder.is_dir()):
         source = str(folder) if folder.is_dir() else name
-        # else a folder's own code would be offered, and run after a y
         tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=False)
     if not tokenizer.is_fast:
         raise UserError(f"tokenizer.name={name}: has no tokenizer.json; choose one that has")
@@ -143,7 +143,7 @@ def _from_merges(folder: Path) -> Any:
     try:
         tokenizer = Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
     except Exception as error:
-        raise UserError(f"tokenizer.name={folder}: cannot be read ({one_line(error)})") from None
+        raise UserError(f"tokenizer.name={folder}: cannot be read ({one_line(error)[:200]})") from None
     _make_byte_level(tokenizer)
     return _wrapped(tokenizer)
 
