@@ -9,8 +9,10 @@ from typing import Any
 from pydantic import Field
 
 from smallgpt.data import hub
+from smallgpt.data.content_hash import content_hash
 from smallgpt.data.corpora import Corpus
 from smallgpt.data.corpus_parts import CorpusPart, Document, Split, SplitRule, batched_texts
+from smallgpt.data.folders import folder_files
 from smallgpt.data.rows import Place, field_of, unknown_field
 from smallgpt.errors import UserError
 
@@ -49,7 +51,14 @@ class Hub(Corpus):
                 raise ConnectionError
 
     def fingerprint(self, cache_dir: Path) -> dict[str, Any]:
-        return {"corpus": "hub", **self.model_dump(exclude={"licence"}), "dedupe": self.deduplication}
+        values = {"corpus": "hub", **self.model_dump(exclude={"licence"}), "dedupe": self.deduplication}
+        if not self._is_local():
+            return values
+        root = Path(self.repository).expanduser()
+        files = [
+            [path.relative_to(root).as_posix(), content_hash(path, cache_dir)] for path in folder_files(root).paths
+        ]
+        return {**values, "files": files}
 
     def origin(self) -> dict[str, str]:
         return {"source": f"hub data set {self.repository}", "licence": self.licence}

@@ -166,14 +166,12 @@ def test_a_text_that_cannot_be_read_is_no_fault_of_the_cache(story_folder: Path,
 @pytest.mark.parametrize("damage", [cut, empty])
 def test_a_damaged_tokenizer_folder(name: str, damage: Callable[[Path], None], copy: Path) -> None:
     damage(copy / "tokenizer" / name)
-    folder = str(copy / "tokenizer")
+    settings = Pretrained(name=str(copy / "tokenizer"))
     load_tokenizer.cache_clear()
-    assert f"tokenizer.name={folder}: cannot be loaded (" in refusal(lambda: Pretrained(name=folder).build([]))
+    assert f"tokenizer.name={settings.name}: cannot be loaded (" in refusal(lambda: settings.build([]))
     (copy / "tokenizer" / "tokenizer_config.json").unlink()
     if name == "tokenizer.json":
-        assert f"tokenizer.name={folder}: tokenizer.json is damaged (" in refusal(
-            lambda: Pretrained(name=folder).build([])
-        )
+        assert f"tokenizer.name={settings.name}: tokenizer.json is damaged (" in refusal(lambda: settings.build([]))
 
 
 @pytest.mark.parametrize(("tokenizer", "most"), [(TrainedBPE, 8_000_000), (Pretrained, 1 << 32)])

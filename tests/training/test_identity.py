@@ -30,7 +30,7 @@ def test_a_state_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     refuse_other_identity(state, run_identity("0123456789abcdef", GPT))
     real = required.hash_of
     monkeypatch.setattr(required, "hash_of", lambda path: real(path) + "x" * (path.name == "layers.py"))
-    with pytest.raises(UserError, match="with other code of the model: smallgpt.models.layers has"):
+    with pytest.raises(UserError, match=r"other code of the model: smallgpt\.models\.layers has"):
         refuse_other_identity(state, run_identity("0123456789abcdef", GPT))
 
 
