@@ -65,7 +65,7 @@ def prepare(
 
 def _explained(error: OSError, corpus: Corpus, cache_dir: Path) -> UserError:
     """Says on one line whether it was the text that could not be read, or the cache that could not be written."""
-    file = Path(error.filename or cache_dir)
+    file = Path(str(error.filename or cache_dir))
     if not file.is_relative_to(cache_dir) and not cache_dir.is_relative_to(file):
         return UserError(f"data={corpus.name}: {file} cannot be read ({error.strerror})")
     # NumPy says no more than how much it could write

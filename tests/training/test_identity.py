@@ -17,6 +17,10 @@ from smallgpt.training.metrics import Recorder
 RUN = ["budget.tokens=1024", "validation.every=2", "resume=auto"]
 
 
+class Killed(BaseException):
+    """Nobody catches it, as nobody catches kill -9."""
+
+
 def test_the_code_of_a_model_is_its_own_and_what_it_uses():
     code = required.model_code(GPT)
     assert {"smallgpt.models.gpt", "smallgpt.models.layers", "smallgpt.models.decoder"} <= code.keys()
@@ -45,9 +49,9 @@ def test_a_corpus_that_changed_since_the_run_was_cut_off(run_task, tmp_path: Pat
     def stop(self, trainer, module, *rest):
         end(self, trainer, module, *rest)
         if trainer.global_step == 3:
-            raise KeyboardInterrupt
+            raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Recorder, "on_train_batch_end", stop)
         run_task(train.run, run_dir, *options)
     shutil.copytree(text, tmp_path / "kept")
