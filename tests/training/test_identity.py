@@ -14,7 +14,7 @@ from smallgpt.tasks import train
 from smallgpt.training.identity import refuse_other_identity, run_identity
 from smallgpt.training.metrics import Recorder
 
-RUN = ["budget.tokens=1024", "validation.every=2", "resume=auto"]
+RUN = ["budget.tokens=4096", "validation.every=2", "resume=auto"]
 
 
 class Killed(BaseException):
@@ -59,4 +59,4 @@ def test_a_corpus_that_changed_since_the_run_was_cut_off(run_task, tmp_path: Pat
     with pytest.raises(UserError, match=r"was trained on other data: its fingerprint was [0-9a-f]{16} and is now"):
         run_task(train.run, run_dir, *options)
     shutil.copy(tmp_path / "kept" / "7.txt", text)
-    assert run_task(train.run, run_dir, *options)["train"]["tokens"] == 1024
+    assert run_task(train.run, run_dir, *options)["train"]["tokens"] == 4096
