@@ -8,8 +8,8 @@ from .width_schedule import WidthScheduleConfig
 class DownsampleConfig(WidthScheduleConfig):
     """Config of a width schedule that narrows the stream: where first, how often, and by which factor."""
 
-    downsample_position: int = 2
-    """Number of the block, counted from 1, after which the first narrowing comes."""
+    downsample_position: int | None = 2
+    """Number of the block, counted from 1, after which the first narrowing comes; null: downsample_frequency."""
     downsample_frequency: int = 2
     """Number of blocks from one narrowing to the next."""
     downsample_times: int | None = None
@@ -18,14 +18,19 @@ class DownsampleConfig(WidthScheduleConfig):
     """Factor that a narrowing divides the width by."""
 
     def scheduled_widths(self) -> list[int]:
-        widths, width, times = [], self.n_embd, 0
+        widths, width, times, first = [], self.n_embd, 0, self.first_narrowing
         for block in range(1, self.n_layer + 1):
             widths.append(width)
-            due = block - self.downsample_position
+            due = block - first
             most = self.downsample_times
             if due >= 0 and due % self.downsample_frequency == 0 and (most is None or times < most):
                 width, times = self._narrowed(width, for_block=block < self.n_layer), times + 1
         return [*widths, width]
+
+    @property
+    def first_narrowing(self) -> int:
+        """Number of the block after which the first narrowing comes."""
+        return self.downsample_frequency if self.downsample_position is None else self.downsample_position
 
     def _narrowed(self, width: int, for_block: bool) -> int:
         """Exactly width / factor where that is whole and fits the heads of a block, else the nearest that does."""
@@ -40,11 +45,12 @@ class DownsampleConfig(WidthScheduleConfig):
 
     def check(self) -> None:
         for key in ("downsample_position", "downsample_frequency"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key}={getattr(self, key)}: must be at least 1")
-        if self.widths is None and self.downsample_position > self.n_layer:
+            if (value := getattr(self, key)) is not None and value < 1:
+                raise ValueError(f"{key}={value}: must be at least 1")
+        if self.widths is None and self.first_narrowing > self.n_layer:
+            key = "downsample_frequency" if self.downsample_position is None else "downsample_position"
             raise ValueError(
-                f"downsample_position={self.downsample_position}: n_layer={self.n_layer} has no such block, and "
+                f"{key}={self.first_narrowing}: n_layer={self.n_layer} has no such block, and "
                 f"nothing is narrowed; use 1 to {self.n_layer}, or downsample_times=0"
             )
         if self.downsample_times is not None and self.downsample_times < 0:
