@@ -86,7 +86,7 @@ class PreparedData:
                 f"{LIMIT:.0%}: the score is in part memory; {advice}"
             )
         if self.without_text:
-            found.append(f"data={self.name}: {self.without_text:,} documents without text (null or empty) are left out")
+            found.append(f"data={self.name}: left out, without text (null or empty): {self.without_text:,} documents")
         if self.lost_characters:
             found.append(
                 f"tokenizer: {self.lost_characters:,} characters of the "

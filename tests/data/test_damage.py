@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from smallgpt.data import hub, prepare, prepared_data, token_files
+from smallgpt.data.corpus_parts import CorpusPart, Texts
 from smallgpt.data.datamodule import TokenDataModule
 from smallgpt.data.files import Files
+from smallgpt.data.pipeline import in_parallel
 from smallgpt.data.prepared_data import PreparedData, open_prepared, prepared_of
 from smallgpt.data.tokenizers import Pretrained, TrainedBPE, load_tokenizer
 from smallgpt.errors import UserError
@@ -162,6 +164,15 @@ def test_a_text_that_cannot_be_read_is_no_fault_of_the_cache(story_folder: Path,
     assert message == f"data={corpus.name}: {story_folder / 'gone'} cannot be read (No such file or directory)"
 
 
+def die(_: CorpusPart) -> None:
+    os._exit(9)
+
+
+def test_a_worker_that_is_killed() -> None:
+    message = refusal(lambda: list(in_parallel(die, [Texts((), 1)] * 3, 2)))
+    assert message.startswith("data: a process that read it was killed")
+
+
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
 @pytest.mark.parametrize("damage", [cut, empty])
 def test_a_damaged_tokenizer_folder(name: str, damage: Callable[[Path], None], copy: Path) -> None:
@@ -186,5 +197,5 @@ def test_documents_without_text_are_counted(tmp_path: Path) -> None:
     corpus = Files(path=str(tmp_path / "a.jsonl"), holdout=0.2, dedupe="exact")
     data = prepare.prepare(corpus, TrainedBPE(vocab_size=300), tmp_path / "cache", False, 1)
     assert data.without_text == 2 and data.train_documents + data.validation_documents == 60
-    assert "data=a: 2 documents without text (null or empty) are left out" in data.warnings()
+    assert "data=a: left out, without text (null or empty): 2 documents" in data.warnings()
     assert np.count_nonzero(data.train() == data.eos_id) == data.train_documents + 1
