@@ -1,5 +1,6 @@
 """Access to the hub: its cache where the hub does not answer, and an error of one line where neither has the data."""
 
+import errno
 import re
 import sys
 import threading
@@ -58,6 +59,15 @@ def reachable() -> bool:
     return answers == [True]
 
 
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was made of, says so; `datasets` also looks before it writes."""
+    while error is not None:
+        if isinstance(error, OSError) and (error.errno == errno.ENOSPC or "Not enough disk space" in str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 @contextmanager
 def within_reach(local: bool = False) -> Generator[bool]:
     """Context of calls that load from the hub, which see its cache alone where it does not answer; gives whether so.
@@ -88,6 +98,13 @@ def errors(setting: str, instead: str, local: bool = False) -> Generator[None]:
         except UserError:
             raise
         except Exception as error:
+            if _disk_is_full(error):
+                import huggingface_hub.constants
+
+                raise UserError(
+                    f"{setting}: the disk of the hub's cache, {huggingface_hub.constants.HF_HOME}, is full; make room, "
+                    "or set HF_HOME to another folder"
+                ) from None
             if offline:
                 raise UserError(
                     f"{setting}: the hub cannot be reached and its cache has no copy; use {instead}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smallgpt.data import formats
-from smallgpt.data.files import folder_files, official_split
+from smallgpt.data.folders import FolderFiles, folder_files, in_words, official_split
 from smallgpt.errors import UserError, nearest, one_line, shown
 from smallgpt.files import nearest_beside
 from smallgpt.settings import Evaluation
@@ -38,18 +38,19 @@ def read_corpus(name: str, data_dir: Path | None, split: str, field: str, docume
         UserError: it is missing, has no such split, or holds no text.
     """
     root = find_corpus(name, data_dir)
-    files = [root] if root.is_file() else folder_files(root)
-    splits = {path: official_split(path if path == root else path.relative_to(root)) for path in files}
+    folder = FolderFiles([root]) if root.is_file() else folder_files(root)
+    splits = {path: official_split(path if path == root else path.relative_to(root)) for path in folder.paths}
     named = {found for found in splits.values() if found}
     if named and split not in named and root.is_dir():
         raise UserError(f"eval.split={split}: {root} has {', '.join(sorted(named))}")
     texts: list[str] = []
-    for path in files:
+    for path in folder.paths:
         if root.is_file() or not named or splits[path] == split:
             texts += rows_of(path, field)
     documents = [text for text in joined_lines(texts, document_start) if text.strip()]
     if not documents:
-        raise UserError(f"eval.corpora={name}: no text in {root}")
+        unread = f": {in_words(folder.left_out)}" if folder.left_out else ""
+        raise UserError(f"eval.corpora={name}: no text in {root}{unread}")
     return documents
 
 

@@ -71,7 +71,7 @@ class TrainedOn:
 
     def added(self, section: dict[str, Any], run_dir: Path, fingerprint: str | None = None) -> dict[str, Any]:
         """A section `evaluation` with the contamination of each entry, where the run's prepared data is at hand."""
-        from smallgpt.data.prepare import prepared_of
+        from smallgpt.data.prepared_data import prepared_of
         from smallgpt.evaluation.contamination import shares_of_plan
         from smallgpt.results import read_result
 

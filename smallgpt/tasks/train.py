@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lightning import Trainer
 
     from smallgpt.data.datamodule import TokenDataModule
-    from smallgpt.data.prepare import PreparedData
+    from smallgpt.data.prepared_data import PreparedData
     from smallgpt.machine.device import Precision
     from smallgpt.settings import Trainer as TrainerSettings
     from smallgpt.training.metrics import Recorder
@@ -34,6 +34,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.ranks import is_first_process
     from smallgpt.tasks.evaluate import of_run
     from smallgpt.tasks.inspect import match
+    from smallgpt.training.identity import refuse_other_identity, run_identity
     from smallgpt.training.loggers import until_the_end
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.module import LanguageModel
@@ -81,7 +82,10 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     )
     if not resumed and is_first_process():  # rows of a run that was stopped before its first checkpoint
         (run_dir / "metrics.csv").unlink(missing_ok=True)
-    trainer = trainer_for(settings, run_dir, prepared, recorder, where, precision)
+    identity = run_identity(prepared.fingerprint, settings.model_class)
+    if resumed:
+        refuse_other_identity(state, identity)
+    trainer = trainer_for(settings, run_dir, prepared, recorder, where, precision, identity)
     with until_the_end(trainer.loggers) as loggers:
         trainer.fit(module, datamodule=data, ckpt_path=state if resumed else None, weights_only=True)
         sections: dict[str, Any] = {
@@ -172,6 +176,7 @@ def trainer_for(
     recorder: "Recorder",
     where: "torch.device",
     precision: "Precision",
+    identity: dict[str, Any],
 ) -> "Trainer":
     """Lightning's trainer for the run, with its callbacks and loggers."""
     from smallgpt.ranks import is_first_process
@@ -187,7 +192,7 @@ def trainer_for(
 
     first = is_first_process()
     metrics = MetricsFile(run_dir / "metrics.csv" if first else Path(os.devnull))
-    checkpoints = Checkpoints(run_dir / "checkpoints", prepared.tokenizer_dir, metrics)
+    checkpoints = Checkpoints(run_dir / "checkpoints", prepared.tokenizer_dir, metrics, identity)
     _, scored_tokens, _ = prepared.held_out(settings.validation.final_tokens)
     callbacks = [
         ValidationSchedule(settings.validation.every),  # first: it says which step is the last

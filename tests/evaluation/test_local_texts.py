@@ -43,7 +43,7 @@ def test_the_split_is_read_and_a_single_file_whole(tmp_path: Path):
         ("boks", "test", "text", "eval.corpora=boks: not in eval.data_dir={0}; did you mean 'books'?"),
         ("books", "validation", "text", "eval.split=validation: {0}/books has test"),
         ("books", "test", "body", "eval.field=body: no such field in {0}/books/test.parquet; there is text"),
-        ("empty", "test", "text", "eval.corpora={0}/empty/test.txt: the file is empty; give a file with text"),
+        ("empty", "test", "text", "eval.corpora=empty: no text in {0}/empty: empty files (1)"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, name: str, split: str, field: str, says: str):

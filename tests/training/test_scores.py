@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from smallgpt.data.prepare import open_prepared
+from smallgpt.data.prepared_data import open_prepared
 from smallgpt.evaluation.measures import text_score
 from smallgpt.evaluation.text_likelihood import Reader
 from smallgpt.inference.checkpoint import load_checkpoint
