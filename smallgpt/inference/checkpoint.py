@@ -22,8 +22,9 @@ from transformers.utils.logging import disable_progress_bar
 
 import smallgpt.models  # noqa: F401  registers the variants
 from smallgpt.contract.required import require_contract
-from smallgpt.data.hub import quiet_library
+from smallgpt.data import hub
 from smallgpt.errors import UserError, one_line, shown
+from smallgpt.files import nearest_beside
 from smallgpt.inference import onnx_engine
 from smallgpt.inference.checkpoint_files import (
     check_weight_files,
@@ -90,11 +91,10 @@ def locate(checkpoint: str) -> str:
             f"checkpoint={checkpoint}: no model here; a run directory has checkpoints/best, "
             "a model folder has config.json"
         )
-    # a hub name has at most one slash; `outputs/…` with an existing `outputs` is a path mistyped
-    parts = Path(checkpoint).parts
-    if len(parts) > 2 or checkpoint.startswith((".", "/", "~")) or Path(parts[0]).is_dir():
+    if not hub.is_hub_name(checkpoint):
         raise UserError(
-            f"checkpoint={checkpoint}: no such folder; name a run directory, a model folder or a model of the hub"
+            f"checkpoint={checkpoint}: no such folder{nearest_beside(path)}; name a run directory, a model folder or a "
+            "model of the hub"
         )
     return checkpoint
 
@@ -107,8 +107,9 @@ def read_config(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedConfig:
     """
     folder = locate(checkpoint)
     try:
-        make_known(checkpoint, folder)
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        with hub.within_reach(local=Path(folder).is_dir()):
+            make_known(checkpoint, folder)
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except UserError:
         raise
     except Exception as error:  # of whatever lies in the file
@@ -226,7 +227,7 @@ def load_checkpoint(checkpoint: str, wanted: Wanted = ANY) -> tuple[PreTrainedMo
     disable_progress_bar()
     check_weight_files(checkpoint, Path(folder))
     try:
-        with quiet_library():
+        with hub.quiet_library():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=config,

@@ -114,6 +114,10 @@ class Stopped(SystemExit):
 
 def known(error: Exception, task: str | None = None) -> str | None:
     """Sentence for an error that is no fault of the program, a full disk or too little memory; None for others."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        from smallgpt.launch.rephrase import missing_package
+
+        return missing_package(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; make room, then resume=auto goes on from the last checkpoint, if there is one"
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and error.filename:
@@ -143,6 +147,7 @@ def finish(run_dir: Path, result: dict[str, Any], alone: bool, before: bytes | N
     """
     if not is_first_process():
         return
+    path = None
     if alone and result["status"] == "refused":
         if before is None:
             (run_dir / "config.yaml").unlink(missing_ok=True)
@@ -152,9 +157,10 @@ def finish(run_dir: Path, result: dict[str, Any], alone: bool, before: bytes | N
         result["environment"] = environment()
         try:
             write_result(run_dir, result)
+            path = run_dir / "result.json"
         except OSError as error:
             complain(f"{run_dir}/result.json: {error.strerror}; {kept_elsewhere(result)}")
-    announce(result)
+    announce(result, path)
 
 
 def kept_elsewhere(result: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from smallgpt.errors import UserError, nearest_key
 from smallgpt.files import write_text
+from smallgpt.launch.launcher_options import Positive
 from smallgpt.launch.process import BUSY, main
 from smallgpt.launch.sweep import SweepJob
 from smallgpt.packages import private, require
@@ -37,7 +38,7 @@ class Slurm:
 
     queues = True
 
-    def __init__(self, n_jobs: int, max_num_timeout: int, **parameters: Any) -> None:
+    def __init__(self, n_jobs: Positive, max_num_timeout: int, **parameters: Any) -> None:
         require("hydra/launcher=slurm", "submitit")
         for program in NEEDED_PROGRAMS:
             if shutil.which(program) is None:
