@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from smallgpt.errors import UserError, shown
 from smallgpt.launch.config_files import group_files, read_values
-from smallgpt.run_directory import STATE
+from smallgpt.run_directory import STATE, config_of_run
 from smallgpt.settings import Budget, Settings
 from smallgpt.targets import imported, target
 
@@ -23,7 +21,7 @@ def refuse_extension(run_dir: Path, settings: Settings, hydra: Any) -> None:
             f"resume=extend: schedule={type(settings.schedule).__name__.lower()} came down to its end with the budget; "
             f"a run with schedule={allowed} can be extended, or checkpoint={run_dir} begins a new one from its weights"
         )
-    (unit, old), (now, new) = amount(read_budget(before)), amount(settings.budget)
+    (unit, old), (now, new) = amount(read_budget(run_dir)), amount(settings.budget)
     if now != unit or new <= old:
         raise UserError(
             f"budget.{now}={shown(new)}: resume=extend goes on to a larger budget, and {run_dir} was begun with "
@@ -31,9 +29,9 @@ def refuse_extension(run_dir: Path, settings: Settings, hydra: Any) -> None:
         )
 
 
-def read_budget(config: Path) -> Budget:
+def read_budget(run_dir: Path) -> Budget:
     """Budget of a run's config.yaml."""
-    return Budget.model_validate(OmegaConf.to_container(OmegaConf.load(config).budget))
+    return Budget.model_validate(config_of_run(run_dir).get("budget"))
 
 
 def amount(budget: Budget) -> tuple[str, float]:

@@ -4,10 +4,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from smallgpt.errors import UserError, shown
 from smallgpt.launch.config_files import OF_A_SIZE
+from smallgpt.run_directory import config_of_run, flat
 from smallgpt.settings import one_or_several
 from smallgpt.targets import imported, target
 
@@ -96,5 +95,5 @@ def of_run(folder: str) -> int | None:
     path = Path(folder).parent.parent / "config.yaml"
     if Path(folder).parent.name != "checkpoints" or not path.is_file():
         return None
-    tokens = OmegaConf.select(OmegaConf.load(path), "batch.tokens")
+    tokens = flat(config_of_run(path.parent)).get("batch.tokens")
     return tokens if isinstance(tokens, int) else None
