@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from smallgpt.errors import UserError, shown
 from smallgpt.launch.config_files import group_files, read_values
 from smallgpt.run_directory import STATE, config_of_run

@@ -8,7 +8,7 @@ from smallgpt.errors import UserError, shown
 from smallgpt.launch.config_files import OF_A_SIZE
 from smallgpt.run_directory import config_of_run, flat
 from smallgpt.settings import one_or_several
-from smallgpt.targets import imported, target
+from smallgpt.targets import imported_model, target
 
 FREE = frozenset(("dropout",))
 """Fields of a model that a training may set anew: they change no weight's shape."""
@@ -74,7 +74,7 @@ def of_checkpoint(plain: dict[str, Any], chosen: Collection[str]) -> tuple[dict[
 
 def asked_type(plain: dict[str, Any]) -> str:
     """Type of the model that a config names."""
-    return imported("model", target("model", plain.get("model"))[0]).config_class.model_type
+    return imported_model("model", target("model", plain.get("model"))[0]).config_class.model_type
 
 
 def asked_fields(chosen: Collection[str], given: dict[str, Any]) -> dict[str, str]:
