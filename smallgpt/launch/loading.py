@@ -140,7 +140,7 @@ def build_model(name: str, chosen: Any, tokenizer: Any) -> tuple[Any, Any]:
         values["vocab_size"] = tokenizer.padded_vocab_size
     checked = build(schema, name, values)
     fields = {key: getattr(checked, key) for key in values}
-    refuse_oversized_model(name, imported(name, path).config_class, fields, given is not None)
+    refuse_oversized_model(name, model_class.config_class, fields, given is not None)
     least = tokenizer.vocab_size or tokenizer.padded_vocab_size
     if fields["vocab_size"] < least:
         raise UserError(f"{name}.vocab_size={given}: the tokenizer has {least} tokens; null takes its number")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import UserError
+from smallgpt.files import nearest_beside
 from smallgpt.packages import require
 from smallgpt.settings import Settings
 
@@ -106,6 +107,9 @@ def check_evaluation(settings: Settings, where: "torch.device") -> None:
     """Raises UserError where an evaluation cannot begin."""
     if settings.eval is None:
         raise UserError("eval=null: give eval=quick, or paper, language, safety, own, tasks")
+    folder = settings.eval.data_dir
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"eval.data_dir={folder}: no such folder{nearest_beside(folder)}")
     require("eval", "lm_eval")
     if settings.quantize != "none":
         from smallgpt.inference.weight_formats import check_quantize

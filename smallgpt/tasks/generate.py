@@ -8,6 +8,8 @@ from smallgpt.errors import UserError, shown
 from smallgpt.notices import show
 from smallgpt.settings import Settings
 
+MOST_DRAWN = 2**24  # categories that PyTorch draws from; beams draw from the tokens of all of them together
+
 if TYPE_CHECKING:
     import torch
 
@@ -54,6 +56,8 @@ def from_weights(
     if settings.compile and beams > 1:
         raise UserError(f"compile=true: decodes without beams; leave it out, or generation.num_beams={beams}")
     model, tokenizer = load_checkpoint(checkpoint, asked)
+    if beams > (most := MOST_DRAWN // model.config.vocab_size):
+        raise UserError(f"generation.num_beams={beams}: must be at most {most} with {model.config.vocab_size} tokens")
     model = for_inference(model.to(where), settings.quantize, settings.compile)
     steps = CompiledSteps(model) if settings.compile else None
     streamer = PrintedText(tokenizer, skip_special_tokens=True) if live else None
