@@ -13,7 +13,7 @@ from typing import Any
 from smallgpt.errors import UserError, nearest_key
 from smallgpt.files import write_text
 from smallgpt.launch.process import main
-from smallgpt.launch.sweep import SweepJob
+from smallgpt.launch.sweep_job import SweepJob
 from smallgpt.packages import private, require
 from smallgpt.ranks import is_first_process, python_path
 from smallgpt.settings import Trainer

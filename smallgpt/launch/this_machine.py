@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 
-from smallgpt.launch.sweep import SweepJob, refuse_several_machines
+from smallgpt.launch.sweep_job import SweepJob, refuse_several_machines
 from smallgpt.machine.cores import available_cores
 from smallgpt.notices import say
 from smallgpt.ranks import job_command, python_path
