@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import optuna
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -23,8 +23,6 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field
 
@@ -33,13 +31,13 @@ from smallgpt.launch.checks import check_job
 from smallgpt.launch.command_line import given
 from smallgpt.launch.loading import build
 from smallgpt.launch.search_space import distribution, distribution_text, first, spelled
+from smallgpt.launch.study import STUDY, cut_torn_line, open_study, study_lock
 from smallgpt.launch.sweep_job import OVER, SweepJob
 from smallgpt.notices import say
 from smallgpt.packages import private
 from smallgpt.results import validations
 from smallgpt.settings import Group
 
-STUDY = "study.log"
 EXAMPLE = "optimizer.lr=tag(log,interval(1e-4,1e-2))"
 
 
@@ -110,6 +108,8 @@ class Search:
         """
         trials: list[FrozenTrial] = []
         if (self.sweep_dir / STUDY).exists():
+            with suppress(Timeout), study_lock(self.sweep_dir):
+                cut_torn_line(self.sweep_dir)
             study = self.study()
             self.refuse_other_study(study)
             trials = study.get_trials(deepcopy=False)
@@ -124,9 +124,7 @@ class Search:
                 yield trial.number, self.words(trial.params)
 
     def study(self) -> optuna.Study:
-        storage = JournalStorage(JournalFileBackend(str(self.sweep_dir / STUDY)))
-        pruner = optuna.pruners.MedianPruner() if self.options.prune else optuna.pruners.NopPruner()
-        return optuna.create_study(study_name="search", storage=storage, pruner=pruner, load_if_exists=True)
+        return open_study(self.sweep_dir, self.options.prune)
 
     def refuse_other_study(self, study: optuna.Study) -> None:
         before = study.user_attrs.get("space", {})
@@ -149,7 +147,7 @@ class Search:
     def run(self, launcher: Launcher) -> list[list[JobReturn]]:
         self.sweep_dir.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.sweep_dir / ".study.lock", timeout=0):
+            with study_lock(self.sweep_dir):
                 # left by a search that was killed while it wrote; Optuna would wait for half a minute
                 (self.sweep_dir / f"{STUDY}.lock").unlink(missing_ok=True)
                 return self.run_alone(launcher)

@@ -15,6 +15,8 @@ from smallgpt.files import write_text
 from smallgpt.launch.process import BUSY
 from smallgpt.launch.sweep_job import OVER, Machines, SweepJob
 from smallgpt.notices import say
+from smallgpt.run_directory import cannot_be_written
+from smallgpt.stop_signals import StopRequest
 
 POLL_SECONDS = 0.2
 LINE_SECONDS = 15.0
@@ -27,7 +29,7 @@ class Starter:
 
     def __init__(self, jobs: list[SweepJob], machines: Machines, hopeless: Callable[[SweepJob], bool] | None = None):
         self.jobs, self.machines, self.hopeless = jobs, machines, hopeless
-        self.waiting = [job for job in jobs if not job.over]
+        self.waiting = [job for job in jobs if not job.over and not job.trouble]
         self.running: list[SweepJob] = []
         self.elsewhere: list[SweepJob] = []
         """Jobs that another starter of the same sweep runs."""
@@ -36,7 +38,10 @@ class Starter:
         self.next_look = 0.0
 
     def run(self) -> None:
-        if skipped := len(self.jobs) - len(self.waiting):
+        for job in self.jobs:
+            if job.trouble:
+                say(f"{self.done} {job.name}: failed: {job.trouble}")
+        if skipped := sum(job.over for job in self.jobs):
             pruned = sum(job.result.get("status") == "pruned" for job in self.jobs)
             also = f" ({pruned} of them pruned)" if pruned else ""
             say(f"{skipped} of {len(self.jobs)} jobs are completed and skipped{also}")
@@ -58,7 +63,9 @@ class Starter:
         chosen: list[SweepJob] = []
         while self.waiting and len(chosen) < room:
             job = self.waiting.pop(0)
-            (self.elsewhere if is_locked(job) else chosen).append(job)
+            locked = self.is_locked(job)
+            if locked is not None:
+                (self.elsewhere if locked else chosen).append(job)
         if not chosen:
             return
         self.machines.start(chosen)
@@ -82,12 +89,29 @@ class Starter:
             if job.over:
                 self.elsewhere.remove(job)
                 say(f"{self.done} {job.name}: completed by another starter")
-            elif not is_locked(job):  # whoever ran it is gone
+            elif not self.is_locked(job):  # whoever ran it is gone
                 self.elsewhere.remove(job)
-                self.waiting.append(job)
+                if not job.trouble:
+                    self.waiting.append(job)
         if self.running and time.monotonic() > self.next_line:
             self.next_line = time.monotonic() + LINE_SECONDS
             self.progress()
+
+    def is_locked(self, job: SweepJob) -> bool | None:
+        """Whether a process, started by this sweep or by another one, is at work on a job.
+
+        None where its directory takes no files: then this job has failed, and no other.
+        """
+        try:
+            (job.run_dir / "log.txt").open("ab").close()
+            with FileLock(job.run_dir / ".lock", timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError as error:
+            job.trouble = cannot_be_written(job.run_dir, error)
+            say(f"{self.done} {job.name}: failed: {job.trouble}")
+            return None
 
     def prune(self) -> None:
         if self.hopeless is None or time.monotonic() < self.next_look:
@@ -101,16 +125,15 @@ class Starter:
 
     def finished(self, job: SweepJob, code: int) -> None:
         seconds = time.monotonic() - job.started
-        if job.pruned and not job.over:  # it may have been completed in the meantime
-            record = {"overrides": job.overrides, **job.result, "status": "pruned", "error": None}
-            write_text(job.run_dir / "result.json", json.dumps(record))
         result = job.result
-        if not result.get("status") or (code < 0 and result["status"] not in OVER):
+        if job.pruned and not job.over:  # it may have been completed in the meantime
+            result = {"overrides": job.overrides, **result, "status": "pruned", "error": None}
+            self.write(job, result)
+        if result.get("status") in (None, "running") or (code < 0 and result["status"] not in OVER):
             # it died without a word
             reason = f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            record: dict[str, Any] = {"status": "failed", "error": f"{reason}; see log.txt", "overrides": job.overrides}
-            write_text(job.run_dir / "result.json", json.dumps(record))
-            result = record
+            result = {"status": "failed", "error": f"{reason}; see log.txt", "overrides": job.overrides}
+            self.write(job, result)
         if result["status"] == "completed":
             self.seconds.append(seconds)
             loss = result.get("val", {}).get("loss")
@@ -120,7 +143,14 @@ class Starter:
         elif result["status"] == "pruned":
             say(f"{self.done} {job.name}: pruned, {seconds:.0f} s")
         else:
-            say(f"{self.done} {job.name}: {result['status']}: {result.get('error')}")
+            say(f"{self.done} {job.name}: {result['status']}: {job.trouble or result.get('error')}")
+
+    def write(self, job: SweepJob, result: dict[str, Any]) -> None:
+        """Writes the result of a job that left none of its own."""
+        try:
+            write_text(job.run_dir / "result.json", json.dumps(result))
+        except OSError as error:
+            job.trouble = f"{result['error'] or result['status']}; {cannot_be_written(job.run_dir, error)}"
 
     @property
     def done(self) -> str:
@@ -147,27 +177,23 @@ class Starter:
 
 @contextmanager
 def forwarded_signals(starter: Starter) -> Generator[None]:
-    """Context in which Ctrl-C and SIGTERM stop the jobs, then the sweep."""
+    """Context in which Ctrl-C, SIGTERM and a closed terminal stop the jobs, then the sweep."""
+    request = StopRequest()
 
     def stop(number: int, _: Any) -> None:
-        say(starter.machines.stop(starter.running))
-        raise SystemExit(128 + number)
+        if request.is_new(number):
+            say(starter.machines.stop(starter.running))
+            raise SystemExit(128 + number)
 
-    kept = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # by nohup
+        ours.remove(signal.SIGHUP)
+    kept = {number: signal.signal(number, stop) for number in ours}
     try:
         yield
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
-
-
-def is_locked(job: SweepJob) -> bool:
-    """Whether a process, started by this sweep or by another one, is at work in the directory of a job."""
-    try:
-        with FileLock(job.run_dir / ".lock", timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def last_line(log: Path) -> str:

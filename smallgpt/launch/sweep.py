@@ -19,7 +19,8 @@ from smallgpt.launch.command_line import chosen_files, given
 from smallgpt.launch.loading import resolved_config
 from smallgpt.launch.starter import Starter
 from smallgpt.launch.sweep_job import Machines, SweepJob
-from smallgpt.run_directory import SPEED_KEYS, write_config
+from smallgpt.notices import say
+from smallgpt.run_directory import SPEED_KEYS, UNWRITABLE, cannot_be_written, read_unwritable, write_config
 from smallgpt.settings import Trainer
 
 
@@ -39,6 +40,7 @@ def launch(
         words = [word for word in job.overrides if word not in shared and word.partition("=")[0] not in SPEED_KEYS]
         job.name = " ".join([job.run_dir.name, *words])
     Starter(jobs, machines, hopeless).run()
+    record_trouble(Path(config.hydra.sweep.dir), jobs)
     returns = []
     for job in jobs:
         returned = JobReturn(overrides=job.overrides, working_dir=str(job.run_dir))
@@ -59,15 +61,35 @@ def prepare_job(loader: ConfigLoader, config: DictConfig, words: list[str], numb
     plain["resume"] = "auto"  # a job that was cut off goes on
     overrides = given(composed.hydra)
     job = SweepJob(run_dir.absolute(), overrides, Trainer(**plain["trainer"]), number)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    if job.over:
-        before = run_dir / "config.yaml"
-        job.logged_otherwise = before.exists() and logger_of(OmegaConf.load(before)) != logger_of(composed)
-    else:
-        write_config(run_dir, plain)
-        record = {"overrides": overrides, "choices": chosen_files(composed.hydra)}
-        write_text(run_dir / ".job.json", json.dumps(record))
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if job.over:
+            before = run_dir / "config.yaml"
+            job.logged_otherwise = before.exists() and logger_of(OmegaConf.load(before)) != logger_of(composed)
+        else:
+            write_config(run_dir, plain)
+            record = {"overrides": overrides, "choices": chosen_files(composed.hydra)}
+            write_text(run_dir / ".job.json", json.dumps(record))
+    except OSError as error:
+        job.trouble = cannot_be_written(run_dir, error)
     return job
+
+
+def record_trouble(sweep_dir: Path, jobs: list[SweepJob]) -> None:
+    """Writes at the top of a sweep which jobs have failed without a directory that could hold their result."""
+    path = sweep_dir / UNWRITABLE
+    ours = {job.run_dir.name for job in jobs}
+    record = {name: result for name, result in read_unwritable(sweep_dir).items() if name not in ours}
+    for job in jobs:
+        if job.trouble and not job.over:
+            record[job.run_dir.name] = {"status": "failed", "error": job.trouble, "overrides": job.overrides}
+    try:
+        if record:
+            write_text(path, json.dumps(record, indent=2) + "\n")
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        say(f"{path}: {error.strerror}")
 
 
 def logger_of(config: Any) -> str | None:

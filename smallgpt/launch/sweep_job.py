@@ -36,6 +36,8 @@ class SweepJob:
     started: float = 0.0
     logged_otherwise: bool = False
     """Was over before, with another logger."""
+    trouble: str = ""
+    """Why it has failed, where its own directory cannot hold that."""
     pruned: bool = False
     """Whether it was told to end because it would not be among the best."""
 

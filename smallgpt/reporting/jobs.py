@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from smallgpt.reporting.naming import Described
 from smallgpt.results import read_result, validations
-from smallgpt.run_directory import LOCATION_KEYS, SPEED_KEYS, flat
+from smallgpt.run_directory import LOCATION_KEYS, SPEED_KEYS, flat, read_unwritable
 
 NEVER_COMPARED = LOCATION_KEYS | {"seed", "log_every", "model.allow_narrow"}  # the last only lets a model be built
 UNUSED = {"prompt", "generation", "benchmark", "checkpoint", "format", "quantize", "eval"}  # by a training
@@ -114,9 +114,21 @@ class ReportedJob:
 
 def read_jobs(sweep_dir: Path, prefix: str = "") -> list[ReportedJob]:
     """The jobs in the order of their numbers; a job that has left no result is one that has not ended."""
-    folders = [
-        path for path in sweep_dir.glob("*") if (path / "config.yaml").exists() or (path / "result.json").exists()
-    ]
+    failed = read_unwritable(sweep_dir)
+    folders = [*{sweep_dir / name for name in failed} | {path for path in sweep_dir.glob("*") if is_run(path)}]
     folders.sort(key=lambda path: (len(path.name), path.name))
     silent = {"status": "unfinished", "error": "no result.json: it was killed, or has not ended yet"}
-    return [ReportedJob(prefix + path.name, path, read_result(path) or silent) for path in folders]
+    return [
+        ReportedJob(prefix + path.name, path, ended(failed.get(path.name) or read_result(path) or {}) or silent)
+        for path in folders
+    ]
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a run, in whatever state."""
+    return (path / "config.yaml").exists() or (path / "result.json").exists()
+
+
+def ended(result: dict[str, Any]) -> dict[str, Any]:
+    """The result of a run that has ended; that of one at work, or killed at it, is none."""
+    return {} if result.get("status") == "running" else result
