@@ -109,7 +109,7 @@ class JobSignals:
         self.held = False
 
     def hold(self) -> None:
-        """From here on a signal changes nothing: the work has ended, and its result is still to be written."""
+        """Lets signals change nothing from here on: the work has ended, and its result is still to be written."""
         self.held = True
 
     def _receive(self, number: int, _: Any) -> None:
