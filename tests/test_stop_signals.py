@@ -47,6 +47,16 @@ def loses_its_folder(settings, run_dir):
 """
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_terminal():
+    """Undoes what nohup, or a shell's `&`, asked for the tests themselves."""
+    usual = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    kept = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def work(cli: CommandLine, monkeypatch: pytest.MonkeyPatch):
     (cli.folder / "work.py").write_text(WORK)

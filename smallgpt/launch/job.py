@@ -49,7 +49,7 @@ def run_job(cfg: DictConfig) -> dict[str, Any]:
                 (run_dir / ".lock").unlink(missing_ok=True)
             return result
     except Timeout:
-        result = {"status": "refused", "error": f"hydra.run.dir={run_dir}: {AT_WORK}"}
+        result = {"status": "refused", "error": f"hydra.run.dir={hydra.run.dir}: {AT_WORK}"}
         refuse(result["error"])
         return result
 

@@ -17,6 +17,14 @@ RUN = ["budget.tokens=4096", "validation.every=4", "log_every=1", "resume=auto"]
 STEPS = 8
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_terminal():
+    """Undoes what nohup asked for the tests themselves."""
+    kept = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, kept)
+
+
 @pytest.fixture
 def at_step(monkeypatch):
     """Does something in one step, before that step is recorded."""
