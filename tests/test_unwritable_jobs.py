@@ -30,6 +30,7 @@ def sweep(cli, monkeypatch):
     (cli.folder / "work.py").write_text(WORK)
     monkeypatch.syspath_prepend(str(cli.folder))
     monkeypatch.setattr("smallgpt.launch.starter.POLL_SECONDS", 0.0)
+    monkeypatch.setattr("smallgpt.launch.sweep_report.report", lambda study, folder: {})
 
     def sweep(end=None):
         def start(self, jobs):
@@ -55,7 +56,7 @@ def test_a_folder_that_takes_no_files_fails_its_job_alone(cli, sweep):
     outcome = sweep()
     assert outcome.code == 1
     assert outcome.result | {"status": "failed", "jobs": 3, "completed": 2} == outcome.result
-    assert f"1 seed=2: failed: {place}: cannot be written (File exists)" in outcome.err
+    assert "1 seed=2: failed: sweep/1: cannot be written (File exists)" in outcome.err
     place.unlink()
     outcome = sweep()
     assert outcome.code == 0 and outcome.result["completed"] == 3

@@ -72,10 +72,17 @@ class Interruption(L.Callback):
         self._answered = True
         raise Stopped(number, f"saved at step {trainer.global_step}; resume=auto goes on", code)
 
+    def on_exception(self, *_: Any) -> None:
+        self._give_back()
+        self._answered = True  # the run ends
+
     def teardown(self, *_: Any, **__: Any) -> None:
-        for number, handler in self._kept.items():
-            signal.signal(number, handler)
-        if self._kept and self.request.number and not self._answered:  # it came in the last step: what follows may ask
+        self._give_back()
+        if self.request.number and not self._answered:  # it came in the last step: whoever comes next is to hear of it
             self._answered = True
             signal.raise_signal(self.request.number)
+
+    def _give_back(self) -> None:
+        for number, handler in self._kept.items():
+            signal.signal(number, handler)
         self._kept = {}
