@@ -125,7 +125,7 @@ class Starter:
 
     def finished(self, job: SweepJob, code: int) -> None:
         seconds = time.monotonic() - job.started
-        result = job.result
+        result: dict[str, Any] = job.result
         if job.pruned and not job.over:  # it may have been completed in the meantime
             result = {"overrides": job.overrides, **result, "status": "pruned", "error": None}
             self.write(job, result)
