@@ -26,14 +26,13 @@ def imported(name: str, path: str) -> Any:
         ) from error
 
 
-def baseline_model(name: str, own: dict[str, Any], config: Any, given: Iterable[str], **others: Any) -> tuple[Any, Any]:
+def baseline_model(name: str, own: dict[str, Any], config: Any, given: Iterable[str]) -> tuple[Any, Any]:
     """Class of a variant and its config, at the size and block of another model.
 
     Args:
         name: key of the config that holds `own`.
         own: the values of the variant's YAML, which win.
         config: of the other model; keys that are `given` and known to the variant are taken from it.
-        others: what is taken instead.
 
     Raises ValueError where they make no model.
     """
@@ -41,4 +40,4 @@ def baseline_model(name: str, own: dict[str, Any], config: Any, given: Iterable[
     model_class = imported(name, path)
     known = model_class.config_class.settable()
     shared = {key: getattr(config, key) for key in given if key in known}
-    return model_class, model_class.config_class(**{**shared, **others, **own})
+    return model_class, model_class.config_class(**{**shared, **own})

@@ -34,6 +34,7 @@ def run(project, *command):
     return subprocess.run([sys.executable, *command], cwd=project, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract(project):
     contract = "tests/models/test_contract.py"
     done = run(project, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", contract, "-k", "skipgpt")

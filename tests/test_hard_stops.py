@@ -58,7 +58,9 @@ def can_mount() -> bool:
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("size", ["2m", "5m", "7m"])  # full at the first model, at the first state, later
+@pytest.mark.parametrize(  # full at the first model, at the first state, later
+    "size", [pytest.param("2m", marks=pytest.mark.slow), "5m", pytest.param("7m", marks=pytest.mark.slow)]
+)
 def test_a_full_disk_is_one_sentence_and_leaves_what_was_saved(start, tmp_path, size):
     if not can_mount():
         pytest.skip("a small disk cannot be mounted here")

@@ -82,6 +82,7 @@ def test_slurm_gets_one_array_and_a_repeated_command_submits_nothing(cluster):
     assert list((cluster.folder / "slurm").glob("*.sh")) == scripts
 
 
+@pytest.mark.slow
 @needs_submitit
 def test_a_preempted_job_is_queued_again_and_goes_on_in_its_directory(cluster):
     cluster.with_slurm()
@@ -102,6 +103,7 @@ def test_a_preempted_job_is_queued_again_and_goes_on_in_its_directory(cluster):
     assert steps == sorted(set(steps)) and steps[-1] == 118
 
 
+@pytest.mark.slow
 @needs_submitit
 def test_a_starter_that_is_gone_leaves_its_jobs_to_the_next(cluster):
     cluster.with_slurm()
@@ -145,6 +147,7 @@ def test_ray_runs_the_jobs_and_skips_what_is_done(cluster):
     assert code == 0 and "2 of 2 jobs are completed and skipped" in err
 
 
+@pytest.mark.slow
 @needs_ray
 def test_ray_lets_a_job_save_before_it_ends(cluster):
     words = ["hydra/launcher=ray", "budget.tokens=200000"]

@@ -92,6 +92,7 @@ def test_messages_name_it(own: CommandLine) -> None:
     assert own.refused("--config-dir", "myconv") == "--config-dir=myconv: no such folder; did you mean 'myconf'?"
 
 
+@pytest.mark.slow
 def test_jobs_of_a_sweep_are_processes_that_find_it(own: CommandLine) -> None:
     (own.folder / "random.py").write_text("raise RuntimeError('of the current folder')")
     swept = own(*MINE, *SMALL, "-m", "task=inspect", "model=gpt,mine", "hydra.sweep.dir=sweep")

@@ -193,7 +193,13 @@ def test_every_variant_of_both_blocks_and_the_report_of_a_sweep(cli: CommandLine
 @pytest.mark.parametrize(
     "words",
     [
-        *[(f"model={variant}", "block=modern", "optimizer=muon", "batch.micro=2") for variant in VARIANTS],
+        ("model=gpt", "block=modern", "optimizer=muon", "batch.micro=2"),
+        *[
+            pytest.param(
+                (f"model={variant}", "block=modern", "optimizer=muon", "batch.micro=2"), marks=pytest.mark.slow
+            )
+            for variant in VARIANTS[1:]
+        ],
         ("model=convgpt", "model.kernel_size=3", "block=gpt2", "optimizer=adamw", "batch.micro=4"),
         ("model=gpt", "block=modern", "optimizer=muon", "trainer=ddp", "trainer.accelerator=cpu", "batch.micro=1"),
     ],

@@ -139,6 +139,7 @@ def test_jobs_take_no_more_cores_than_the_sweep_may(sweep):
     assert sweep.lines("threads") == {"1": 2}
 
 
+@pytest.mark.slow
 def test_two_starters_share_the_jobs(sweep):
     processes = [sweep.start("slow", "1,2,3,4", n_jobs=1) for _ in range(2)]
     for process in processes:
@@ -185,6 +186,7 @@ def test_twelve_jobs_shared_by_two_starters_or_killed_four_times_are_the_same(sw
     assert (sweep.folder / "killed" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_configs_are_fixed_at_the_start(sweep):
     process = sweep.start("slow", "1,2,3", n_jobs=1)
     while not (sweep.folder / "begun").exists():

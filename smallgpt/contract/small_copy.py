@@ -62,9 +62,9 @@ def kind(config: DecoderConfig) -> list[tuple]:
     def sign(change: int) -> int:
         return (change > 0) - (change < 0)
 
-    parts = config.body()
-    before = [config.n_embd, *(part.out_width for part in parts[:-1])]
-    return [
-        (part.group, part.label, part.path, part.active, sign(part.in_width - width), sign(part.out_width - part.in_width))
-        for part, width in zip(parts, before, strict=True)
-    ]
+    found, width = [], config.n_embd
+    for part in config.body():
+        changes = sign(part.in_width - width), sign(part.out_width - part.in_width)
+        found.append((part.group, part.label, part.path, part.active, *changes))
+        width = part.out_width
+    return found

@@ -210,4 +210,5 @@ def item_of(lm: HarnessModel, name: str, task: Any, place: int, row: int, doc: d
         tokens=tuple(number for number, _ in records),
         scored=(str(task.doc_to_target(doc)),) * len(options) if fills else tuple(options),
         faulty=tuple(score.faulty for _, score in records) if lm.reader.scorer.faulty else None,
+        cut=max(score.cut for _, score in records),
     )

@@ -148,6 +148,7 @@ def score_items(items: Sequence[ItemRecord]) -> dict[str, Any]:
         "majority": majority(items),
         "shortest": shortest(items),
         "at_chance": at_chance(right, level),
+        "cut_items": sum(item.cut > 0 for item in items),
     }
     taken = [(int(np.argmax(item.faulty)), item) for item in items if item.faulty is not None]
     if len(taken) == len(items):

@@ -21,6 +21,8 @@ class ItemRecord:
     """Text that was scored for each option: the option, or where options fill a gap, what follows it."""
     faulty: tuple[float, ...] | None = None
     """Score by the authors of arXiv 2404.14462, summed over the whole vocabulary; for study alone."""
+    cut: int = 0
+    """Most tokens that an option's context, examples included, lost at its beginning for want of room."""
 
     @property
     def choice(self) -> int:

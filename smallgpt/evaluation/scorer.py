@@ -7,7 +7,7 @@ continuation), L length of the contexts, T of the continuations, S of both toget
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any, Protocol
 
@@ -65,6 +65,8 @@ class Score:
 
     It is there with `Scorer(faulty=True)` alone.
     """
+    cut: int = 0
+    """Tokens of the context, from its beginning, that the model had no room for."""
 
 
 def pieces(request: Request, max_length: int) -> list[Request]:
@@ -83,6 +85,7 @@ def total(scores: Sequence[Score]) -> Score:
         sum(score.loglikelihood for score in scores),
         all(score.greedy for score in scores),
         sum(score.faulty for score in scores),
+        scores[0].cut,  # a later piece stands further on, and leaves out what earlier ones were scored with
     )
 
 
@@ -113,14 +116,17 @@ class Scorer:
             ValueError: an empty context or continuation, or a continuation longer than the model's context.
         """
         places: dict[Request, list[int]] = {}
+        cut = []
         for place, request in enumerate(requests):
-            places.setdefault(self._cut(request), []).append(place)
+            kept = self._cut(request)
+            places.setdefault(kept, []).append(place)
+            cut.append(len(request.context) - len(kept.context))
         scores: dict[int, Score] = {}
         for batch in self._batches(places):
             settled = {place: score for request, score in batch for place in places[request]}
             scores |= settled
             advance(len(settled))
-        return [scores[place] for place in range(len(requests))]
+        return [replace(scores[place], cut=tokens) for place, tokens in enumerate(cut)]
 
     def _cut(self, request: Request) -> Request:
         """The request with as much of its context as the model has room for."""

@@ -31,6 +31,10 @@ def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[
     if choices:
         print_table("multiple choice", (*first, "task", "items", *COLUMNS), choices)
         print("In brackets the 95 % interval. margin: of the right option over the best wrong one, nats a byte.")
+    for name, section in named:
+        for task, entry in section.get("tasks", {}).items():
+            if entry.get("cut_items"):
+                print(f"{' '.join([*name, task])}: {cut_items(entry)}")
     paper = [
         [*name, task, f"{entry['accuracy']:.3f}", *(f"{value:.3f}" for value in entry["paper_scoring"].values())]
         for name, section in named
@@ -88,6 +92,14 @@ def print_evaluation(sections: dict[str, dict[str, Any]], comparisons: Sequence[
         print_comparisons(comparisons)
 
 
+def cut_items(entry: dict[str, Any]) -> str:
+    """Says on how many items the model had no room for the beginning of the context."""
+    return (
+        f"{entry['cut_items']} of {entry['n']} items are longer than the model's context and lose their beginning, "
+        "examples first"
+    )
+
+
 def choice_row(entry: dict[str, Any]) -> list[Any]:
     """Cells of a multiple-choice task's row in the table."""
     untrained = entry.get("untrained")
@@ -127,18 +139,6 @@ def text_row(entry: dict[str, Any]) -> list[Any]:
         f"{untrained['bits_per_byte']:.3f}" if untrained and "bits_per_byte" in untrained else None,
         in_training(entry),
     ]
-
-
-def print_contamination(sections: dict[str, dict[str, Any]]) -> None:
-    """Says what the column `in training` is, where there is one."""
-    for section in sections.values():
-        for entry in (*section.get("tasks", {}).values(), *section.get("corpora", {}).values()):
-            if found := entry.get("contamination"):
-                print(
-                    "in training: items that share 13 words in a row with the training text, of those that have as "
-                    f"many; {found['of_training_text']:.0%} of that text was looked at."
-                )
-                return
 
 
 def in_training(entry: dict[str, Any]) -> str | None:

@@ -39,7 +39,7 @@ class CacheInput:
     """Input of the graph that holds a part of the cache, and comes back longer, or newer, as an output."""
 
     kind: str
-    """Kind of what it holds: key, value or conv."""
+    """Kind of what it holds: key, value or conv; conv1 is of a block's second convolution."""
     layer: int
     shape: tuple[str | int, ...]
     """Sizes of the tensor, with names for those that differ from call to call."""
@@ -69,11 +69,17 @@ def cache_inputs(config: DecoderConfig) -> list[CacheInput]:
         for kind in ("key", "value")
     ]
     states = [
-        CacheInput("conv", layer, ("batch", shapes[layer].width, config.kernel_size - 1))
+        CacheInput(conv_kind(state), layer, ("batch", shapes[layer].width, config.kernel_size - 1))
         for layer, kind in enumerate(config.layer_types[:running])
         if kind == "hybrid"
+        for state in range(config.number_of_conv_states)
     ]
     return keys_and_values + states
+
+
+def conv_kind(state: int) -> str:
+    """Kind of the cache input of a block's convolution, counted from 0: conv, conv1."""
+    return f"conv{state or ''}"
 
 
 class GraphCache:
@@ -87,9 +93,10 @@ class GraphCache:
             self.tensors[kind, layer] = torch.cat((self.tensors[kind, layer], new_BHTK), dim=2)
         return self.tensors["key", layer], self.tensors["value", layer]
 
-    def update_conv_state(self, x_BWT: Tensor, layer: int, conv_kernel_size: int) -> Tensor:
-        whole_BWS = torch.cat((self.tensors["conv", layer], x_BWT), dim=-1)
-        self.tensors["conv", layer] = whole_BWS[..., -conv_kernel_size:]
+    def update_conv_state(self, x_BWT: Tensor, layer: int, state_idx: int, conv_kernel_size: int) -> Tensor:
+        place = (conv_kind(state_idx), layer)
+        whole_BWS = torch.cat((self.tensors[place], x_BWT), dim=-1)
+        self.tensors[place] = whole_BWS[..., -conv_kernel_size:]
         return whole_BWS
 
 

@@ -42,7 +42,7 @@ def preallocated(config: PreTrainedConfig, capacity: int) -> Cache:
     """An empty cache with room for `capacity` tokens of each sequence."""
     layers = []
     for kind in config.layer_types:
-        layer = InPlaceHybrid() if kind == "hybrid" else InPlace()
+        layer = InPlaceHybrid(config.number_of_conv_states) if kind == "hybrid" else InPlace()
         layer.capacity = capacity
         layers.append(layer)
     return Cache(layers=layers)
@@ -53,8 +53,8 @@ class FixedHybrid(StaticLayer, LinearAttentionAndFullAttentionLayer):
 
     is_compileable = True
 
-    def __init__(self, max_cache_len: int) -> None:
-        LinearAttentionAndFullAttentionLayer.__init__(self)
+    def __init__(self, max_cache_len: int, number_of_states: int) -> None:
+        LinearAttentionAndFullAttentionLayer.__init__(self, number_of_states)
         StaticLayer.__init__(self, max_cache_len)
 
     def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
@@ -65,5 +65,9 @@ class FixedHybrid(StaticLayer, LinearAttentionAndFullAttentionLayer):
 
 def fixed_cache(config: PreTrainedConfig, places: int) -> Cache:
     """An empty cache whose keys and values always have the shape of a full one, so that a compiler sees one shape."""
-    kinds = {"hybrid": FixedHybrid}
-    return Cache(layers=[kinds.get(kind, StaticLayer)(places) for kind in config.layer_types])
+    return Cache(
+        layers=[
+            FixedHybrid(places, config.number_of_conv_states) if kind == "hybrid" else StaticLayer(places)
+            for kind in config.layer_types
+        ]
+    )

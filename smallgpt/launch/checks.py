@@ -80,9 +80,11 @@ def refuse_without_multirun(config: DictConfig) -> None:
     for word in config.hydra.overrides.hydra:
         if word.lstrip("+~").startswith(OF_A_SWEEP):
             raise UserError(f"{word}: belongs to a sweep; add -m")
-    if params := config.hydra.sweeper.get("params"):
+    sweeper = config.hydra.sweeper
+    params, arms = sweeper.get("params") or {}, sweeper.get("arms") or []
+    if over := [*([f"{len(arms)} arms"] if arms else []), *params]:
         recipe = config.hydra.runtime.choices.get("experiment")
-        raise UserError(f"experiment={recipe}: a sweep over {', '.join(params)}; add -m")
+        raise UserError(f"experiment={recipe}: a sweep over {', '.join(over)}; add -m")
 
 
 def checked_settings(config: DictConfig) -> Settings:

@@ -78,6 +78,8 @@ class DecoderConfig(PreTrainedConfig):
     has_no_defaults_at_init = True  # older libraries make a config of nothing but defaults, which checks may refuse
     free_at_inference = frozenset()
     """Fields that change neither the weights nor the training, so that a trained model can run with other values."""
+    number_of_conv_states = 1
+    """Number of convolutions of a block whose kind of cache is `hybrid`; the name is the library's."""
     can_cache = True
     """False where the backbone leaves `context.cache` alone: such a model reads the whole text again for each token."""
 
@@ -101,8 +103,8 @@ class DecoderConfig(PreTrainedConfig):
     """Whether queries and keys are normalised to unit root mean square before their product."""
     mlp_ratio: float = 4.0
     """Hidden width of the MLP over the block's width; a gated MLP takes 2/3 of it, for the same parameters."""
-    mlp_ratio_last: float | None = None
-    """MLP ratio of the last block, reached from `mlp_ratio` along a cosine over depth; null: the same everywhere."""
+    mlp_taper: float = 0.0
+    """Part of its width that the first block's MLP has more, and the last one's less, along a cosine over depth."""
     head_policy: Literal["count", "width"] = "count"
     """Number of heads where the stream is narrower: `count` keeps n_head (the paper), `width` keeps a head's width."""
     output_head: Literal["direct", "projected"] = "direct"
@@ -167,14 +169,19 @@ class DecoderConfig(PreTrainedConfig):
         return ["full_attention"] * self.n_layer
 
     def mlp_width(self, width: int, index: int, depth: int) -> int:
-        """Hidden width of block `index` of `depth`: cosine from mlp_ratio to mlp_ratio_last, in steps of 8."""
-        first, last = self.mlp_ratio, self.mlp_ratio_last
-        if last is None or depth == 1:
-            ratio = first
-        else:
-            ratio = last + (first - last) * (1 + math.cos(math.pi * index / (depth - 1))) / 2
-        hidden = ratio * width * (2 / 3 if self.activation == "swiglu" else 1)
-        return max(8, 8 * round(hidden / 8))
+        """Hidden width of block `index` of `depth`, in steps of 8.
+
+        What a taper adds to a block it takes from the one at the other end, so that at one width of the stream
+        parameters and FLOPs are exactly those without a taper (arXiv 2606.23670).
+        """
+        hidden = self.mlp_ratio * width * (2 / 3 if self.activation == "swiglu" else 1)
+        even = max(8, 8 * round(hidden / 8))
+        across = depth - 1 - index
+        if index == across:
+            return even
+        bend = math.cos(math.pi * min(index, across) / (depth - 1))
+        more = 8 * round(self.mlp_taper * even * bend / 8)
+        return max(8, even + (more if index < across else -more))
 
     def heads_at(self, width: int) -> int:
         """Number of heads of a block of this width, by `head_policy`."""
@@ -229,10 +236,11 @@ class DecoderConfig(PreTrainedConfig):
                 raise ValueError(f"{key}={getattr(self, key)}: must be at least 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}: must be at least 0 and under 1")
-        for key in ("mlp_ratio", "mlp_ratio_last", "rope_theta"):
-            value = getattr(self, key)
-            if value is not None and not value > 0:
-                raise ValueError(f"{key}={value}: must be over 0")
+        for key in ("mlp_ratio", "rope_theta"):
+            if not getattr(self, key) > 0:
+                raise ValueError(f"{key}={getattr(self, key)}: must be over 0")
+        if not -1 < self.mlp_taper < 1:
+            raise ValueError(f"mlp_taper={self.mlp_taper}: must be over -1 and under 1")
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd={self.n_embd}: n_head={self.n_head} does not divide it; {self._widths_near()}")
         for shape in self.block_shapes():

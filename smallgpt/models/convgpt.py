@@ -1,6 +1,7 @@
 """ConvGPT: a convolution over time halves the stream after every few blocks (arXiv 2404.14462, section 3.3).
 
-The paper's kernel is 1, which is a linear map and so the same model as LinearGPT; a longer kernel sees the last tokens.
+The paper's kernel is 1, which is a linear map and so the same model as LinearGPT. A longer one, as here by default,
+also sees the last tokens, and begins as that map.
 """
 
 from __future__ import annotations
@@ -8,15 +9,17 @@ from __future__ import annotations
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from .decoder import Decoder
-from .downsample import Operator, WidthScheduleBackbone, WidthScheduleConfig
+from .downsample import DownsampleConfig
+from .width_schedule import Operator, WidthScheduleBackbone
 
 
-class ConvGPTConfig(WidthScheduleConfig):
+class ConvGPTConfig(DownsampleConfig):
     """Config of ConvGPT: a width schedule whose operator is a causal convolution."""
 
     model_type = "smallgpt-conv"
 
     downsample_operator: Operator = "conv"
+    kernel_size: int = 4
 
 
 class ConvGPT(Decoder):

@@ -58,15 +58,17 @@ class Decoder(PreTrainedModel, GenerationMixin):
         super().initialize_weights()
         del self._names
 
-    def normal_(self, weight: Tensor, std: float) -> None:
+    def normal_(self, weight: Tensor, std: float, taps: int = 1) -> None:
         """Fills a weight with numbers that follow from the seed and its name alone.
 
         So variants of one seed begin with the same values wherever names and shapes are the same, whatever else they
-        have. (Maps into the residual stream are also scaled by the depth, see `_init_weights`.)
+        have. (Maps into the residual stream are also scaled by the depth, see `_init_weights`.) Of several taps, only
+        the inputs of the last get numbers.
         """
         digest = hashlib.sha256(f"{self._initial_seed} {self._names[id(weight)]}".encode()).digest()
         generator = torch.Generator(weight.device).manual_seed(int.from_bytes(digest[:8], "little", signed=True))
-        init.normal_(weight, std=std, generator=generator)
+        drawn = weight.new_empty(weight.shape[0], weight.shape[1] // taps).normal_(std=std, generator=generator)
+        init.copy_(weight, nn.functional.pad(drawn, (weight.shape[1] - drawn.shape[1], 0)))
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -77,13 +79,13 @@ class Decoder(PreTrainedModel, GenerationMixin):
         | embeddings | 0.02, as in GPT-2 |
         | maps of a normalised stream | sqrt(2 / (5 inputs)): 0.02 at GPT-2's 768 (arXiv 1910.05895) |
         | maps into the residual stream | the same / sqrt(2 n_layer), as in GPT-2 |
-        | maps of the stream itself (narrowing, paths) | sqrt(1 / inputs), which keeps its size |
+        | maps of the stream itself (narrowing, paths) | sqrt(1 / inputs), which keeps its size; 0 for earlier tokens |
         | gains 1, biases 0, mixing weights of paths 0 | |
         """
         if isinstance(module, nn.Embedding):
             self.normal_(module.weight, EMBEDDING_STD)
         elif isinstance(module, Linear):
-            self.normal_(module.weight, self.init_std(module))
+            self.normal_(module.weight, self.init_std(module), module.taps)
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
@@ -94,7 +96,7 @@ class Decoder(PreTrainedModel, GenerationMixin):
     def init_std(self, module: Linear) -> float:
         """Standard deviation from which a linear map's weights are drawn, by the map's role."""
         if module.role == "stream":
-            return math.sqrt(1 / module.in_features)
+            return math.sqrt(module.taps / module.in_features)
         std = math.sqrt(2 / (5 * module.in_features))
         return std / math.sqrt(2 * self.config.n_layer) if module.role == "residual" else std
 

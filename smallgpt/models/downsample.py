@@ -1,256 +1,60 @@
-"""The width schedule: a stream that is narrowed (or widened) along depth, and the operators that do it.
-
-LinearGPT and ConvGPT (arXiv 2404.14462, section 3) are this backbone with another operator. Letters in names: B batch,
-T time, W width of the stream.
-"""
+"""Downsampling: one factor narrows the stream after every few blocks (arXiv 2404.14462, sections 3.2 and 3.3)."""
 
 from __future__ import annotations
 
-from itertools import groupby
-from typing import Literal
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from .configuration import LEAST_WIDTH, BlockShape, DecoderConfig, LayoutPart
-from .layers import Block, Context, Linear
-
-Operator = Literal["linear", "conv", "pool", "carry", "pad"]
+from .width_schedule import WidthScheduleConfig
 
 
-class WidthScheduleConfig(DecoderConfig):
-    """Config of a variant whose stream changes its width along depth: where, how often and by which operator."""
+class DownsampleConfig(WidthScheduleConfig):
+    """Config of a width schedule that narrows the stream: where first, how often, and by which factor."""
 
-    downsample_position: int = 2
-    """Number of the block, counted from 1, after which the first narrowing comes."""
+    downsample_position: int | None = 2
+    """Number of the block, counted from 1, after which the first narrowing comes; null: downsample_frequency."""
     downsample_frequency: int = 2
     """Number of blocks from one narrowing to the next."""
     downsample_times: int | None = None
     """Largest number of narrowings; null: as many as the depth has room for."""
     downsample_factor: float = 2.0
     """Factor that a narrowing divides the width by."""
-    widths: list[int] | None = None
-    """Width of each block and, as an optional last entry, of the head's input; replaces the four fields above."""
-    min_width: int | None = None
-    """Least width that a block or the head may read; null: 32, or any with allow_narrow."""
-    downsample_operator: Operator = "linear"
-    """Operator that changes the width of the stream.
 
-    linear; conv, causal over `kernel_size` tokens; pool, the mean of neighbouring features; carry, where a narrow block
-    works on the first coordinates and the others go past it; pad, which drops the last or adds zeros.
-    """
-    kernel_size: int = 1
-    """Number of tokens that a convolution reads: the current one and those before it."""
-
-    @property
-    def stream_widths(self) -> list[int]:
-        """Widths that the blocks read and, as the last entry, the width that the head reads."""
-        if self.widths is not None:
-            widths = list(self.widths)
-            return widths if len(widths) > self.n_layer else [*widths, widths[-1]]
-        widths, width, times = [], self.n_embd, 0
+    def scheduled_widths(self) -> list[int]:
+        widths, width, times, first = [], self.n_embd, 0, self.first_narrowing
         for block in range(1, self.n_layer + 1):
             widths.append(width)
-            due = block - self.downsample_position
+            due = block - first
             most = self.downsample_times
             if due >= 0 and due % self.downsample_frequency == 0 and (most is None or times < most):
                 width, times = self._narrowed(width, for_block=block < self.n_layer), times + 1
         return [*widths, width]
 
+    @property
+    def first_narrowing(self) -> int:
+        """Number of the block after which the first narrowing comes."""
+        return self.downsample_frequency if self.downsample_position is None else self.downsample_position
+
     def _narrowed(self, width: int, for_block: bool) -> int:
         """Exactly width / factor where that is whole and fits the heads of a block, else the nearest that does."""
         exact = width / self.downsample_factor
-        unit = self.n_head if self.head_policy == "count" else max(1, self.n_embd // self.n_head)
-        if exact == int(exact) and (exact % unit == 0 or not for_block):
+        if exact == int(exact) and (exact == self.fitting(exact) or not for_block):
             return int(exact)
-        return max(unit, round(exact / unit) * unit)
+        return self.fitting(exact)
 
-    @property
-    def output_width(self) -> int:
-        return self.n_embd if self.downsample_operator == "carry" else self.stream_widths[-1]
-
-    def block_shapes(self) -> list[BlockShape]:
-        return [self.block_shape(w, i, self.n_layer) for i, w in enumerate(self.stream_widths[:-1])]
-
-    def resizes(self) -> list[tuple[int, int] | None]:
-        """Pair of (in, out) widths behind each block, or None where the stream keeps its width."""
-        pairs = zip(self.stream_widths, self.stream_widths[1:], strict=False)
-        if self.downsample_operator == "carry":
-            return [None] * self.n_layer
-        return [pair if pair[0] != pair[1] else None for pair in pairs]
-
-    def body(self) -> list[LayoutPart]:
-        parts = []
-        for i, (shape, resize) in enumerate(zip(self.block_shapes(), self.resizes(), strict=True)):
-            parts.append(self.block_part(shape, f"block {i + 1}"))
-            if resize:
-                parts.append(self.resize_part(*resize))
-        return parts
-
-    def resize_part(self, in_width: int, out_width: int) -> LayoutPart:
-        """Layout part of the operator that maps one width to another."""
-        if self.downsample_operator in ("pool", "pad"):
-            return LayoutPart("narrowing", self.operator_name, in_width, out_width, 0)
-        taps = self.kernel_size if self.downsample_operator == "conv" else 1
-        return LayoutPart(
-            group="narrowing",
-            label=self.operator_name,
-            in_width=in_width,
-            out_width=out_width,
-            parameters=taps * in_width * out_width + out_width,
-            flops=2 * taps * in_width * out_width,
-            state_elements=(taps - 1) * in_width,
-            activation_elements=taps * in_width,
-        )
-
-    @property
-    def operator_name(self) -> str:
-        """Name of the operator in layouts and schedule strings, such as `conv3`."""
-        return f"conv{self.kernel_size}" if self.downsample_operator == "conv" else self.downsample_operator
-
-    @property
-    def layer_types(self) -> list[str]:
-        """Kind of cache of each block: `hybrid` where a convolution behind it keeps its last inputs in the cache."""
-        if self.downsample_operator != "conv" or self.kernel_size == 1:
-            return super().layer_types
-        return ["hybrid" if resize else "full_attention" for resize in self.resizes()]
-
-    def schedule_string(self) -> str:
-        runs = [(width, len(list(run))) for width, run in groupby(self.stream_widths[:-1])]
-        text = f" {self.operator_name} ".join(f"{count}@{width}" for width, count in runs)
-        narrows_last = self.resizes()[-1] is not None
-        return f"{text} {self.operator_name + ' ' if narrows_last else ''}head@{self.output_width}"
+    def wider(self, least: int) -> str:
+        reached = sum(1 for width in dict.fromkeys(self.stream_widths) if width >= least) - 1
+        return f"downsample_times={max(reached, 0)}"
 
     def check(self) -> None:
-        for key in ("downsample_position", "downsample_frequency", "kernel_size"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key}={getattr(self, key)}: must be at least 1")
-        if self.widths is None and self.downsample_position > self.n_layer:
+        for key in ("downsample_position", "downsample_frequency"):
+            if (value := getattr(self, key)) is not None and value < 1:
+                raise ValueError(f"{key}={value}: must be at least 1")
+        if self.widths is None and self.first_narrowing > self.n_layer:
+            key = "downsample_frequency" if self.downsample_position is None else "downsample_position"
             raise ValueError(
-                f"downsample_position={self.downsample_position}: n_layer={self.n_layer} has no such block, and "
+                f"{key}={self.first_narrowing}: n_layer={self.n_layer} has no such block, and "
                 f"nothing is narrowed; use 1 to {self.n_layer}, or downsample_times=0"
             )
         if self.downsample_times is not None and self.downsample_times < 0:
             raise ValueError(f"downsample_times={self.downsample_times}: must be at least 0")
         if not self.downsample_factor > 1:
             raise ValueError(f"downsample_factor={self.downsample_factor}: must be over 1")
-        if self.kernel_size > 1 and self.downsample_operator != "conv":
-            raise ValueError(
-                f"kernel_size={self.kernel_size}: belongs to downsample_operator=conv, "
-                f"not to downsample_operator={self.downsample_operator}"
-            )
-        if self.widths is not None:
-            self._check_widths(self.widths)
-        self._check_least()
-        if self.downsample_operator == "pool":
-            for resize in filter(None, self.resizes()):
-                if resize[0] % resize[1]:
-                    raise ValueError(
-                        f"downsample_operator=pool: cannot pool {resize[0]} features to {resize[1]}; "
-                        "each width must divide the one before it"
-                    )
         super().check()
-
-    def _check_widths(self, widths: list[int]) -> None:
-        n = self.n_layer
-        if len(widths) not in (n, n + 1):
-            raise ValueError(
-                f"widths={widths}: has {len(widths)} entries; n_layer={n} wants {n}, or {n + 1} with the head"
-            )
-        if self.downsample_operator == "carry":
-            if max(widths) > self.n_embd:
-                raise ValueError(f"widths={widths}: carry works inside n_embd={self.n_embd}; none may be wider")
-        elif widths[0] != self.n_embd:
-            raise ValueError(f"widths={widths}: the first must be n_embd={self.n_embd}")
-
-    def _check_least(self) -> None:
-        least = self.min_width or (1 if self.allow_narrow else LEAST_WIDTH)
-        narrowest = min(self.stream_widths)
-        if narrowest >= least:
-            return
-        reached = sum(1 for w in dict.fromkeys(self.stream_widths) if w >= least) - 1
-        keys = "widths" if self.widths is not None else f"downsample_times={max(reached, 0)}"
-        lift = "" if self.min_width else " or allow_narrow=true"
-        raise ValueError(
-            f"min_width={self.min_width or least}: the schedule {self.schedule_string()} goes down to {narrowest}; "
-            f"use {keys}{' of at least ' + str(least) if self.widths is not None else ''}, min_width={narrowest}{lift}"
-        )
-
-
-class CausalConv(nn.Module):
-    """Causal convolution over the last `kernel_size` inputs: y_t = b + sum_j A_j x_(t-j).
-
-    It is one linear map of those inputs side by side, and with kernel 1 a plain linear map. Before the first token the
-    inputs are zero; the cache keeps the last k-1 of them.
-    """
-
-    def __init__(self, in_width: int, out_width: int, kernel_size: int, layer_idx: int):
-        super().__init__()
-        self.kernel_size, self.layer_idx = kernel_size, layer_idx
-        self.proj = Linear(kernel_size * in_width, out_width, bias=True, role="stream")
-
-    def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
-        past = self.kernel_size - 1
-        if past == 0:
-            return self.proj(x_BTW)
-        if context.padding_BT1 is not None:
-            x_BTW = x_BTW * context.padding_BT1
-        T = x_BTW.shape[1]
-        x_BWT = x_BTW.transpose(1, 2)
-        if context.cache is not None:
-            # what it kept, then these inputs; at the first call these inputs alone
-            x_BWT = context.cache.update_conv_state(x_BWT, self.layer_idx, conv_kernel_size=past)
-        x_BWS = F.pad(x_BWT, (T + past - x_BWT.shape[-1], 0))
-        taps = [x_BWS[..., j : j + T] for j in range(self.kernel_size)]
-        return self.proj(torch.cat(taps, dim=1).transpose(1, 2))
-
-
-class Resize(nn.Module):
-    """Operators without weights: pool averages neighbouring features, pad drops the last ones or adds zeros."""
-
-    def __init__(self, in_width: int, out_width: int, operator: Operator):
-        super().__init__()
-        self.in_width, self.out_width, self.operator = in_width, out_width, operator
-
-    def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
-        if self.operator == "pool":
-            return x_BTW.unflatten(-1, (self.out_width, -1)).mean(dim=-1)
-        return F.pad(x_BTW, (0, self.out_width - self.in_width))
-
-
-class CarriedBlock(Block):
-    """A block that reads and writes the first coordinates of a wider stream (arXiv 2606.18246)."""
-
-    def __init__(self, config: DecoderConfig, shape: BlockShape, layer_idx: int):
-        super().__init__(config, shape, layer_idx)
-        self.width = shape.width
-
-    def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
-        worked = super().forward(x_BTW[..., : self.width], context)
-        return torch.cat((worked, x_BTW[..., self.width :]), dim=-1)
-
-
-class WidthScheduleBackbone(nn.Module):
-    """Backbone of decoder blocks that follow a width schedule, with an operator wherever the width changes."""
-
-    def __init__(self, config: WidthScheduleConfig):
-        super().__init__()
-        block = CarriedBlock if config.downsample_operator == "carry" else Block
-        self.h = nn.ModuleList(block(config, shape, i) for i, shape in enumerate(config.block_shapes()))
-        self.resize = nn.ModuleDict(
-            {str(i): self._operator(config, *pair, i) for i, pair in enumerate(config.resizes()) if pair}
-        )
-
-    @staticmethod
-    def _operator(config: WidthScheduleConfig, in_width: int, out_width: int, layer_idx: int) -> nn.Module:
-        if config.downsample_operator in ("linear", "conv"):
-            return CausalConv(in_width, out_width, config.kernel_size, layer_idx)
-        return Resize(in_width, out_width, config.downsample_operator)
-
-    def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
-        for i, block in enumerate(self.h):
-            x_BTW = block(x_BTW, context)
-            if str(i) in self.resize:
-                x_BTW = self.resize[str(i)](x_BTW, context)
-        return x_BTW

@@ -24,9 +24,13 @@ class Linear(nn.Linear):
     hidden: reads a normalised stream; residual: adds to the stream; stream: makes the stream itself.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool, role: Role = "hidden"):
+    def __init__(self, in_features: int, out_features: int, bias: bool, role: Role = "hidden", taps: int = 1):
+        """
+        Args:
+            taps: tokens whose inputs lie side by side, the current one last; the maps of earlier ones begin at zero.
+        """
         super().__init__(in_features, out_features, bias=bias)
-        self.role = role
+        self.role, self.taps = role, taps
 
 
 @dataclass
@@ -51,6 +55,20 @@ class Context:
             angle_B1TK = torch.cat((angle_BTk, angle_BTk), dim=-1).unsqueeze(1)
             self._rotations[head_width] = angle_B1TK.cos(), angle_B1TK.sin()
         return self._rotations[head_width]
+
+
+def with_past(x_BTW: Tensor, past: int, context: Context, layer_idx: int, state: int = 0) -> Tensor:
+    """Inputs of a causal convolution: the `past` ones before, zeros at the beginning, then these; (B, past + T, W).
+
+    The cache keeps the last `past` of them; `state` counts a block's convolutions.
+    """
+    if context.padding_BT1 is not None:
+        x_BTW = x_BTW * context.padding_BT1
+    if context.cache is None:
+        return F.pad(x_BTW, (0, 0, past, 0))
+    # what it kept, then these inputs; at the first call these inputs alone
+    x_BWS = context.cache.update_conv_state(x_BTW.transpose(1, 2), layer_idx, state_idx=state, conv_kernel_size=past)
+    return F.pad(x_BWS, (x_BTW.shape[1] + past - x_BWS.shape[-1], 0)).transpose(1, 2)
 
 
 def norm(config: DecoderConfig, width: int) -> nn.Module:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from .decoder import Decoder
-from .downsample import WidthScheduleBackbone, WidthScheduleConfig
+from .downsample import DownsampleConfig
+from .width_schedule import WidthScheduleBackbone
 
 
-class LinearGPTConfig(WidthScheduleConfig):
+class LinearGPTConfig(DownsampleConfig):
     """Config of LinearGPT: a width schedule whose operator is a linear map."""
 
     model_type = "smallgpt-linear"

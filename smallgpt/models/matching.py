@@ -12,6 +12,8 @@ from .cost import Cost, cost
 
 HAPPY_WIDTH = 8  # hardware multiplies matrices in tiles; a width that is a multiple of this fills them
 MOST_TIMES_WIDER = 16
+FINEST = 64  # an MLP is made wider or narrower in steps of one part in so many
+MOST_STEPS = 16  # a quarter of its width
 LATENCY = "seconds a token"
 
 
@@ -36,8 +38,8 @@ class Matched:
     """Cost of the baseline."""
     value: float
     """Cost of this config."""
-    width_before: int
-    depth_before: int
+    before: DecoderConfig
+    """Config at the size of the sweep."""
 
     @property
     def difference(self) -> float:
@@ -45,11 +47,17 @@ class Matched:
         return self.value / self.target - 1
 
     def __str__(self) -> str:
+        mlp = f", mlp_ratio {self.before.mlp_ratio:g} -> {self.mlp_ratio:g}" if self.mlp_ratio else ""
         return (
-            f"n_embd {self.width_before} -> {self.config.n_embd}, n_layer {self.depth_before} -> "
-            f"{self.config.n_layer}: {amount(self.value, self.quantity)}, {self.difference:+.2%} of "
+            f"n_embd {self.before.n_embd} -> {self.config.n_embd}, n_layer {self.before.n_layer} -> "
+            f"{self.config.n_layer}{mlp}: {amount(self.value, self.quantity)}, {self.difference:+.2%} of "
             f"{amount(self.target, self.quantity)}"
         )
+
+    @property
+    def mlp_ratio(self) -> float | None:
+        """Width of the MLPs over the blocks' where that was solved for too, else None."""
+        return None if self.config.mlp_ratio == self.before.mlp_ratio else self.config.mlp_ratio
 
     def to_dict(self) -> dict:
         return {
@@ -59,6 +67,7 @@ class Matched:
             "difference": self.difference,
             "n_embd": self.config.n_embd,
             "n_layer": self.config.n_layer,
+            "mlp_ratio": self.mlp_ratio,
         }
 
 
@@ -93,7 +102,8 @@ def solve(config: DecoderConfig, quantity: Quantity, depth: bool = False, tolera
 
     Widths are multiples of n_head; among those that are near enough, multiples of 8 are preferred, then the nearest.
     Where the cost has to be measured, the first that is near enough is taken. With `depth` other numbers of layers are
-    tried too, the nearest to the config's own first.
+    tried too, the nearest to the config's own first. Where none of these is near enough, the MLPs of the nearest are
+    made up to a quarter wider or narrower.
 
     Raises:
         ValueError: no size is near enough; the message names the nearest.
@@ -101,12 +111,12 @@ def solve(config: DecoderConfig, quantity: Quantity, depth: bool = False, tolera
 
     def matched(candidate: DecoderConfig) -> Matched:
         value, target = quantity.of(candidate)
-        return Matched(candidate, quantity.name, target, value, config.n_embd, config.n_layer)
+        return Matched(candidate, quantity.name, target, value, config)
 
     own = matched(config)
     if own.difference == 0:
         return own
-    nearest: Matched | None = None
+    every: list[Matched] = []
     for layers in depths(config.n_layer) if depth else [config.n_layer]:
         candidates = widths(config, layers)
         if quantity.measured:
@@ -115,9 +125,12 @@ def solve(config: DecoderConfig, quantity: Quantity, depth: bool = False, tolera
             found = scan(candidates, matched)
         if enough := near(found, tolerance):
             return min(enough, key=lambda one: (one.config.n_embd % HAPPY_WIDTH != 0, abs(one.difference)))
-        nearest = min([one for one in (nearest, *found) if one], key=lambda one: abs(one.difference), default=None)
-    if nearest is None:
+        every += found
+    if not quantity.measured and (enough := near(other_mlps(every, matched), tolerance)):
+        return min(enough, key=lambda one: abs(one.difference))
+    if not every:
         raise ValueError(f"no n_embd makes a model of about {amount(own.target, quantity.name)}")
+    nearest = min(every, key=lambda one: abs(one.difference))
     at = f"n_embd={nearest.config.n_embd}" + (f" n_layer={nearest.config.n_layer}" if depth else "")
     other = "" if depth else "; match.depth=true tries other depths"
     raise ValueError(
@@ -125,6 +138,18 @@ def solve(config: DecoderConfig, quantity: Quantity, depth: bool = False, tolera
         f"{amount(nearest.value, quantity.name)} ({nearest.difference:+.1%}), which "
         f"match.tolerance={abs(nearest.difference) + 0.001:.3f} accepts{other}"
     )
+
+
+def other_mlps(found: Sequence[Matched], matched: Callable[[DecoderConfig], Matched]) -> list[Matched]:
+    """The nearest of the sizes found on either side of the target, with MLPs up to a quarter wider or narrower."""
+    below = [one for one in found if one.difference < 0]
+    above = [one for one in found if one.difference > 0]
+    tried = []
+    for sign, side in ((1, below), (-1, above)):
+        for one in sorted(side, key=lambda one: abs(one.difference))[:1]:
+            ratios = [one.config.mlp_ratio * (1 + sign * step / FINEST) for step in range(1, MOST_STEPS + 1)]
+            tried += [matched(same_but(one.config, mlp_ratio=ratio)) for ratio in ratios]
+    return tried
 
 
 def depths(layers: int) -> list[int]:
@@ -141,14 +166,18 @@ def widths(config: DecoderConfig, layers: int) -> Iterator[DecoderConfig]:
 
 def resized(config: DecoderConfig, width: int, layers: int) -> DecoderConfig | None:
     """The config at another width and depth, a list of widths scaled with it; None where they make no model."""
-    values: dict[str, Any] = {key: getattr(config, key) for key in config.settable()}
-    values |= {"n_embd": width, "n_layer": layers}
-    if values.get("widths") is not None:
-        values["widths"] = scaled_widths(config, values["widths"], width)
+    changes: dict[str, Any] = {"n_embd": width, "n_layer": layers}
+    if (listed := getattr(config, "widths", None)) is not None:
+        changes["widths"] = scaled_widths(config, listed, width)
     try:
-        return type(config)(**values)
+        return same_but(config, **changes)
     except ValueError:
         return None
+
+
+def same_but(config: DecoderConfig, **changes: Any) -> DecoderConfig:
+    """The config with other values. Raises ValueError where they make no model."""
+    return type(config)(**{key: getattr(config, key) for key in config.settable()} | changes)
 
 
 def scaled_widths(config: DecoderConfig, widths: Sequence[int], width: int) -> list[int]:

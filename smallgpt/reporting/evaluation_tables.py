@@ -101,6 +101,23 @@ def answer_notes(comparison: Comparison, asked: Sequence[Question], marked: bool
         notes.append(f"No arm is above chance on: {', '.join(guessed)}.")
     if marked:
         notes.append("Bold is the best of several, unless it is no better than chance or an untrained model.")
+    return notes + [note for question in dict.fromkeys(asked) for note in item_notes(comparison, question)]
+
+
+def item_notes(comparison: Comparison, question: Question) -> list[str]:
+    """Sentences about the items of a task or corpus themselves: those that lost words, those that were trained on."""
+    entries = [
+        entry for arm in comparison.arms for entry in arm.found("evaluation", question.part, question.label).values()
+    ]
+    notes = []
+    if question.measure == "accuracy" and (cut := max((entry.get("cut_items", 0) for entry in entries), default=0)):
+        notes.append(
+            f"{question.label}: up to {cut} of {entries[0]['n']} items are longer than a model's context and lose "
+            "their beginning, examples first."
+        )
+    shares = [entry.get("contamination", {}).get("share_of_items") for entry in entries]
+    if seen := max((share for share in shares if share is not None), default=0):
+        notes.append(f"{question.label}: {seen:.0%} of its items share 13 words in a row with the training text.")
     return notes
 
 

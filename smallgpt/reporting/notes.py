@@ -8,6 +8,8 @@ from smallgpt.reporting.statistics import SPLITS, compare_arms
 from smallgpt.reporting.study import Comparison, Study
 from smallgpt.reporting.tuning_notes import tuning_notes
 
+SOLVED_FOR = ("n_embd", "n_layer", "mlp_ratio")
+
 
 def arm_notes(comparison: Comparison) -> list[str]:
     """How the numbers were made, as far as the table has them."""
@@ -48,7 +50,7 @@ def arm_notes(comparison: Comparison) -> list[str]:
     ]:
         found.append(f"No baseline has the same other choices as {', '.join(alone)}.")
     sizes = {
-        f"{arm.label} n_embd={match['n_embd']} n_layer={match['n_layer']}": None
+        f"{arm.label} {' '.join(f'{key}={match[key]:.4g}' for key in SOLVED_FOR if match.get(key))}": None
         for arm in comparison.arms
         for match in arm.found("match").values()
     }

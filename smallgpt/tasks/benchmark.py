@@ -215,12 +215,10 @@ def of_config(settings: Settings, where: "torch.device") -> list["MeasuredModel"
 
     model = settings.model
     require_contract(settings.model_class, model, settings.cache_dir, f"model={settings.variant}")
-    size = {}
-    if settings.matched is not None:
-        size = {"n_embd": settings.matched.width_before, "n_layer": settings.matched.depth_before}
+    before = model if settings.matched is None else settings.matched.before
     to, values, given = settings.benchmark.to, settings.benchmark.baseline, settings.plain["model"]
     try:
-        baseline_class, config = baseline_model("benchmark.baseline", values, model, given, **size)
+        baseline_class, config = baseline_model("benchmark.baseline", values, before, given)
     except ValueError as error:
         raise Impossible(f"benchmark.to={to}: {one_line(error)}") from error
     torch.manual_seed(settings.seed)

@@ -85,6 +85,13 @@ def test_every_request_is_reported_once_and_equal_ones_are_scored_once() -> None
     assert scorer.score([]) == []
 
 
+def test_a_context_without_room_says_what_it_lost() -> None:
+    context, again = tuple(TOKENS[: LENGTH + 3]), tuple(TOKENS[1 : LENGTH + 3])  # the same once they are cut
+    scores = Scorer(peaked(KERNEL), LENGTH).score([Request(one, (7, 8)) for one in (context, again, (5, 6))])
+    assert [score.cut for score in scores] == [4, 3, 0]
+    assert scores[0].loglikelihood == scores[1].loglikelihood and total(scores[:2]).cut == 4
+
+
 @pytest.mark.parametrize("n", [LENGTH, LENGTH + 1, 50, 64])
 def test_pieces_of_a_long_continuation_add_up(n: int) -> None:
     """Each token sees at least half of the model's context, and every token is scored once."""

@@ -99,6 +99,7 @@ def test_paths_that_are_not_there(run: Path) -> None:
     assert list(model.backbone.active) == [1] and model.config.active_paths == [1]
 
 
+@pytest.mark.slow
 def test_the_latency_of_a_sweeps_arms_is_in_its_report(cli: CommandLine) -> None:
     sweep = Path("study")
     choices: list[tuple[str, Any, str]] = [

@@ -27,6 +27,9 @@ needs_a_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), rea
 TWO_OF_FOUR_PATHS = {"n_path": 4, "active_paths": [2, 0], "bias": True, "norm": "layernorm"}
 
 
+SHAPES = [Case("gpt", "modern"), Case("canon", "modern"), Case("parallelgpt", "modern", TWO_OF_FOUR_PATHS)]
+
+
 @pytest.fixture(params=[*CASES, Case("parallelgpt", "modern", TWO_OF_FOUR_PATHS)], ids=str)
 def model(request):
     return sharp(build_model(request.param))
@@ -83,8 +86,9 @@ def test_greedy_ids_are_the_same_compiled(model):
     assert greedy(packed, PROMPTS, attention_mask=MASK, custom_generate=compiled(packed)) == whole
 
 
+@pytest.mark.slow
 @needs_a_compiler
-@pytest.mark.parametrize(("quantize", "equal"), [("none", NEW), pytest.param("int8_weight", 5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("quantize", "equal"), [("none", NEW), ("int8_weight", 5)])
 def test_one_is_compiled(quantize, equal):
     model = for_inference(sharp(build_model(Case("lineargpt"))), quantize)
     whole = greedy(model, PROMPTS[:1], custom_generate=decode)
@@ -93,6 +97,7 @@ def test_one_is_compiled(quantize, equal):
 
 
 @needs_a_compiler
+@pytest.mark.parametrize("model", SHAPES, indirect=True, ids=str)
 def test_it_is_compiled_once_a_shape(model, monkeypatch):
     counter = CompileCounter()
     monkeypatch.setattr(torch, "compile", lambda step, options, **given: COMPILE(step, backend=counter, **given))

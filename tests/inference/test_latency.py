@@ -204,6 +204,7 @@ def test_a_sweep_measures_before_its_first_job_and_all_jobs_agree(
     assert sections("again") == sections("sweep")[-1:]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed")
 def test_a_search_measures_before_the_jobs_that_run_together(
     cli: CommandLine, jobs_note: str, measured: list[Any]
@@ -288,6 +289,7 @@ def test_a_real_run(cli: CommandLine) -> None:
     assert section["value"] > 0 and section["n_embd"] == size["n_embd"] == 64
 
 
+@pytest.mark.slow
 def test_a_real_sweep_measures_in_its_starter_alone(cli: CommandLine) -> None:
     words = ("task=inspect", "model=gpt,lineargpt", *WORDS, "match.tolerance=20", *IN_PROCESS[1:])
     command = [sys.executable, str(RUN), "-m", *words, "hydra.launcher.n_jobs=2"]

@@ -24,14 +24,14 @@ class Case:
 
 
 CASES = [Case(variant, block) for variant in VARIANTS for block in ("gpt2", "modern")] + [
-    Case(
-        "gpt", "modern", {"activation": "relu2", "mlp_ratio": 6, "mlp_ratio_last": 2, "norm": "layernorm", "bias": True}
-    ),
+    Case("gpt", "modern", {"activation": "relu2", "mlp_taper": -0.5, "norm": "layernorm", "bias": True}),
     Case("parallelgpt", "gpt2", {"n_path": 4}),
     Case("lineargpt", "gpt2", {"downsample_position": 1, "downsample_frequency": 1, "downsample_times": 2}),
     Case("lineargpt", "modern", {"downsample_operator": "pool", "head_policy": "width"}),
     Case("lineargpt", "modern", {"downsample_operator": "carry"}),
+    Case("bowtie", "modern", {"downsample_operator": "linear", "head_policy": "count"}),
     Case("lineargpt", "gpt2", {"downsample_operator": "pad", "widths": [64, 32, 32, 64], "bias": True}),
+    Case("convgpt", "gpt2", {"kernel_size": 1}),
     Case("convgpt", "gpt2", {"kernel_size": 3}),
     Case("convgpt", "modern", {"kernel_size": 4, "downsample_position": 1, "downsample_frequency": 1}),
 ]

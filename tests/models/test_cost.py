@@ -23,11 +23,11 @@ def real_parameters(variant, config):
         ("gpt", PAPER, {}, 77_210_112),
         ("parallelgpt", PAPER, {}, 77_735_425),
         ("lineargpt", PAPER, {}, 36_423_936),
-        ("convgpt", PAPER, {}, 36_423_936),
+        ("convgpt", PAPER, {"kernel_size": 1}, 36_423_936),
         ("gpt", LARGE, {}, 163_007_232),
         ("parallelgpt", LARGE, {}, 164_188_417),
         ("lineargpt", LARGE, {}, 59_293_248),
-        ("convgpt", LARGE, {}, 59_293_248),
+        ("convgpt", LARGE, {"kernel_size": 1}, 59_293_248),
         ("gpt", PAPER, {"tie_word_embeddings": True}, 51_454_464),
     ],
 )
@@ -38,22 +38,24 @@ def test_parameters_of_the_paper(variant, size, changes, parameters):
 
 @pytest.mark.parametrize(("every", "millions", "head"), [(3, 70.4, 48), (4, 81.8, 96), (6, 102.5, 192)])
 def test_convgpt_narrowing_less_often(every, millions, head):
-    config = build_config(Case("convgpt"), **LARGE, downsample_position=every, downsample_frequency=every)
+    config = build_config(
+        Case("convgpt"), **LARGE, kernel_size=1, downsample_position=every, downsample_frequency=every
+    )
     assert cost(config).parameters / 1e6 == pytest.approx(millions, abs=0.05)
     assert config.output_width == head
 
 
 @pytest.mark.parametrize(
-    ("variant", "forward", "head", "training", "cache"),
+    ("variant", "changes", "forward", "head", "training", "cache"),
     [
-        ("gpt", 103.95, 51.51, 330.7, 16_384),
-        ("parallelgpt", 105.00, 51.51, 333.9, 16_384),
-        ("lineargpt", 21.27, 3.22, 72.6, 7_680),
-        ("convgpt", 21.27, 3.22, 72.6, 7_680),
+        ("gpt", {}, 103.95, 51.51, 330.7, 16_384),
+        ("parallelgpt", {}, 105.00, 51.51, 333.9, 16_384),
+        ("lineargpt", {}, 21.27, 3.22, 72.6, 7_680),
+        ("convgpt", {"kernel_size": 1}, 21.27, 3.22, 72.6, 7_680),
     ],
 )
-def test_flops_and_cache_of_the_paper(variant, forward, head, training, cache):
-    config = build_config(Case(variant), **PAPER)
+def test_flops_and_cache_of_the_paper(variant, changes, forward, head, training, cache):
+    config = build_config(Case(variant), **PAPER, **changes)
     at_256 = cost(config, 256)
     assert at_256.forward_flops_per_token / 1e6 == pytest.approx(forward, abs=0.006)
     assert at_256.head_flops_per_token / 1e6 == pytest.approx(head, abs=0.006)
@@ -84,7 +86,7 @@ BLOCKS = st.fixed_dictionaries(
         "qk_norm": st.booleans(),
         "bias": st.booleans(),
         "mlp_ratio": st.sampled_from([1, 2.5, 4]),
-        "mlp_ratio_last": st.sampled_from([None, 1, 3]),
+        "mlp_taper": st.sampled_from([0, 0.5, -0.75]),
         "head_policy": st.sampled_from(["count", "width"]),
         "output_head": st.sampled_from(["direct", "projected"]),
         "tie_word_embeddings": st.booleans(),
@@ -96,6 +98,8 @@ SCHEDULES = st.fixed_dictionaries(
         "downsample_frequency": st.integers(1, 4),
         "downsample_times": st.sampled_from([None, 0, 1, 2]),
         "downsample_factor": st.sampled_from([1.5, 2, 4]),
+        "narrowest": st.sampled_from([0.25, 0.6]),
+        "turn": st.sampled_from([0.3, 0.75]),
         "downsample_operator": st.sampled_from(["linear", "conv", "pool", "carry", "pad"]),
         "kernel_size": st.sampled_from([1, 3]),
         "min_width": st.none(),

@@ -1,6 +1,7 @@
 """The size at which a variant costs what a baseline does."""
 
 import random
+import re
 
 import pytest
 
@@ -45,11 +46,26 @@ def test_the_width_is_within_tolerance_wherever_there_is_one(number):
         matched = solve(config, closed_form(baseline, quantity, without))
         assert abs(matched.difference) <= 0.02
         assert matched.value == measure(cost(matched.config)) and matched.config.n_layer == config.n_layer
-        assert matched.difference == pytest.approx(matched.value / target - 1)
+        assert matched.difference == pytest.approx(matched.value / target - 1) and matched.mlp_ratio is None
     else:
-        nearest = min(offs, key=lambda width: offs[width])
-        with pytest.raises(ValueError, match=rf"within 2% .* nearest is n_embd={nearest} "):
-            solve(config, closed_form(baseline, quantity, without))
+        nearest = sorted(offs, key=lambda width: offs[width])
+        try:
+            matched = solve(config, closed_form(baseline, quantity, without))
+        except ValueError as error:
+            assert re.search(rf"within 2% .* nearest is n_embd={nearest[0]} ", str(error))
+        else:
+            assert abs(matched.difference) <= 0.02 and 3 <= matched.mlp_ratio <= 5
+            assert matched.config.n_embd in nearest[:4]
+
+
+def test_the_mlps_make_up_for_what_no_width_gives():
+    size = {"n_layer": 4, "n_head": 4, "block_size": 128, "vocab_size": 4096, "position_encoding": "rope"}
+    baseline, config = GPTConfig(n_embd=128, **size), ConvGPTConfig(n_embd=128, allow_narrow=True, **size)
+    for quantity in ("flops", "params"):
+        matched = solve(config, closed_form(baseline, quantity), tolerance=0.01)
+        assert matched.mlp_ratio and abs(matched.difference) <= 0.005
+        assert f"mlp_ratio 4 -> {matched.mlp_ratio:g}" in str(matched)
+        assert matched.to_dict()["mlp_ratio"] == matched.config.mlp_ratio
 
 
 def test_the_baseline_itself_is_left_as_it_is():

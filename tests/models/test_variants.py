@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from helpers import SMALL, Case, build_config, build_model
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from smallgpt.models.downsample import CausalConv
+from smallgpt.models.cost import cost
 from smallgpt.models.layers import Context, Linear
+from smallgpt.models.width_schedule import CausalConv
+from smallgpt.training.optimizers import hidden_matrices
 
 IDS = torch.arange(24).reshape(2, 12)
 
@@ -60,7 +62,41 @@ def test_roles_of_the_linear_maps():
 
 
 def test_convgpt_with_kernel_1_is_lineargpt():
-    assert torch.equal(logits(build_model(Case("convgpt"))), logits(build_model(Case("lineargpt"))))
+    assert torch.equal(logits(build_model(Case("convgpt"), kernel_size=1)), logits(build_model(Case("lineargpt"))))
+
+
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_convgpt_begins_as_lineargpt_and_then_sees_earlier_tokens(kernel):
+    model = build_model(Case("convgpt"), kernel_size=kernel)
+    torch.testing.assert_close(logits(model), logits(build_model(Case("lineargpt"))))
+    model.next_token_loss(IDS[:, :-1], IDS[:, 1:]).backward()
+    earlier = model.backbone.resize["1"].proj.weight.grad[:, : -SMALL["n_embd"]]
+    assert (earlier != 0).any(dim=0).all()
+
+
+@pytest.mark.parametrize("block", ["gpt2", "modern"])
+def test_canon_begins_as_gpt_and_its_convolutions_learn(block):
+    model = build_model(Case("canon", block))
+    assert torch.equal(logits(model), logits(build_model(Case("gpt", block))))
+    model.next_token_loss(IDS[:, :-1], IDS[:, 1:]).backward()
+    convs = {name: p for name, p in model.named_parameters() if "conv_" in name}
+    assert len(convs) == 2 * SMALL["n_layer"] and all(p.grad.count_nonzero() > 0 for p in convs.values())
+    muons = {id(p) for p in hidden_matrices(model)}
+    assert muons and not muons & {id(p) for p in convs.values()}
+
+
+@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
+@pytest.mark.parametrize("taper", [0.5, -0.5, 0.3])
+@pytest.mark.parametrize("depth", [4, 7, 8, 12])
+def test_a_taper_costs_exactly_what_gpt_does(activation, taper, depth):
+    size = {"n_layer": depth, "n_embd": 104, "activation": activation}
+    even, tapered = (
+        cost(build_config(Case(*case), **size, mlp_taper=t)) for case, t in ((("gpt",), 0), (("taper",), taper))
+    )
+    for amount in ("parameters", "training_flops_per_token", "cache_bytes_per_token", "state_bytes"):
+        assert getattr(even, amount) == getattr(tapered, amount)
+    widths = [part["mlp_width"] for part in tapered.layout if part["mlp_width"]]
+    assert widths == sorted(widths, reverse=taper > 0) and widths[0] != widths[-1]
 
 
 def test_the_causal_convolution_is_torchs():
@@ -107,7 +143,7 @@ def test_carry_leaves_the_rest_of_the_stream_alone():
 
 
 def test_the_mlp_taper_of_the_literature():
-    config = build_config(Case("gpt"), n_layer=8, n_embd=256, n_head=4, mlp_ratio=6, mlp_ratio_last=2)
+    config = build_config(Case("taper"), n_layer=8, n_embd=256, n_head=4)
     widths = [shape.mlp_width for shape in config.block_shapes()]
     published = [1536, 1472, 1344, 1152, 896, 704, 576, 512]  # there in steps of 64, here of 8
     assert all(abs(ours - theirs) <= 32 for ours, theirs in zip(widths, published, strict=True))
@@ -125,11 +161,23 @@ def test_the_mlp_taper_of_the_literature():
         ("lineargpt", {"downsample_operator": "carry"}, "2@512 carry 2@256 carry 2@128 carry 2@64 head@512"),
         ("lineargpt", {"downsample_factor": 1.5, "downsample_times": 1}, "2@512 linear 6@344 head@344"),
         ("lineargpt", {"widths": [512] * 4 + [256] * 4}, "4@512 linear 4@256 head@256"),
+        (
+            "bowtie",
+            {},
+            "1@512 carry 1@448 carry 1@392 carry 1@336 carry 1@296 carry 1@256 carry 1@360 carry 1@512 head@512",
+        ),
+        (
+            "bowtie",
+            {"narrowest": 0.25, "turn": 0.5, "n_layer": 5},
+            "1@512 carry 1@256 carry 1@128 carry 1@256 carry 1@512 head@512",
+        ),
+        ("bowtie", {"head_policy": "width", "n_layer": 4}, "1@512 carry 1@384 carry 1@256 carry 1@512 head@512"),
+        ("bowtie", {"narrowest": 1.0}, "8@512 head@512"),
     ],
 )
 def test_schedule_string(variant, changes, text):
     size = {"n_layer": 8, "n_head": 8, "n_embd": 512}
-    assert build_config(Case(variant), **size, **changes).schedule_string() == text
+    assert build_config(Case(variant), **size | changes).schedule_string() == text
 
 
 @pytest.mark.parametrize(
@@ -150,6 +198,11 @@ def test_schedule_string(variant, changes, text):
         ("lineargpt", {"widths": [64, 63, 32, 32]}, ["n_head=2", "63"]),
         ("lineargpt", {"downsample_operator": "pool", "widths": [64, 48, 48, 32]}, ["pool", "64 features to 48"]),
         ("lineargpt", {"downsample_factor": 1.0}, ["downsample_factor=1.0", "over 1"]),
+        ("gpt", {"mlp_taper": 1.0}, ["mlp_taper=1.0", "under 1"]),
+        ("canon", {"kernel_size": 1}, ["kernel_size=1", "at least 2", "model=gpt"]),
+        ("bowtie", {"n_layer": 2}, ["n_layer=2", "at least 3 blocks"]),
+        ("bowtie", {"narrowest": 0.25}, ["min_width=32", "goes down to 16", "narrowest=0.5", "allow_narrow=true"]),
+        ("bowtie", {"turn": 0}, ["turn=0", "over 0 and under 1"]),
     ],
 )
 def test_impossible_configs_are_refused_with_what_would_work(variant, changes, words):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
-from sweeps import failed, job, write_config
+from sweeps import COSTS, failed, job, write_config
 
 from smallgpt.errors import UserError
 from smallgpt.reporting.arm_table import arm_table
@@ -166,7 +166,8 @@ def test_what_is_no_sweep_is_refused(tmp_path: Path, make, message: str):
 def test_equal_arms_are_called_identical(tmp_path: Path):
     for seed in (1, 2):
         for variant in ("gpt", "lineargpt", "convgpt"):
-            job(tmp_path, variant, seed, 4.0 + seed / 10 + (variant != "gpt"))
+            cost = COSTS["gpt" if variant == "gpt" else "lineargpt"]
+            job(tmp_path, variant, seed, 4.0 + seed / 10 + (variant != "gpt"), cost=cost)
     comparison = read_study([tmp_path], "convgpt").comparisons[0]
     verdicts = {row["arm"]: row["verdict"] for row in arm_table(comparison)}
     assert verdicts == {"gpt": "better", "lineargpt": "identical", "convgpt": ""}

@@ -174,6 +174,18 @@ def test_nothing_is_shown_where_nobody_was_asked(tmp_path: Path):
         assert "What the models know" not in text and "evaluation/" not in text
 
 
+def test_items_that_lost_words_or_were_trained_on_are_told(tmp_path: Path):
+    seen = {"contamination": {"share_of_items": 0.125, "items": 40, "of_training_text": 1.0}}
+    asked = {"cut": task(0.4, cut_items=12), "seen": task(0.4, cut_items=0, **seen), "clean": task(0.4, cut_items=0)}
+    job(tmp_path, "gpt", 0, evaluation={"tasks": asked, "corpora": {"books": corpus(2.0) | seen}})
+    (known,) = tables(tmp_path)
+    assert known.notes[-3:] == [
+        "cut: up to 12 of 500 items are longer than a model's context and lose their beginning, examples first.",
+        "seen: 12% of its items share 13 words in a row with the training text.",
+        "books: 12% of its items share 13 words in a row with the training text.",
+    ]
+
+
 def test_numbers_alone_are_columns():
     tasks = {"easy (5-shot)": task(0.4, by={"age": {}}), "books": corpus(3.0)}
     found = evaluation_numbers(

@@ -187,6 +187,7 @@ def test_two_processes_train_as_one_and_told_to_stop_go_on_in_the_same_bits(alon
     assert bits(tmp_path / "halves") == bits(two)
 
 
+@pytest.mark.slow
 def test_one_goes_on_as_two_that_end_together_and_one_again(alone, started, tmp_path, monkeypatch, words):
     from smallgpt.training.metrics import Recorder
 

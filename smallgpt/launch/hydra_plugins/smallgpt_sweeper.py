@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from smallgpt.errors import UserError
 from smallgpt.packages import private
 
 with private("hydra-core"):
@@ -16,10 +18,14 @@ with private("hydra-core"):
 
 
 class GridSweeper(BasicSweeper):
-    """Sweeper over every combination of the values on the command line, all checked before the first of them runs."""
+    """Sweeper over every combination of the values on the command line, all checked before the first of them runs.
 
-    def __init__(self, params: Any = None):
+    Arms are sets of values that belong together: each is combined with everything else, and none with another.
+    """
+
+    def __init__(self, params: Any = None, arms: Any = None):
         super().__init__(max_batch_size=None, params=params)
+        self.arms = arms or [{}]
 
     def sweep(self, arguments: list[str]) -> Any:
         from smallgpt.launch.resolvers import jobs_of
@@ -32,8 +38,25 @@ class GridSweeper(BasicSweeper):
         from smallgpt.launch.checks import check_grid
 
         assert self.hydra_context is not None and self.config is not None
-        jobs = BasicSweeper.split_arguments(overrides, max_batch_size)[0]
-        return [check_grid(self.hydra_context.config_loader, self.config, jobs)]
+        loader = self.hydra_context.config_loader
+        jobs = []
+        for arm in self.arms:
+            words = [f"{key}={'null' if value is None else value}" for key, value in arm.items()]
+            chosen = OverridesParser.create(config_loader=loader).parse_overrides(words)
+            refuse_chosen_twice(chosen, overrides)
+            jobs += BasicSweeper.split_arguments([*chosen, *overrides], max_batch_size)[0]
+        return [check_grid(loader, self.config, jobs)]
+
+
+def refuse_chosen_twice(arm: list[Override], overrides: list[Override]) -> None:
+    """Raises UserError where a word of the command line would make several arms the same."""
+    keys = {override.get_key_element() for override in arm}
+    for override in overrides:
+        if (key := override.get_key_element()) in keys:
+            raise UserError(
+                f"{key}={override.get_value_element_as_str()}: the arms of this sweep choose {key}; "
+                "hydra.sweeper.arms=null leaves them out"
+            )
 
 
 class OptunaSweeper(Sweeper):
