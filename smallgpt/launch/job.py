@@ -18,7 +18,7 @@ from smallgpt.launch.command_line import announce, chosen_files, complain, given
 from smallgpt.launch.loading import load_settings
 from smallgpt.ranks import is_first_process
 from smallgpt.results import read_result, write_result
-from smallgpt.run_directory import refuse_removed, result_header, write_config
+from smallgpt.run_directory import refuse_removed, refuse_taken, result_header, write_config
 from smallgpt.stop_signals import SIGNALS, Stopped, StopRequest
 from smallgpt.targets import imported
 
@@ -38,20 +38,30 @@ def run_job(cfg: DictConfig) -> dict[str, Any]:
     hydra = HydraConfig.get()
     run_dir = Path(hydra.runtime.output_dir)
     alone = hydra.mode == RunMode.RUN
-    lock = FileLock(run_dir / ".lock", timeout=0)
     try:
-        with lock if is_first_process() else nullcontext():
+        with at_work_alone(run_dir) if alone and is_first_process() else nullcontext():
             done = read_result(run_dir) or {}
-            if not alone and done.get("status") == "completed":  # by the same command before
-                return done
-            result = execute(cfg, given(hydra), chosen_files(hydra), run_dir, alone)
-            if alone and result["status"] == "refused":
-                (run_dir / ".lock").unlink(missing_ok=True)
-            return result
+            if done.get("status") == "completed":  # by the same command before
+                if not alone:
+                    return done
+                refuse_taken(Path(hydra.run.dir), "auto")
+            return execute(cfg, given(hydra), chosen_files(hydra), run_dir, alone)
     except Timeout:
-        result = {"status": "refused", "error": f"hydra.run.dir={hydra.run.dir}: {AT_WORK}"}
-        refuse(result["error"])
-        return result
+        reason = f"hydra.run.dir={hydra.run.dir}: {AT_WORK}"
+    except UserError as error:
+        reason = str(error)
+    refuse(reason)
+    return {"status": "refused", "error": reason}
+
+
+@contextmanager
+def at_work_alone(run_dir: Path) -> Generator[None]:
+    """Context in which no other run works in a directory; raises Timeout where one does."""
+    with FileLock(run_dir / ".lock", timeout=0):
+        try:
+            yield
+        finally:
+            (run_dir / ".lock").unlink(missing_ok=True)
 
 
 def execute(
