@@ -20,7 +20,8 @@ from smallgpt.data.duplicates import EVERYTHING
 from smallgpt.data.encoding import TiktokenEncoder, build_encoder
 from smallgpt.data.files import Files
 from smallgpt.data.pipeline import PartEncoder
-from smallgpt.data.prepare import token_type, write_tokens
+from smallgpt.data.prepared_data import token_type
+from smallgpt.data.token_files import write_tokens
 from smallgpt.data.tokenizers import SAMPLE_CHARACTERS, TrainedBPE
 
 

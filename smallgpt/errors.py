@@ -81,11 +81,13 @@ MUST = {  # pydantic's types of faults, in our words
     "int_from_float": "be a whole number",
     "int_type": "be a whole number",
     "int_parsing": "be a whole number",
+    "int_parsing_size": "be a smaller number",
     "float_type": "be a number",
     "float_parsing": "be a number",
     "bool_type": "be true or false",
     "bool_parsing": "be true or false",
     "string_type": "be a text",
+    "tuple_type": "be one value or a list",
 }
 
 

@@ -17,7 +17,9 @@ from smallgpt.settings import Settings
 LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", "tune", "dry_run", "question"}
 HARDWARE_KEYS = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers")}
 SPEED_KEYS = HARDWARE_KEYS | {"trainer.profile", "batch.micro", "compile"}  # equal numbers, to rounding
-MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run that was cut off
+MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run
+IN_WHAT_FOLLOWS = {"validation.every"}  # may differ between the parts of a run, not from one that is completed
+OF_A_MODEL = ("model", "size", "block", "match", "tokenizer")  # groups that a training from a checkpoint does not ask
 LEFT_OUT = "left_out.json"  # at the top of a sweep: combinations that make no model
 UNWRITABLE = "unwritable.json"  # beside it: results of jobs whose own directory could not hold them
 STATE = Path("checkpoints", "last.ckpt")
@@ -55,8 +57,11 @@ def read_unwritable(sweep_dir: Path) -> dict[str, dict[str, Any]]:
 
 def refuse_taken(run_dir: Path, resume: str | None) -> None:
     """Raises UserError for a directory that holds a run which this one would overwrite."""
-    if (read_result(run_dir) or {}).get("status") == "completed":
-        raise UserError(f"hydra.run.dir={run_dir}: holds a completed run; choose another directory")
+    if (read_result(run_dir) or {}).get("status") == "completed" and resume != "extend":
+        raise UserError(
+            f"hydra.run.dir={run_dir}: holds a completed run; choose another directory, or resume=extend with a larger "
+            "budget"
+        )
     if resume is None and (run_dir / STATE).exists():
         raise UserError(f"hydra.run.dir={run_dir}: holds a run that was cut off; resume=auto goes on with it")
 
@@ -64,13 +69,17 @@ def refuse_taken(run_dir: Path, resume: str | None) -> None:
 def refuse_other_config(run_dir: Path, settings: Settings, key: str = "hydra.run.dir") -> None:
     """Raises UserError where a run that is completed, or has a checkpoint, was begun with another config."""
     path = run_dir / "config.yaml"
-    begun = (run_dir / STATE).exists() or (read_result(run_dir) or {}).get("status") == "completed"
+    completed = (read_result(run_dir) or {}).get("status") == "completed"
+    begun = (run_dir / STATE).exists() or completed
     if not begun or not path.exists():
         return
     before = flat(OmegaConf.to_container(OmegaConf.load(path)))
     now = flat(settings.plain)
+    extended = settings.resume == "extend"
+    groups = LOCATION_KEYS | ({"budget"} if extended else set())
+    free = MAY_DIFFER | (IN_WHAT_FOLLOWS if extended or not completed else set())
     for name in (*now, *before):
-        if name.partition(".")[0] not in LOCATION_KEYS and name not in MAY_DIFFER and before.get(name) != now.get(name):
+        if name.partition(".")[0] not in groups and name not in free and before.get(name) != now.get(name):
             old, new = (values.get(name, "absent") for values in (before, now))
             raise UserError(f"{key}={run_dir}: was begun with {name}={old}, not {new}; choose another directory")
     refuse_other_size(run_dir, settings.model, key)
@@ -130,7 +139,7 @@ def result_header(settings: Settings, choices: dict[str, str]) -> dict[str, Any]
     return {
         "task": settings.task_name,
         "variant": settings.variant,
-        "choices": choices,
+        "choices": {group: name for group, name in choices.items() if not (settings.origin and group in OF_A_MODEL)},
         "overrides": list(settings.overrides),
         "seed": settings.seed,
         **({"question": settings.question} if settings.question else {}),

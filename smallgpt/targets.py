@@ -9,7 +9,9 @@ from smallgpt.errors import UserError, one_line, program, shown
 
 def target(name: str, values: Any) -> tuple[str, dict[str, Any]]:
     """Splits a chosen group into its `_target_` and its other values."""
-    if not isinstance(values, dict) or "_target_" not in values:
+    if values is None or (isinstance(values, dict) and "_target_" not in values):
+        raise UserError(f"{name}: nothing is chosen; give {name}=<choice>, see `{program()} --help`")
+    if not isinstance(values, dict):
         raise UserError(f"{name}={shown(values)}: not one of the choices; see `{program()} --help`")
     return str(values["_target_"]), {key: value for key, value in values.items() if key != "_target_"}
 

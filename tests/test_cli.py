@@ -102,7 +102,7 @@ def test_a_run_can_be_repeated_from_its_config(cli: CommandLine):
     config = OmegaConf.load("first/config.yaml")
     assert first.result["config_hash"] == config_hash(OmegaConf.to_container(config))
     assert load_settings(config).model.kernel_size == 3
-    other = cli("task=inspect", "model=convgpt", "model.kernel_size=3", "seed=7", "study=x", "cache_dir=y")
+    other = cli("task=inspect", "model=convgpt", "model.kernel_size=3", "seed=7", "cache_dir=y")
     assert other.result["config_hash"] == first.result["config_hash"]
     other = cli("task=inspect", "model=convgpt", "model.kernel_size=3", "seed=8", "hydra.run.dir=other")
     assert other.result["config_hash"] != first.result["config_hash"]

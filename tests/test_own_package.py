@@ -79,7 +79,7 @@ def test_messages_name_it(own: CommandLine) -> None:
     words = (*MINE, *SMALL, "match=params", "match.to=mime")
     assert own.refused(*words) == f"match.to=mime: no such model; {CHOICES}"
     assert (
-        own.refused(*MINE, *SMALL, "task=benchmark", "benchmark.to=mime")
+        own.refused(*MINE, "size=debug", "task=benchmark", "benchmark.to=mime")
         == f"benchmark.to=mime: no such model; {CHOICES}"
     )
     (own.folder / "myconf" / "model" / "mine.yaml").write_text("_target_: mine.model.SkipGPT\nn_path: 2\n")

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from smallgpt.launch.starter import last_line
+
 RUN = Path(__file__).parents[1] / "run.py"
 WORK = '''
 """Tasks that leave a line for each job they begin and each they complete."""
@@ -257,3 +259,10 @@ def test_a_distributed_sweep_with_a_broken_job(sweep):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0 and "8 of 9 jobs are completed and skipped" in err, err
     assert err.count("started ") == 1 and before.items() <= sweep.completed().items() and len(sweep.completed()) == 9
+
+
+def test_the_progress_line_shows_no_json(tmp_path: Path):
+    log = tmp_path / "log.txt"
+    log.write_text('step 8  val/loss 4.1\n{"status": "completed", "error": null}\n')
+    assert last_line(log) == "step 8 val/loss 4.1"
+    assert last_line(tmp_path / "none.txt") == ""

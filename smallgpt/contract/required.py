@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import torch
 import transformers
@@ -76,9 +77,33 @@ def hash_of(path: Path) -> str:
 
 def source_files(model_class: type[Decoder]) -> set[Path]:
     """Files of the variants and of the contract, and what is loaded of the package that has the model, if another."""
-    classes = {*model_class.__mro__, *model_class.config_class.__mro__, *model_class.backbone_class.__mro__}
-    packages = {each.__module__.partition(".")[0] for each in classes} - LIBRARIES - {"smallgpt"}
+    packages = {module.partition(".")[0] for module in own_modules(model_class)} - LIBRARIES - {"smallgpt"}
     loaded = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in packages]
     rooms = [Path(room.__path__[0]) for room in (smallgpt.models, smallgpt.contract)]
     own = {Path(file) for module in loaded if (file := getattr(module, "__file__", None))}
     return own | {path for room in rooms for path in room.glob("*.py")}
+
+
+def own_modules(model_class: type[Decoder]) -> set[str]:
+    """Names of the modules that define a model's classes and what these inherit from, the libraries' among them."""
+    classes = {*model_class.__mro__, *model_class.config_class.__mro__, *model_class.backbone_class.__mro__}
+    return {each.__module__ for each in classes}
+
+
+def model_code(model_class: type[Decoder]) -> dict[str, str]:
+    """Hashes of the modules that a model is made of, by their names: those of its classes, and what these import.
+
+    Of smallgpt it is `smallgpt.models` alone, without the other variants; of another package whatever they use of it.
+    """
+    own = own_modules(model_class)
+    rooms = {module.partition(".")[0] for module in own} - LIBRARIES - {"smallgpt"} | {"smallgpt.models"}
+    waiting, hashes = sorted(own), {}
+    for name in waiting:
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
+        if name in hashes or file is None or not any(f"{name}.".startswith(f"{room}.") for room in rooms):
+            continue
+        hashes[name] = hash_of(Path(file))
+        for value in vars(module).values():
+            waiting.append(value.__name__ if isinstance(value, ModuleType) else str(getattr(value, "__module__", "")))
+    return dict(sorted(hashes.items()))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from pathlib import Path
 
@@ -25,14 +26,25 @@ def content_hash(path: Path, cache_dir: Path) -> str:
     key = _state(path)
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     record = cache_dir / "hashes" / name
-    if record.is_file():
-        return record.read_text()
+    if (remembered := _remembered(record)) is not None:
+        return remembered
     content = hash_of(path)
     settled = time.time() - SETTLED_SECONDS > path.stat().st_ctime
     if settled and _state(path) == key:
-        record.parent.mkdir(parents=True, exist_ok=True)
-        write_text(record, content)
+        try:
+            record.parent.mkdir(parents=True, exist_ok=True)
+            write_text(record, content)
+        except OSError:  # it is read again next time; what needs the cache says so itself
+            pass
     return content
+
+
+def _remembered(record: Path) -> str | None:
+    try:
+        content = record.read_text()
+    except (OSError, ValueError):
+        return None
+    return content if re.fullmatch("[0-9a-f]{64}", content) else None
 
 
 def _state(path: Path) -> list[str | int]:

@@ -7,6 +7,7 @@ parts that can be read in any process. The split goes by document and never by p
 import os
 import sysconfig
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,16 @@ from typing import Any, Literal
 from pydantic import Field
 
 from smallgpt.data.content_hash import hash_of
-from smallgpt.data.corpus_parts import CorpusPart, Split, SplitRule, WholeFiles, document_hash, hash_share
+from smallgpt.data.corpus_parts import (
+    BYTE_ORDER_MARK,
+    CorpusPart,
+    Split,
+    SplitRule,
+    WholeFiles,
+    document_hash,
+    hash_share,
+    reading,
+)
 from smallgpt.data.duplicates import Selection
 from smallgpt.errors import UserError
 from smallgpt.settings import Group
@@ -71,6 +81,10 @@ class Corpus(Group):
     def origin(self) -> dict[str, str]:
         """Source and licence of the text, for people."""
         return {}
+
+    def left_out(self) -> str | None:
+        """What of the given text is not read, and what is read as which split, in a line for people."""
+        return None
 
     def size(self) -> int | None:
         """Sum of the parts' sizes, for progress; None where it is unknown."""
@@ -154,7 +168,7 @@ def group_files(
 ) -> Iterator[WholeFiles]:
     """Parts of whole files, split by the hash of their text; of few files at least one is held out."""
     if not official and 1 < len(files) < FEW_FILES:
-        holdout = max(holdout, min(hash_share(int(hash_of(path)[:16], 16)) for path in files))
+        holdout = max(holdout, min(hash_share(file_hash(path)) for path in files))
     rule = SplitRule(official, holdout)
     step = part_size(sum(path.stat().st_size for path in files))
     group: list[Path] = []
@@ -167,6 +181,13 @@ def group_files(
             group, size = [], 0
     if group:
         yield WholeFiles(tuple(group), size, rule, skip_undecodable)
+
+
+def file_hash(path: Path) -> int:
+    """`document_hash` of the text in a file."""
+    with reading(path):
+        content = path.read_bytes().removeprefix(BYTE_ORDER_MARK)
+    return int.from_bytes(sha256(content).digest()[:8], "big")
 
 
 def part_size(total: int) -> int:

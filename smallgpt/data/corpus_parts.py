@@ -5,15 +5,16 @@ another process costs nothing. Text that cannot be read from the middle (compres
 hub) is read by one process and travels as `Texts`.
 """
 
-import json
-import re
-from collections.abc import Iterable, Iterator
+import codecs
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, Protocol
 
-from smallgpt.errors import UserError, nearest
+from smallgpt.data.rows import json_line_texts
+from smallgpt.errors import UserError, one_line
 
 Split = Literal["train", "validation", "test"]
 Document = tuple[Split, str]
@@ -21,6 +22,8 @@ Document = tuple[Split, str]
 TEXTS_BYTES = 1 << 20
 BLOCK_BYTES = 4096
 LONGEST_BLOCK_BYTES = 4 * BLOCK_BYTES
+BYTE_ORDER_MARK = codecs.BOM_UTF8
+"""What some editors write before a text; it is none of it."""
 
 
 class CorpusPart(Protocol):
@@ -66,8 +69,10 @@ class WholeFiles:
 
     def documents(self) -> Iterator[Document]:
         for path in self.files:
+            with reading(path):
+                content = path.read_bytes()
             try:
-                text = path.read_bytes().decode("utf-8")
+                text = content.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
             except UnicodeDecodeError:
                 if not self.skip_undecodable:
                     raise not_text(path) from None
@@ -94,17 +99,19 @@ class LineRange:
         texts = (
             paragraph_documents(lines, self.path)
             if self.field is None
-            else json_line_texts(lines, self.field, self.path)
+            else json_line_texts(lines, self.field, self.path, self.start)
         )
         for text in texts:
             yield self.rule(text), text
 
     def _lines(self) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
+        with reading(self.path), self.path.open("rb") as file:
             if self.start:
                 # The line that straddles the start belongs to the range before.
                 file.seek(self.start - 1)
                 file.readline()
+            elif first := file.readline().removeprefix(BYTE_ORDER_MARK):
+                yield first
             while file.tell() < self.stop and (line := file.readline()):
                 yield line
 
@@ -165,44 +172,29 @@ def _pieces(line: bytes) -> Iterator[bytes]:
     yield line[start:]
 
 
-def json_line_texts(lines: Iterable[bytes], field: str, path: Path) -> Iterator[str]:
-    """Texts in a field of JSON lines; blank lines are passed over."""
-    for line in lines:
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            raise UserError(f"data.path={path}: not JSON lines ({_shown(line)}); give one JSON object a line") from None
-        yield field_of(row, field, path)
-
-
-def field_of(row: object, field: str, path: Path) -> str:
-    """Text of one row; raises UserError for a missing field or one that is not text."""
-    if not isinstance(row, dict) or field not in row:
-        names = [str(name) for name in row] if isinstance(row, dict) else []
-        raise unknown_field(field, names, path)
-    text = row[field]
-    if not isinstance(text, str):
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Context of what reads a user's file: what goes wrong there is one line that names the file."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except PermissionError:
+        raise UserError(f"data.path={path}: may not be read; change its permissions") from None
+    except FileNotFoundError:
+        raise UserError(f"data.path={path}: gone while it was read; start again when it stays") from None
+    except Exception as error:  # those of gzip, zlib and pyarrow share no base class
         raise UserError(
-            f"data.field={field}: holds {type(text).__name__}, not text, in {path}; name a field of strings"
-        )
-    if text.isascii():
-        return text
-    # JSON may hold half a surrogate pair, which has no UTF-8.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def unknown_field(field: str, names: list[str], path: Path) -> UserError:
-    """Error for a field that a file does not have, with those that it has."""
-    return UserError(
-        f"data.field={field}: no such field in {path}; there is {', '.join(names) or 'none'}{nearest(field, names)}"
-    )
+            f"data.path={path}: cut or damaged, or not what its name says ({one_line(error)}); give it whole"
+        ) from None
 
 
 def not_text(path: Path) -> UserError:
     """Error for a file that is not UTF-8 text."""
-    return UserError(f"data.path={path}: not UTF-8 text; give text, .jsonl or .parquet (also .gz or .zst)")
+    return UserError(
+        f"data.path={path}: not UTF-8 text; give text, or a format that its name says: .jsonl, .json, .csv, "
+        ".tsv or .parquet (also .gz or .zst)"
+    )
 
 
 def decode_utf8(data: bytes, path: Path) -> str:
@@ -211,7 +203,3 @@ def decode_utf8(data: bytes, path: Path) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         raise not_text(path) from None
-
-
-def _shown(line: bytes) -> str:
-    return re.sub(r"\s+", " ", line[:30].decode("utf-8", "replace")).strip() + "..."

@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from smallgpt.data.document_windows import document_windows
-from smallgpt.data.prepare import PreparedData
+from smallgpt.data.prepared_data import PreparedData
 from smallgpt.errors import UserError
 from smallgpt.stop_signals import leave_signals_to_the_main_process
 
@@ -39,8 +39,13 @@ class TrainWindows(Dataset[Batch]):
         if self._tokens is None:  # opened in the process that reads
             self._tokens = self.prepared.train()
         starts = [self.window(sample) * self.block_size for sample in index]
-        rows = [self._tokens[start : start + self.block_size + 1] for start in starts]
-        return batch_of(np.stack(rows).astype(np.int64))
+        rows = np.stack([self._tokens[start : start + self.block_size + 1] for start in starts])
+        if rows.max() >= self.prepared.vocab_size:  # of a file that is too large to be compared with its hash
+            raise UserError(
+                f"{self.prepared.directory / 'train.bin'}: damaged (token {rows.max()} of {self.prepared.vocab_size}); "
+                f"remove {self.prepared.directory}, and it is prepared again"
+            )
+        return batch_of(rows.astype(np.int64))
 
     def window(self, sample: int) -> int:
         epoch, place = divmod(sample, self.windows)

@@ -1,31 +1,35 @@
 """A user's own text as a corpus."""
 
-import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from smallgpt.data import formats
 from smallgpt.data.content_hash import content_hash
 from smallgpt.data.corpora import Corpus, group_files, part_size
 from smallgpt.data.corpus_parts import CorpusPart, LineRange, Split, SplitRule, batched_texts
-from smallgpt.errors import UserError, nearest
+from smallgpt.data.folders import folder_files, in_words, looks_like_split, official_split
+from smallgpt.errors import UserError
+from smallgpt.files import nearest_beside
+
+SPLITS_FIRST: tuple[Split | None, ...] = ("validation", "test", "train", None)
 
 
 class Files(Corpus):
-    """A user's own text: a file or a folder of plain text, JSON lines or Parquet, also compressed.
+    """A user's own text: a file or a folder of plain text, JSON, CSV, TSV or Parquet, also compressed.
 
-    In a folder, names that start with train, validation (valid, val, dev) or test are the official
-    splits, also as names of subfolders; test is scored once, at the end of a training. Without a
-    validation file documents are held out by hash. A single plain-text file of training text, with
-    none for validation, is cut into blocks of whole paragraphs.
+    In a folder, files and subfolders that are called train, validation (valid, val, dev) or test, also with a number
+    behind it, are the official splits; test is scored once, at the end of a training. Without a validation file
+    documents are held out by hash. A single plain-text file of training text, with none for validation, is cut into
+    blocks of whole paragraphs.
     """
 
     path: str | None = None
     """File or folder with the text."""
     field: str = "text"
-    """Field of JSON lines, or column of Parquet, that holds the text."""
+    """Field of JSON, or column of CSV, TSV or Parquet, that holds the text; one inside another is `meta.text`."""
 
     @property
     def name(self) -> str:
@@ -44,6 +48,19 @@ class Files(Corpus):
     def origin(self) -> dict[str, str]:
         return {"source": str(self._root())}
 
+    def left_out(self) -> str | None:
+        root = self._root()
+        if not root.is_dir():
+            return None
+        folder, read = folder_files(root), self._files()
+        splits = Counter(split or "to be split by hash" for _, split in read)
+        unread = folder.left_out + Counter({"files that name no split": len(folder.paths) - len(read)})
+        programs = [path.name for path, _ in read if looks_like_split(path.relative_to(root))]
+        said = [in_words(splits)] if len(splits) > 1 else []
+        said += [f"not read: {in_words(unread)}"] if unread else []
+        said += [f"no splits, which end in .txt, .jsonl or the like: {', '.join(programs[:3])}"] if programs else []
+        return f"data.path={root}: {len(read):,} files are read; {'; '.join(said)}" if said else None
+
     @property
     def has_splits(self) -> bool:
         return any(split == "validation" for _, split in self._files())
@@ -59,7 +76,7 @@ class Files(Corpus):
             rule = SplitRule(split, self.holdout)
             # One text alone has to be cut, or nothing of it could be held out.
             in_blocks = split is None and sum(where is None for _, where in files) == 1
-            if formats.is_compressed(path) or formats.inner_suffix(path) in formats.PARQUET:
+            if formats.is_read_whole(path):
                 documents = formats.read_documents(path, self.field, in_blocks)
                 yield from batched_texts(((rule(text), text), share) for text, share in documents)
             elif formats.is_plain_text(path) and not in_blocks:
@@ -69,13 +86,11 @@ class Files(Corpus):
                 field = None if formats.is_plain_text(path) else self.field
                 for start in range(0, size, step):
                     yield LineRange(path, start, min(size, start + step), rule, field)
-        for split in ("validation", "test", "train", None):
+        for split in SPLITS_FIRST:
             yield from group_files([path for path, where in whole if where == split], self.holdout, official=split)
 
     def _parts_are_cheap(self) -> bool:
-        return not any(
-            formats.is_compressed(path) or formats.inner_suffix(path) in formats.PARQUET for path, _ in self._files()
-        )
+        return not any(formats.is_read_whole(path) for path, _ in self._files())
 
     def _root(self) -> Path:
         if not self.path:
@@ -90,50 +105,21 @@ class Files(Corpus):
         """The files to read, held-out ones first, and the official split of each; None: split by hash."""
         root = self._root()
         if not root.exists():
-            raise UserError(f"data.path={root}: no such file or folder; {_beside(root)}")
+            raise UserError(f"data.path={root}: no such file or folder; give a file or a folder{nearest_beside(root)}")
         if root.is_file():
             return [(root, None)]
-        named = [(path, official_split(path.relative_to(root))) for path in folder_files(root)]
+        if not root.is_dir():
+            raise UserError(f"data.path={root}: a pipe, a socket or a device; give a file or a folder")
+        folder = folder_files(root)
+        named = [(path, official_split(path.relative_to(root))) for path in folder.paths]
         if not named:
-            raise UserError(f"data.path={root}: the folder has no files; put text files into it")
+            found = f": {in_words(folder.left_out)}" if folder.left_out else ""
+            raise UserError(f"data.path={root}: no text files in this folder{found}; put some into it")
         train = [path for path, split in named if split == "train"] or [path for path, split in named if split is None]
         held_out = [(path, split) for path, split in named if split in ("validation", "test")]
         if not train:
             raise UserError(
-                f"data.path={root}: only validation or test files, nothing to train on; "
-                "add a file whose name starts with train"
+                f"data.path={root}: only validation or test files, nothing to train on; add train.txt or a folder train"
             )
         official = "train" if any(split == "validation" for _, split in held_out) else None
         return [*held_out, *((path, official) for path in train)]
-
-
-SPLIT_NAME = re.compile(r"(?P<train>train(ing)?)|(?P<validation>validation|valid|val|dev)|(?P<test>test(ing)?)", re.I)
-
-
-def official_split(path: Path) -> Split | None:
-    """The split that a relative path names by one of its parts: val_0.txt, train/a.txt."""
-    for part in path.parts:
-        found = SPLIT_NAME.match(part)
-        # "development.md" and "testimony.txt" are ordinary files.
-        rest = re.sub(r"^[ _-]?(set|data)", "", part[found.end() :], flags=re.I) if found else "x"
-        if found and not rest[:1].isalpha():
-            return cast(Split, found.lastgroup)
-    return None
-
-
-def folder_files(root: Path) -> list[Path]:
-    """All files under a folder but hidden ones, in order of their names."""
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"data.path={error.filename}: the folder may not be read") from None
-
-    found = []
-    for folder, folders, names in os.walk(root, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith((".", "__pycache__"))]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    return sorted(found)
-
-
-def _beside(path: Path) -> str:
-    siblings = os.listdir(path.parent) if path.parent.is_dir() else []
-    return "give a file or a folder" + nearest(path.name, siblings)

@@ -1,24 +1,22 @@
-"""File formats of a user's own text: plain text, JSON lines, Parquet; plain or compressed."""
+"""File formats of a user's own text: plain text, JSON, CSV and TSV, Parquet; plain or compressed."""
 
 import gzip
 import io
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from smallgpt.data.corpus_parts import (
-    decode_utf8,
-    field_of,
-    json_line_texts,
-    not_text,
-    paragraph_documents,
-    unknown_field,
-)
-from smallgpt.errors import UserError, one_line
+from smallgpt.data.corpus_parts import BYTE_ORDER_MARK, decode_utf8, not_text, paragraph_documents, reading
+from smallgpt.data.rows import json_array_texts, json_line_texts, parquet_texts, table_texts, unknown_field
+from smallgpt.errors import UserError
 
 COMPRESSED = {".gz", ".zst", ".zstd"}
-JSON_LINES = {".jsonl", ".ndjson", ".json"}
+JSON = {".jsonl", ".ndjson", ".json"}
+TABLES = {".csv": ",", ".tsv": "\t"}
+"""Suffixes of tables as text, and what stands between their cells."""
 PARQUET = {".parquet"}
+ROWS = JSON | TABLES.keys() | PARQUET
 PEEK_BYTES = 1 << 16
 
 
@@ -27,26 +25,37 @@ def is_compressed(path: Path) -> bool:
     return path.suffix.lower() in COMPRESSED
 
 
+def inner_name(path: Path) -> Path:
+    """Name of a file below its compression: a.jsonl of a.jsonl.gz."""
+    return Path(path.stem if is_compressed(path) else path.name)
+
+
 def inner_suffix(path: Path) -> str:
     """Suffix of a file below its compression: `.jsonl` for a.jsonl.gz."""
-    return (Path(path.stem) if is_compressed(path) else path).suffix.lower()
+    return inner_name(path).suffix.lower()
 
 
 def is_plain_text(path: Path) -> bool:
-    """Whether a file is read as plain text, neither JSON lines nor Parquet."""
-    return inner_suffix(path) not in JSON_LINES | PARQUET
+    """Whether a file is read as plain text, and not as rows."""
+    return inner_suffix(path) not in ROWS
 
 
-def decompressed(raw: BinaryIO, path: Path) -> BinaryIO | gzip.GzipFile:
-    """The bytes behind an open file, decompressed as the path says."""
+def is_read_whole(path: Path) -> bool:
+    """Whether a file can be read from its beginning alone, so that several processes cannot share it."""
+    suffix = inner_suffix(path)
+    return is_compressed(path) or suffix in PARQUET or suffix in TABLES or (suffix == ".json" and _is_array(path))
+
+
+def decompressed(raw: BinaryIO, path: Path) -> BinaryIO | io.BufferedIOBase:
+    """The bytes behind an open file, decompressed as the path says; a cut file raises an error when it is read."""
     suffix = path.suffix.lower()
     if suffix == ".gz":
         return gzip.GzipFile(fileobj=raw)
     if suffix in COMPRESSED:
-        import zstandard
+        import pyarrow
 
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return io.BufferedReader(reader)
+        stream: Any = pyarrow.CompressedInputStream(raw, "zstd")
+        return io.BufferedReader(stream)
     return raw
 
 
@@ -55,74 +64,64 @@ def read_documents(path: Path, field: str, in_blocks: bool) -> Iterator[tuple[st
 
     Plain text is one document, or with `in_blocks` many.
     """
-    size = path.stat().st_size
-    if inner_suffix(path) in PARQUET:
-        yield from _parquet_rows(path, field, size)
-        return
-    with path.open("rb") as raw:
-        file = decompressed(raw, path)
-        if not is_plain_text(path):
-            texts = json_line_texts(file, field, path)
-        elif in_blocks:
-            texts = paragraph_documents(file, path)
-        else:
-            texts = iter([decode_utf8(file.read(), path)])
+    with reading(path), path.open("rb") as raw:
+        if inner_suffix(path) in PARQUET:
+            yield from _parquet_documents(raw, path, field)
+            return
+        file = decompressed(raw, path)  # when nothing holds it any more, it closes `raw`
         position = 0
-        for text in texts:
+        for text in _texts(file, path, field, in_blocks):
             yield text, raw.tell() - position
             position = raw.tell()
 
 
-def _parquet_rows(path: Path, field: str, size: int) -> Iterator[tuple[str, int]]:
-    file = _parquet_file(path)
+def _texts(file: BinaryIO | io.BufferedIOBase, path: Path, field: str, in_blocks: bool) -> Iterator[str]:
+    suffix = inner_suffix(path)
+    if suffix in TABLES:
+        return table_texts(file, field, path, TABLES[suffix])
+    if suffix == ".json" and _is_array(path):
+        return json_array_texts(file.read(), field, path)
+    first = file.readline().removeprefix(BYTE_ORDER_MARK)
+    if suffix in JSON:
+        return json_line_texts(chain([first], file), field, path)
+    if in_blocks:
+        return paragraph_documents(chain([first], file), path)
+    return iter([decode_utf8(first + file.read(), path)])
+
+
+def _is_array(path: Path) -> bool:
+    with reading(path), path.open("rb") as raw:
+        return decompressed(raw, path).read(PEEK_BYTES).removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"[")
+
+
+def _parquet_documents(raw: BinaryIO, path: Path, field: str) -> Iterator[tuple[str, int]]:
+    file, size = _parquet_file(raw, path), path.stat().st_size
     count = max(1, file.metadata.num_rows)
-    done = shared = 0
-    for batch in file.iter_batches(batch_size=256, columns=[field]):
-        for text in batch.column(0).to_pylist():
-            done += 1
-            share = size * done // count - shared
-            shared += share
-            if text is not None:
-                yield field_of({field: text}, field, path), share
+    shared = 0
+    for done, text in enumerate(parquet_texts(file, field, path), 1):
+        share = size * done // count - shared
+        shared += share
+        yield text, share
 
 
-def _parquet_file(path: Path) -> Any:
+def _parquet_file(raw: BinaryIO, path: Path) -> Any:
     import pyarrow.parquet
 
-    if is_compressed(path):
-        with path.open("rb") as raw:
-            return pyarrow.parquet.ParquetFile(io.BytesIO(decompressed(raw, path).read()))
-    return pyarrow.parquet.ParquetFile(path)
+    return pyarrow.parquet.ParquetFile(io.BytesIO(decompressed(raw, path).read()) if is_compressed(path) else raw)
 
 
 def check_file(path: Path, field: str) -> None:
     """Opens the file and looks at its beginning; raises UserError if it is not of the format that its name says."""
-    try:
+    with reading(path):
         if path.stat().st_size == 0:
             raise UserError(f"data.path={path}: the file is empty; give a file with text")
-        if inner_suffix(path) in PARQUET:
-            _check_parquet(path, field)
-            return
         with path.open("rb") as raw:
-            file = decompressed(raw, path)
-            start = file.read(PEEK_BYTES)
-            if not is_plain_text(path):
-                _check_json(start, file, field, path)
-    except PermissionError:
-        raise UserError(f"data.path={path}: may not be read; change its permissions") from None
-    except (OSError, EOFError) as error:
-        raise UserError(f"data.path={path}: cannot be read ({one_line(error)})") from None
-    except Exception as error:
-        # zstandard's and pyarrow's errors share no base class.
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"data.path={path}: not what its name says ({one_line(error)})") from None
+            if inner_suffix(path) in PARQUET:
+                _check_parquet(_parquet_file(raw, path), path, field)
+                return
+            start = decompressed(raw, path).read(PEEK_BYTES)
     if not start.strip():
         raise UserError(f"data.path={path}: holds no text; give a file with text")
-    _check_utf8(start, path)
-
-
-def _check_utf8(start: bytes, path: Path) -> None:
     if b"\0" in start:
         raise not_text(path)
     try:
@@ -131,22 +130,28 @@ def _check_utf8(start: bytes, path: Path) -> None:
         # The peek may end inside a character.
         if len(start) < PEEK_BYTES or error.start < len(start) - 4:
             raise not_text(path) from None
+    if not is_plain_text(path):
+        for _ in read_documents(path, field, in_blocks=False):
+            return
 
 
-def _check_json(start: bytes, file: BinaryIO | gzip.GzipFile, field: str, path: Path) -> None:
-    _check_utf8(start, path)
-    first = start if b"\n" in start.strip() else start + file.readline()
-    for _ in json_line_texts(first.lstrip().splitlines()[:1], field, path):
-        pass
-
-
-def _check_parquet(path: Path, field: str) -> None:
-    file = _parquet_file(path)
-    names = file.schema_arrow.names
-    if field not in names:
-        raise unknown_field(field, names, path)
-    kind = str(file.schema_arrow.field(field).type)
-    if kind not in ("string", "large_string", "string_view"):
-        raise UserError(f"data.field={field}: holds {kind}, not text, in {path}")
+def _check_parquet(file: Any, path: Path, field: str) -> None:
+    kinds = dict(_parquet_kinds(file.schema_arrow))
+    if field not in kinds:
+        raise unknown_field(field, list(kinds), path)
+    if kinds[field] not in ("string", "large_string", "string_view", "null"):
+        raise UserError(f"data.field={field}: holds {kinds[field]}, not text, in {path}")
     if file.metadata.num_rows == 0:
         raise UserError(f"data.path={path}: the file has no rows; give a file with text")
+
+
+def _parquet_kinds(fields: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and types of columns, those inside another one with a dot."""
+    from pyarrow import types
+
+    for each in fields:
+        name, kind = prefix + each.name, each.type
+        if types.is_struct(kind):
+            yield from _parquet_kinds(kind, f"{name}.")
+        else:
+            yield name, str(kind.value_type if types.is_dictionary(kind) else kind)

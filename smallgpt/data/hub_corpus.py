@@ -9,8 +9,11 @@ from typing import Any
 from pydantic import Field
 
 from smallgpt.data import hub
+from smallgpt.data.content_hash import content_hash
 from smallgpt.data.corpora import Corpus
-from smallgpt.data.corpus_parts import CorpusPart, Document, Split, SplitRule, batched_texts, unknown_field
+from smallgpt.data.corpus_parts import CorpusPart, Document, Split, SplitRule, batched_texts
+from smallgpt.data.folders import folder_files
+from smallgpt.data.rows import Place, field_of, unknown_field
 from smallgpt.errors import UserError
 
 
@@ -48,7 +51,14 @@ class Hub(Corpus):
                 raise ConnectionError
 
     def fingerprint(self, cache_dir: Path) -> dict[str, Any]:
-        return {"corpus": "hub", **self.model_dump(exclude={"licence"}), "dedupe": self.deduplication}
+        values = {"corpus": "hub", **self.model_dump(exclude={"licence"}), "dedupe": self.deduplication}
+        if not self._is_local():
+            return values
+        root = Path(self.repository).expanduser()
+        files = [
+            [path.relative_to(root).as_posix(), content_hash(path, cache_dir)] for path in folder_files(root).paths
+        ]
+        return {**values, "files": files}
 
     def origin(self) -> dict[str, str]:
         return {"source": f"hub data set {self.repository}", "licence": self.licence}
@@ -103,10 +113,11 @@ class Hub(Corpus):
                 streaming=streaming,
             )
             names = loaded.column_names or [self.field]
-            if self.field not in names:
+            column = self.field if self.field in names else self.field.partition(".")[0]
+            if column not in names:
                 raise unknown_field(self.field, names, Path(self.repository))
-            for row in loaded.select_columns([self.field]):
-                yield row[self.field]
+            for number, row in enumerate(loaded.select_columns([column]), 1):
+                yield field_of(row, self.field, Place(Path(self.repository), number, unit=f"{split} row"))
 
     def _errors(self) -> AbstractContextManager[None]:
         return hub.errors(

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from smallgpt.data.duplicates import EVERYTHING, Selection
 from smallgpt.data.encoding import Encoder, lost_characters
 from smallgpt.data.grams import N, word_grams
 from smallgpt.data.overlap import sampled
+from smallgpt.errors import UserError
 
 Result = TypeVar("Result")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -57,6 +59,8 @@ class EncodedPart:
     documents: dict[Split, Documents]
     left_out: int
     """Near duplicates."""
+    without_text: int
+    """Empty documents."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,10 @@ class PartEncoder:
 
     def __call__(self, part: CorpusPart) -> EncodedPart:
         rows: dict[Split, list[tuple[np.ndarray, int, int, int, np.ndarray]]] = {split: [] for split in SPLITS}
-        left_out = 0
+        left_out = without_text = 0
         for split, text in part.documents():
             if not text:
+                without_text += 1
                 continue
             number = document_hash(text)
             where = self.selection(split, number)
@@ -85,7 +90,8 @@ class PartEncoder:
             lost = lost_characters(text, self.encoder.decode(tokens)) if where != "train" else 0
             length = len(text) if text.isascii() else len(text.encode())
             rows[where].append((tokens, length, number, lost, sampled(word_grams(text, N), self.every)))
-        return EncodedPart(part.size, {split: self._joined(found) for split, found in rows.items()}, left_out)
+        documents = {split: self._joined(found) for split, found in rows.items()}
+        return EncodedPart(part.size, documents, left_out, without_text)
 
     def _joined(self, rows: list[tuple[np.ndarray, int, int, int, np.ndarray]]) -> Documents:
         end = np.array([self.eos_id], self.token_type)
@@ -117,6 +123,11 @@ def in_parallel(work: Callable[[CorpusPart], Result], parts: Iterable[CorpusPart
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise UserError(
+                "data: a process that read it was killed, as the system does where memory is full; free some, or give "
+                "the text in smaller files"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from smallgpt.data import hub
 from smallgpt.data.content_hash import hash_of
-from smallgpt.errors import UserError
+from smallgpt.errors import UserError, one_line
+from smallgpt.files import nearest_beside
 from smallgpt.settings import Group
 
 END_OF_TEXT = "<|endoftext|>"
@@ -25,8 +26,9 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.mode
 class TrainedBPE(Group):
     """Byte-level BPE, trained on a sample of the corpus' training documents."""
 
-    vocab_size: int = Field(4096, ge=257)
-    """Number of tokens: the 256 bytes, the end-of-text token and the merges; a tiny corpus may give fewer."""
+    vocab_size: int = Field(4096, ge=257, le=SAMPLE_CHARACTERS)
+    """Number of tokens: the 256 bytes, the end-of-text token and the merges; a tiny corpus may give fewer. The sample
+    that they are learned from has no more characters than the largest number."""
 
     @property
     def padded_vocab_size(self) -> int:
@@ -58,7 +60,7 @@ class Pretrained(Group):
 
     name: str
     """Name on the hub, or a folder with tokenizer.json, or with vocab.json and merges.txt."""
-    vocab_size: int | None = Field(None, gt=0)
+    vocab_size: int | None = Field(None, gt=0, le=1 << 32)
     """Number of tokens, where known; it saves loading the tokenizer to learn the model's size."""
 
     @property
@@ -72,8 +74,9 @@ class Pretrained(Group):
         """Raises UserError for a folder without a tokenizer in it, or a path that is not there."""
         folder = self._folder()
         if folder is None:
-            if self.name.startswith((".", "/", "~")) or self.name.count("/") > 1:
-                raise UserError(f"tokenizer.name={self.name}: no such folder; give a folder or a hub name")
+            if not hub.is_hub_name(self.name):
+                near = nearest_beside(Path(self.name).expanduser())
+                raise UserError(f"tokenizer.name={self.name}: no such folder{near}; give a folder or a hub name")
         elif not any((folder / name).is_file() for name in TOKENIZER_FILES):
             raise UserError(
                 f"tokenizer.name={self.name}: no tokenizer in this folder; "
@@ -116,12 +119,15 @@ def load_tokenizer(name: str) -> Any:
     if (folder / "tokenizer.json").is_file() and not (folder / "tokenizer_config.json").is_file():
         from tokenizers import Tokenizer
 
-        return _wrapped(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        try:
+            return _wrapped(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        except Exception as error:  # what tokenizers raises is a plain one
+            raise UserError(f"tokenizer.name={folder}: tokenizer.json is damaged ({one_line(error)[:200]})") from None
     from transformers import AutoTokenizer
 
-    with hub.errors(f"tokenizer.name={name}", "tokenizer=bpe, or tokenizer.name=<folder>"):
+    with hub.errors(f"tokenizer.name={name}", "tokenizer=bpe, or tokenizer.name=<folder>", local=folder.is_dir()):
         source = str(folder) if folder.is_dir() else name
-        tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left")
+        tokenizer: Any = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=False)
     if not tokenizer.is_fast:
         raise UserError(f"tokenizer.name={name}: has no tokenizer.json; choose one that has")
     if tokenizer.eos_token is None:
@@ -139,7 +145,7 @@ def _from_merges(folder: Path) -> Any:
     try:
         tokenizer = Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
     except Exception as error:
-        raise UserError(f"tokenizer.name={folder}: cannot be read ({error})") from None
+        raise UserError(f"tokenizer.name={folder}: cannot be read ({one_line(error)[:200]})") from None
     _make_byte_level(tokenizer)
     return _wrapped(tokenizer)
 

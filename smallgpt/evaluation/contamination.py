@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from smallgpt.data.grams import N, distinct, occurs, word_grams
-from smallgpt.data.prepare import PreparedData
+from smallgpt.data.prepared_data import PreparedData
 from smallgpt.evaluation.evaluate import Plan
 from smallgpt.evaluation.harness import text_of
 

@@ -1,14 +1,20 @@
 """Corpora that bits per byte are measured on, read as documents."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import signal
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from smallgpt.data import formats
-from smallgpt.data.files import folder_files, official_split
-from smallgpt.errors import UserError, nearest, one_line
+from smallgpt.data.folders import FolderFiles, folder_files, in_words, official_split
+from smallgpt.errors import UserError, nearest, one_line, shown
 from smallgpt.files import nearest_beside
 from smallgpt.settings import Evaluation
+
+PATIENCE_SECONDS = 20.0  # for all lines of a corpus; an ordinary pattern reads a million in one
 
 
 def read_corpora(settings: Evaluation) -> dict[str, list[str]]:
@@ -32,18 +38,19 @@ def read_corpus(name: str, data_dir: Path | None, split: str, field: str, docume
         UserError: it is missing, has no such split, or holds no text.
     """
     root = find_corpus(name, data_dir)
-    files = [root] if root.is_file() else folder_files(root)
-    splits = {path: official_split(path if path == root else path.relative_to(root)) for path in files}
+    folder = FolderFiles([root]) if root.is_file() else folder_files(root)
+    splits = {path: official_split(path if path == root else path.relative_to(root)) for path in folder.paths}
     named = {found for found in splits.values() if found}
     if named and split not in named and root.is_dir():
         raise UserError(f"eval.split={split}: {root} has {', '.join(sorted(named))}")
     texts: list[str] = []
-    for path in files:
+    for path in folder.paths:
         if root.is_file() or not named or splits[path] == split:
             texts += rows_of(path, field)
     documents = [text for text in joined_lines(texts, document_start) if text.strip()]
     if not documents:
-        raise UserError(f"eval.corpora={name}: no text in {root}")
+        unread = f": {in_words(folder.left_out)}" if folder.left_out else ""
+        raise UserError(f"eval.corpora={name}: no text in {root}{unread}")
     return documents
 
 
@@ -76,16 +83,39 @@ def rows_of(path: Path, field: str) -> list[str]:
 
 def joined_lines(rows: Sequence[str], document_start: str | None) -> Iterable[str]:
     """Joins rows that are lines to documents, where any of them begins one; otherwise each row is a document."""
-    start = re.compile(document_start) if document_start else None
-    if start is None or not any(start.match(row) for row in rows):
+    if not document_start:
         return rows
-    return _documents(rows, start)
+    with patience(f"eval.document_start={shown(document_start)}"):
+        begins = [re.match(document_start, row) is not None for row in rows]
+    return _documents(rows, begins) if any(begins) else rows
 
 
-def _documents(rows: Sequence[str], start: re.Pattern[str]) -> Iterator[str]:
+@contextmanager
+def patience(setting: str) -> Generator[None]:
+    """Context in which a pattern that takes too long, as a catastrophic one does for ever, raises UserError.
+
+    Python's matcher hears signals; only the main thread can set one.
+    """
+
+    def stop(*_: Any) -> None:
+        raise UserError(f"{setting}: takes over {PATIENCE_SECONDS:g} s to match; avoid repeated groups such as (a+)+")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _documents(rows: Sequence[str], begins: Sequence[bool]) -> Iterator[str]:
     document: list[str] = []
-    for row in rows:
-        if document and start.match(row):
+    for row, is_first in zip(rows, begins, strict=True):
+        if document and is_first:
             yield "".join(document)
             document = []
         document.append(row)

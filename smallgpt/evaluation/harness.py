@@ -15,7 +15,7 @@ from lm_eval.tasks import TaskManager
 from tqdm import tqdm
 
 from smallgpt.data import hub
-from smallgpt.errors import UserError, nearest
+from smallgpt.errors import UserError, nearest, one_line
 from smallgpt.evaluation.harness_model import HarnessModel
 from smallgpt.evaluation.local_data import LocalData
 from smallgpt.evaluation.own import Own, harness_config
@@ -86,8 +86,27 @@ def _loaded(
         for config in configs(name, known):
             if "dataset_path" not in config or "class" in config:
                 raise UserError(f"eval.tasks={config['task']}: makes its own data; leave eval.data_dir out for it")
-            tasks[config["task"]] = ConfigurableTask(config=local.redirect(config, num_fewshot))
+            tasks[config["task"]] = of_local_data(config, local, num_fewshot)
     return tasks
+
+
+def of_local_data(config: dict[str, Any], local: LocalData, num_fewshot: int) -> ConfigurableTask:
+    """Makes a task whose data lies in a folder. Raises UserError where its rows have not the hub's columns."""
+    redirected = local.redirect(config, num_fewshot)
+    try:
+        task = ConfigurableTask(config=redirected)
+        first = task.eval_docs[0]
+        task.doc_to_text(first), task.doc_to_target(first)
+        if task.OUTPUT_TYPE == "multiple_choice":
+            task.doc_to_choice(first)
+    except UserError:
+        raise
+    except Exception as error:  # of Jinja, datasets and the harness's own functions
+        raise UserError(
+            f"eval.data_dir={local.folder}: the data of {config['task']} has not the columns of the hub's "
+            f"{config['dataset_path']} ({one_line(error)[:120]})"
+        ) from error
+    return task
 
 
 def _check_examples(name: str, task: ConfigurableTask, num_fewshot: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from smallgpt.data.prepare import prepared_of
+from smallgpt.data.prepared_data import prepared_of
 from smallgpt.errors import UserError
 from smallgpt.evaluation.corpora import read_corpora
 from smallgpt.evaluation.measures import compare_texts, text_score

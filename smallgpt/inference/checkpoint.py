@@ -25,7 +25,9 @@ from transformers.utils.logging import disable_progress_bar
 
 import smallgpt.models  # noqa: F401  registers the variants
 from smallgpt.contract.required import require_contract
+from smallgpt.data import hub
 from smallgpt.errors import UserError, one_line, shown
+from smallgpt.files import nearest_beside
 from smallgpt.inference import onnx_engine
 from smallgpt.models.configuration import DecoderConfig
 from smallgpt.results import read_result, read_weights_record
@@ -85,11 +87,10 @@ def locate(checkpoint: str) -> str:
             f"checkpoint={checkpoint}: no model here; a run directory has checkpoints/best, "
             "a model folder has config.json"
         )
-    # a hub name has at most one slash; `outputs/…` with an existing `outputs` is a path mistyped
-    parts = Path(checkpoint).parts
-    if len(parts) > 2 or checkpoint.startswith((".", "/", "~")) or Path(parts[0]).is_dir():
+    if not hub.is_hub_name(checkpoint):
         raise UserError(
-            f"checkpoint={checkpoint}: no such folder; name a run directory, a model folder or a model of the hub"
+            f"checkpoint={checkpoint}: no such folder{nearest_beside(path)}; name a run directory, a model folder or a "
+            "model of the hub"
         )
     return checkpoint
 
@@ -102,8 +103,9 @@ def read_config(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedConfig:
     """
     folder = locate(checkpoint)
     try:
-        make_known(checkpoint, folder)
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        with hub.within_reach(local=Path(folder).is_dir()):
+            make_known(checkpoint, folder)
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _damaged(checkpoint, error) from error
     if wanted.model_type not in (None, config.model_type):

@@ -9,18 +9,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.conf import HydraConf
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from smallgpt.errors import Impossible, UserError, nearest_key
 from smallgpt.files import write_text
+from smallgpt.launch.bounds import refuse_beyond_machine, refuse_endless_warmup
 from smallgpt.launch.command_line import given, refuse
+from smallgpt.launch.extension import refuse_extension
 from smallgpt.launch.loading import load_settings
-from smallgpt.launch.rephrase import rephrase
+from smallgpt.launch.rephrase import dotted, rephrase
 from smallgpt.launch.this_machine import ThisMachine
+from smallgpt.launch.used_keys import refuse_unused
 from smallgpt.ranks import is_first_process, started_by
 from smallgpt.run_directory import LEFT_OUT, claim, flat, refuse_other_config, refuse_taken, release
 from smallgpt.settings import Settings
@@ -28,6 +33,10 @@ from smallgpt.tasks.benchmark import check_benchmark
 from smallgpt.tasks.evaluate import check_evaluation
 
 OF_A_SWEEP = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.sweep.")
+OPEN_IN_HYDRA = tuple(  # nodes of Hydra that take keys of one's own
+    f"hydra.{name}"
+    for name in ("launcher.", "sweeper.", "job.env_", "callbacks.", "job_logging", "hydra_logging", "help")
+)
 TASKS_WITH_DATA = {"train", "prepare", "inspect"}
 TASKS_WITH_MODEL = {"train", "inspect"}
 
@@ -46,8 +55,11 @@ class Checks(Callback):
             several = started_by()
             if several and not any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra):
                 raise UserError(f"hydra.run.dir={run_dir}: {several[0]} starts several processes; give one for all")
+            refuse_unknown_of_hydra(config)
             refuse_without_multirun(config)
             settings = checked_settings(config)
+            if settings.resume == "extend":
+                refuse_extension(run_dir, settings, config.hydra)
             refuse_taken(run_dir, settings.resume)
             refuse_other_config(run_dir, settings)
             self.made = claim(run_dir)
@@ -61,6 +73,7 @@ class Checks(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with refusing():
+            refuse_unknown_of_hydra(config)
             if several := started_by():
                 raise UserError(f"-m: starts its own processes, not {several[0]}'s")
 
@@ -75,6 +88,15 @@ def refusing() -> Generator[None]:
         raise SystemExit(1) from None
 
 
+def refuse_unknown_of_hydra(config: DictConfig) -> None:
+    """Raises UserError for a key that is added to Hydra's own node, which takes any and uses none."""
+    known = [f"hydra.{name}" for name in dotted(OmegaConf.structured(HydraConf))]
+    for word in config.hydra.overrides.hydra:
+        key = word.lstrip("+").partition("=")[0]
+        if word.startswith("+") and key not in known and not key.startswith(OPEN_IN_HYDRA):
+            raise UserError(f"{word}: unknown key{nearest_key(key, known)}")
+
+
 def refuse_without_multirun(config: DictConfig) -> None:
     """Raises UserError where the words of a sweep stand without -m: one run, here, is not what they ask for."""
     for word in config.hydra.overrides.hydra:
@@ -87,15 +109,23 @@ def refuse_without_multirun(config: DictConfig) -> None:
         raise UserError(f"experiment={recipe}: a sweep over {', '.join(over)}; add -m")
 
 
-def checked_settings(config: DictConfig) -> Settings:
-    """The settings of a job; raises UserError for the first thing that is wrong."""
+def checked_settings(config: DictConfig, here: bool = True) -> Settings:
+    """The settings of a job; raises UserError for the first thing that is wrong.
+
+    Args:
+        here: whether the job is to run on this machine.
+    """
     HydraConfig.instance().set_config(config)
     keys = [str(key) for key in config if key != "hydra"]
+    refuse_unused(config, given(config.hydra), alone=config.hydra.mode != RunMode.MULTIRUN)
     settings = load_settings(OmegaConf.masked_copy(config, keys), given(config.hydra))
+    if here:
+        refuse_beyond_machine(settings)
     if settings.task_name in TASKS_WITH_DATA:
         settings.data.check()
         settings.tokenizer.check()
     if settings.task_name in TASKS_WITH_MODEL:
+        refuse_endless_warmup(settings)
         from smallgpt.contract.required import require_contract  # imports PyTorch
 
         name = f"model={config.hydra.runtime.choices['model']}"
@@ -186,7 +216,9 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
                 f"match=latency: measured on this machine, and hydra/launcher={launcher} runs jobs on others; "
                 "use hydra/launcher=processes there"
             )
-    settings = checked_settings(job)
+    settings = checked_settings(job, here=machines is None or isinstance(machines, ThisMachine))
+    if settings.resume == "extend":
+        raise UserError("resume=extend: goes on with one run; leave -m out, and name it with hydra.run.dir=")
     if machines is not None:
         machines.check(settings.trainer)
         if settings.task_name == "benchmark" and isinstance(machines, ThisMachine) and machines.n_jobs > 1:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import resource
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +17,9 @@ from omegaconf import OmegaConf
 from smallgpt.errors import UserError, one_line
 from smallgpt.files import nearest_beside
 from smallgpt.launch.hydra_options import hydra_options, options_first
+from smallgpt.launch.written_values import as_values
 
+LEAST_ADDRESSES = 1.2e9  # what PyTorch, Lightning and transformers map before the first step, without a GPU
 # read before `guarded` sets the variable for Hydra
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -23,7 +27,8 @@ TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 def guarded(main: Callable[[], Any]) -> int:
     """Runs the Hydra application; returns the exit code of what Hydra could not compose."""
     try:
-        sys.argv[1:] = options_first(sys.argv[1:])
+        refuse_surroundings()
+        sys.argv[1:] = options_first(as_values(sys.argv[1:]))
         given, options = hydra_options()
         if options:
             name = options[0].lstrip("-")
@@ -48,6 +53,34 @@ def guarded(main: Callable[[], Any]) -> int:
     return 0
 
 
+def refuse_surroundings() -> None:
+    """Raises UserError where nothing can run: in a folder that is gone, or in less memory than the libraries take."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the current folder does not exist any more; change to another one") from None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESSES:
+        raise UserError(
+            f"the address space is limited to {limit / 1e9:.2g} GB (ulimit -v), and the libraries alone take "
+            f"{LEAST_ADDRESSES / 1e9:.2g} GB of it; lift the limit"
+        )
+
+
+def end_output() -> int:
+    """Writes what is still to be printed; returns an exit code, 1 with a line of its own where that is not possible."""
+    try:
+        sys.stdout.flush()
+        return 0
+    except OSError as error:
+        # what Python would try again at its end, with a traceback
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # of `| head`, which has read enough
+            return 0
+        complain(f"standard output cannot be written ({error.strerror})")
+        return 1
+
+
 def complain(message: str) -> None:
     """Prints an error as one line on standard error, below its traceback if HYDRA_FULL_ERROR=1 asks for that."""
     if TRACEBACKS:
@@ -61,11 +94,20 @@ def refuse(message: str) -> None:
     announce({"status": "refused", "error": message})
 
 
-def announce(result: dict[str, Any]) -> None:
-    """Prints the result as JSON, the last line on standard output."""
+def announce(result: dict[str, Any], path: Path | None = None) -> None:
+    """Prints the last line on standard output: the result as JSON, or on a terminal a sentence that says where it is.
+
+    Args:
+        path: what holds the result; None where nothing was left behind, which the line of the error has said.
+    """
     from smallgpt.results import plain_json
 
-    print(json.dumps(plain_json(result), allow_nan=False), flush=True)
+    if sys.stdout.isatty():
+        if path is not None:
+            print(f"{result['status']}: the result is in {path}", flush=True)
+        return
+    with suppress(OSError):  # a full disk behind standard output is said of at the end, once
+        print(json.dumps(plain_json(result), allow_nan=False), flush=True)
 
 
 def own_tracebacks() -> Any:

@@ -18,6 +18,14 @@ def hydra_options(words: list[str] | None = None) -> tuple[Namespace, list[str]]
     return get_args_parser().parse_known_args(sys.argv[1:] if words is None else words)
 
 
+def option_names() -> set[str]:
+    """Hydra's options as they are written, such as `--multirun` and `-m`."""
+    with private("hydra-core"):
+        from hydra._internal.utils import get_args_parser
+
+        return set(get_args_parser()._option_string_actions)
+
+
 def options_first(words: list[str]) -> list[str]:
     """The same words with Hydra's options before the values: argparse takes no values after an option among them."""
     given, rest = hydra_options(words)

@@ -44,7 +44,7 @@ def run_job(cfg: DictConfig) -> dict[str, Any]:
             if done.get("status") == "completed":  # by the same command before
                 if not alone:
                     return done
-                refuse_taken(Path(hydra.run.dir), "auto")
+                refuse_taken(Path(hydra.run.dir), cfg.get("resume"))
             return execute(cfg, given(hydra), chosen_files(hydra), run_dir, alone)
     except Timeout:
         reason = f"hydra.run.dir={hydra.run.dir}: {AT_WORK}"
@@ -86,8 +86,8 @@ def execute(
                 result |= result_header(settings, choices)
                 if is_first_process():
                     write_config(run_dir, settings.plain)
-                    if (run_dir / "result.json").exists():  # of an earlier life
-                        write_result(run_dir, {**result, "status": "running"})
+                    if earlier := read_result(run_dir):
+                        write_result(run_dir, {**earlier, **result, "status": "running"})
                 result |= imported("task", settings.task)(settings, run_dir)
             finally:
                 signals.hold()
@@ -142,6 +142,10 @@ class JobSignals:
 
 def known(error: Exception, task: str | None = None) -> str | None:
     """Sentence for an error that is no fault of the program, a full disk or too little memory; None for others."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        from smallgpt.launch.rephrase import missing_package
+
+        return missing_package(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full; make room, then resume=auto goes on from the last checkpoint, if there is one"
     text = str(error)
@@ -157,6 +161,7 @@ def finish(run_dir: Path, result: dict[str, Any], alone: bool) -> None:
     """Writes and prints the result of a job; a refused run leaves nothing behind, unless it is part of a sweep."""
     if not is_first_process():
         return
+    path = None
     if alone and result["status"] == "refused":
         (run_dir / "config.yaml").unlink(missing_ok=True)
     else:
@@ -164,9 +169,10 @@ def finish(run_dir: Path, result: dict[str, Any], alone: bool) -> None:
         try:
             if run_dir.is_dir():
                 write_result(run_dir, result)
+                path = run_dir / "result.json"
         except OSError as error:  # the disk is full: what was printed stays
             complain(f"{run_dir}/result.json: {error.strerror}")
-    announce(result)
+    announce(result, path)
 
 
 def has_output(run_dir: Path) -> bool:

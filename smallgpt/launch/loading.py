@@ -7,11 +7,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError, create_model
 
-from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_line, shown
+from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_line, program, shown
+from smallgpt.launch.bounds import refuse_oversized_model
+from smallgpt.launch.origin import of_checkpoint
 from smallgpt.launch.size_matching import matched_size
 from smallgpt.settings import Common, Evaluation, Group, Match, Settings
 from smallgpt.targets import imported, target
 
+TRAINING = ("smallgpt.tasks.train.run", "smallgpt.tasks.inspect.run")
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
 GROUPS = ("budget", "trainer", "batch", "validation", "generation", "benchmark")
 DERIVED = {"model_class", "matched", "chosen", "overrides", "variant", "plain"}
@@ -25,6 +28,8 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     The config comes without Hydra's own node. Raises UserError for the first thing that is wrong.
     """
     plain = resolved_config(cfg)
+    if begins_from_checkpoint(plain):
+        plain, variant = of_checkpoint(plain, chosen_keys(overrides))
     names = set(Settings.model_fields) - DERIVED
     for key, value in plain.items():
         if key not in names:
@@ -40,9 +45,20 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     if plain.get("eval") is not None:
         fields["eval"] = build(Evaluation, "eval", plain["eval"])
     fields["task"] = target("task", plain.get("task"))[0]
-    fields["chosen"] = frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
+    fields["chosen"] = chosen_keys(overrides)
     given = {"overrides": tuple(overrides), "variant": variant}
     return build(Settings, "", {**plain, **fields, **given, "plain": plain})
+
+
+def chosen_keys(overrides: Sequence[str]) -> frozenset[str]:
+    """Keys and groups that words of a command line name."""
+    return frozenset(text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides)
+
+
+def begins_from_checkpoint(plain: dict[str, Any]) -> bool:
+    """Whether a config trains, or prices, a model that begins from the weights of a checkpoint."""
+    task = plain.get("task")
+    return bool(plain.get("checkpoint")) and isinstance(task, dict) and task.get("_target_") in TRAINING
 
 
 def resolved_config(cfg: DictConfig) -> dict[str, Any]:
@@ -107,6 +123,7 @@ def build_model(name: str, chosen: Any, tokenizer: Any) -> tuple[Any, Any]:
         values["vocab_size"] = tokenizer.padded_vocab_size
     checked = build(schema, name, values)
     fields = {key: getattr(checked, key) for key in values}
+    refuse_oversized_model(name, imported(name, path).config_class, fields, given is not None)
     least = tokenizer.vocab_size or tokenizer.padded_vocab_size
     if fields["vocab_size"] < least:
         raise UserError(f"{name}.vocab_size={given}: the tokenizer has {least} tokens; null takes its number")
@@ -118,6 +135,8 @@ def build_model(name: str, chosen: Any, tokenizer: Any) -> tuple[Any, Any]:
 
 def build(schema: type[GroupType], name: str, values: Any) -> GroupType:
     """Instance of a group of settings; raises UserError, in words of ours, for the first fault that pydantic finds."""
+    if values is None:
+        raise UserError(f"{name}: nothing is chosen; give {name}=<choice>, see `{program()} --help`")
     if not isinstance(values, dict):
         raise UserError(f"{name}={shown(values)}: must be a group, such as {name}.{next(iter(schema.model_fields))}=")
     prefix = f"{name}." if name else ""

@@ -3,6 +3,7 @@
 Hydra composes the config from the command line and hands it to the chosen task.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from smallgpt.launch import resolvers
-from smallgpt.launch.command_line import guarded
+from smallgpt.launch.command_line import end_output, guarded
 from smallgpt.launch.config_files import CONF
 
 PLUGINS = str(Path(__file__).parent)
@@ -28,7 +29,12 @@ def composed(cfg: DictConfig) -> dict[str, Any]:
 
 def main() -> int:
     """Does what the command line says; returns the exit code of what was refused."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its tables would stand before our one line
     resolvers.register()
     if PLUGINS not in sys.path:
         sys.path.append(PLUGINS)
-    return guarded(composed)
+    try:
+        code = guarded(composed)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return end_output() or code

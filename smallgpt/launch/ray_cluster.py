@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smallgpt.errors import UserError
+from smallgpt.launch.launcher_options import Positive
 from smallgpt.launch.sweep_job import SweepJob, refuse_several_machines
 from smallgpt.packages import require
 from smallgpt.ranks import job_command, python_path
@@ -27,7 +28,7 @@ class RayCluster:
 
     queues = True
 
-    def __init__(self, address: str | None, cpus: int | None) -> None:
+    def __init__(self, address: str | None, cpus: Positive | None) -> None:
         require("hydra/launcher=ray", "ray")
         self.n_jobs = 1_000_000  # as many as it has room for
         self.address, self.cpus = address, cpus

@@ -25,15 +25,24 @@ from smallgpt.launch.hydra_options import hydra_options
 from smallgpt.launch.loading import of_omegaconf, schema_of
 
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(?P<word>.*?)'(?=\s)", re.S)
+ADDED = re.compile("Multiple values for|appears more than once in|force-add of config groups")
+OPTIONAL = ("match", "eval", "experiment", "debug")  # groups of which nothing need be chosen
+DELETED = re.compile(r"Could not delete(?: from config\.)? '(?P<key>[^']*)'")
 SEARCHPATH = re.compile(r"provider=hydra\.searchpath.*, path=(?P<path>.*) is not available")
 
 
 def rephrase(error: Exception) -> str:
     """One line for what Hydra could not compose; an error that is no fault of the user's keeps its name."""
+    if isinstance(error.__cause__, UserError):  # of a class that Hydra made
+        return str(error.__cause__)
     if isinstance(error, MissingConfigException):
         return missing_config(error)
     if isinstance(error, OverrideParseException):
         return unreadable(error.override, str(error))
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return missing_package(error)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return no_choice()
     if isinstance(error, UserWarning) and (missing := SEARCHPATH.match(str(error))):
         return f"hydra.searchpath: there is no {missing['path']}; file:// names a folder, pkg:// an importable package"
     cause = error.__cause__
@@ -44,7 +53,12 @@ def rephrase(error: Exception) -> str:
         if several:
             word = several["word"]
             return f"{word}: several values; -m runs one job for each, [a,b] would be a list"
-        return one_line(cause if isinstance(error, ConfigCompositionException) and cause else error)
+        told = one_line(cause if isinstance(error, ConfigCompositionException) and cause else error)
+        if ADDED.search(told) and (word := next((w for w in sys.argv[1:] if w.startswith("+")), None)):
+            return f"{word}: this is chosen already, and one choice replaces another; write {word.lstrip('+')}"
+        if missing := DELETED.match(told):
+            return f"~{missing['key']}: nothing of that name{nearest_key(missing['key'], dotted(with_choices()))}"
+        return of_omegaconf(cause) if isinstance(cause, OmegaConfBaseException) else told
     if isinstance(error, OmegaConfBaseException):
         return of_omegaconf(error)
     return f"{type(error).__name__}: {one_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
@@ -57,6 +71,27 @@ def missing_config(error: MissingConfigException) -> str:
         return f"{group or '--config-name'}={choice}: no such file; see `{program()} --help`"
     options = ", ".join(error.options)
     return f"{group}={choice}: no such choice; there is {options}{nearest(choice, error.options)}"
+
+
+def no_choice() -> str:
+    """Message for a group that is given something else than the name of a choice, such as `budget=5e6`."""
+    for override in OverridesParser.create().parse_overrides(hydra_options()[0].overrides):
+        group, value = override.key_or_group, override.value()
+        choices = group_files(group, None)
+        word = str(override.input_line)
+        if choices and not isinstance(value, str | list):
+            if value is None and group in OPTIONAL:
+                return f"{word}: leave it out; ~{group} takes back what a recipe chose"
+            first = next(iter(read_values(choices[next(iter(choices))])), "")
+            number = f"; {group}.{first}={word.partition('=')[2]} is a value" if isinstance(value, int | float) else ""
+            return f"{word}: no such choice; there is {', '.join(choices)}{number}"
+    return f"a group is given no name of a choice; see `{program()} --help`"
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """Message for a package that cannot be imported."""
+    name = str(error.name).partition(".")[0].replace("_", "-")
+    return f"{name} is not installed; `pip install {name}`"
 
 
 def unreadable(word: str, message: str) -> str:

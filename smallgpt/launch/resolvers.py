@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from smallgpt.errors import UserError, nearest, program
 from smallgpt.launch.command_line import given
-from smallgpt.launch.config_files import group_files, read_values
+from smallgpt.launch.config_files import OF_A_SIZE, group_files, read_values
 
-SIZE = {f"model.{key}" for key in ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")}
+SIZE = {f"model.{key}" for key in OF_A_SIZE}
 
 _sweep: DictConfig | None = None
 

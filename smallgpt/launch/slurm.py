@@ -12,6 +12,7 @@ from typing import Any
 
 from smallgpt.errors import UserError, nearest_key
 from smallgpt.files import write_text
+from smallgpt.launch.launcher_options import Positive
 from smallgpt.launch.process import main
 from smallgpt.launch.sweep_job import SweepJob
 from smallgpt.packages import private, require
@@ -32,7 +33,7 @@ class Slurm:
 
     queues = True
 
-    def __init__(self, n_jobs: int, max_num_timeout: int, **parameters: Any) -> None:
+    def __init__(self, n_jobs: Positive, max_num_timeout: int, **parameters: Any) -> None:
         require("hydra/launcher=slurm", "submitit")
         for program in NEEDED_PROGRAMS:
             if shutil.which(program) is None:

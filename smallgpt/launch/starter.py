@@ -197,11 +197,11 @@ def forwarded_signals(starter: Starter) -> Generator[None]:
 
 
 def last_line(log: Path) -> str:
-    """Last line of a log, or an empty text where nothing is written yet."""
+    """Last line of a log for people, which the result as JSON is not; empty where there is none yet."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 500))
-            lines = file.read().decode(errors="replace").splitlines()
+            lines = [line for line in file.read().decode(errors="replace").splitlines() if not line.startswith('{"')]
     except OSError:
         return ""
     return re.sub(r"\s+", " ", lines[-1]).strip() if lines else ""

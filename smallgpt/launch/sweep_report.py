@@ -34,6 +34,6 @@ class SweepReport(Callback):
         except Exception as error:  # what was trained is no worse for it
             complain(f"the report of {sweep_dir} is not whole ({unexpected(error)}); task=report makes it again")
             result["report_error"] = unexpected(error)
-        announce({**result, "results": sweep_dir / "results.csv"})
+        announce({**result, "results": sweep_dir / "results.csv"}, result.get("report", sweep_dir / "results.csv"))
         if not done:
             raise SystemExit(1)

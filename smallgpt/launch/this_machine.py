@@ -5,6 +5,9 @@ import signal
 import subprocess
 import time
 
+from smallgpt.errors import UserError
+from smallgpt.launch.bounds import PER_CORE, uses_gpu
+from smallgpt.launch.launcher_options import Positive
 from smallgpt.launch.sweep_job import SweepJob, refuse_several_machines
 from smallgpt.machine.cores import available_cores
 from smallgpt.notices import say
@@ -20,12 +23,18 @@ class ThisMachine:
 
     queues = False
 
-    def __init__(self, n_jobs: int = 1) -> None:
-        self.n_jobs = max(1, n_jobs)
+    def __init__(self, n_jobs: Positive = 1) -> None:
+        self.n_jobs = n_jobs
         self.slots: list[subprocess.Popen | None] = [None] * self.n_jobs
 
     def check(self, trainer: Trainer) -> None:
         refuse_several_machines(trainer)
+        most = max(PER_CORE * available_cores() // trainer.devices, 1)
+        if self.n_jobs > most and not uses_gpu(trainer.accelerator):
+            raise UserError(
+                f"hydra.launcher.n_jobs={self.n_jobs}: at most {most} such jobs at once on the {available_cores()} "
+                "cores of this machine"
+            )
 
     def start(self, jobs: list[SweepJob]) -> None:
         for job in jobs:
@@ -65,10 +74,3 @@ class ThisMachine:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
         return f"stopped {len(jobs)} jobs; the same command goes on with them"
-
-
-def uses_gpu(accelerator: str) -> bool:
-    """Whether a job with this accelerator runs on a GPU here."""
-    import torch
-
-    return accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())

@@ -13,6 +13,14 @@ def available_cores() -> int:
     return max(1, min([affinity, *[int(quota) for quota in quotas]]))
 
 
+def use_threads(threads: int | None) -> None:
+    """Sets the CPU threads of this process; None leaves what PyTorch takes."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def cpu_quota(version: int, folder: Path) -> float | None:
     """Number of cores whose time a control group may use up, such as 1.5; None where it sets no limit."""
     try:

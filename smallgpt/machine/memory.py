@@ -39,9 +39,9 @@ def refuse_too_large(what: str, batch: int, bytes_each: int | None, available: i
     )
 
 
-def gigabytes(size: int) -> str:
+def gigabytes(size: float) -> str:
     """Writes a number of bytes in GB."""
-    return f"{size / 1e9:,.3g} GB" if size < 1e12 else f"{size / 1e9:,.0f} GB"
+    return f"{size / 1e9:,.0f} GB" if 1e12 <= size < 1e18 else f"{size / 1e9:,.3g} GB"
 
 
 def free_bytes(device: "torch.device | None" = None) -> int | None:
@@ -57,6 +57,25 @@ def free_bytes(device: "torch.device | None" = None) -> int | None:
         return None
     of_machine = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
     return min([*of_machine, *left_to_groups()], default=None)
+
+
+def total_bytes() -> int | None:
+    """Bytes of memory that this machine has, or its container is given; None where it is not known."""
+    try:
+        lines = (groups.SYSTEM / "proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    of_machine = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemTotal:")]
+    limits = [limit_of_group(folder / GROUP_FILES[version][0]) for version, folder in groups.control_groups("memory")]
+    return min([*of_machine, *[limit for limit in limits if limit is not None]], default=None)
+
+
+def limit_of_group(path: Path) -> int | None:
+    """Bytes that a control group may use; None where it sets no limit."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # it may be the word `max`
+        return None
 
 
 def left_to_groups() -> list[int]:

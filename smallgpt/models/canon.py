@@ -6,6 +6,8 @@ Physics of Language Models, part 4.1). Letters in names: B batch, T time, S time
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -28,13 +30,11 @@ class CanonConfig(DecoderConfig):
     def block_part(self, shape: BlockShape, label: str, active: bool = True, path: int | None = None) -> LayoutPart:
         """Layout part of a block with its two convolutions, whose sums are no matrix products and count no FLOPs."""
         part = super().block_part(shape, label, active, path)
-        return LayoutPart(
-            **{
-                **vars(part),
-                "parameters": part.parameters + 2 * self.kernel_size * shape.width,
-                "state_elements": 2 * (self.kernel_size - 1) * shape.width,
-                "activation_elements": part.activation_elements + 2 * shape.width,
-            }
+        return replace(
+            part,
+            parameters=part.parameters + 2 * self.kernel_size * shape.width,
+            state_elements=2 * (self.kernel_size - 1) * shape.width,
+            activation_elements=part.activation_elements + 2 * shape.width,
         )
 
     @property

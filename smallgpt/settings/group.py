@@ -30,7 +30,7 @@ class Group(BaseModel):
 
 
 def one_or_several(value: Any) -> Any:
-    """Turns a value that stands alone into a list of one, and null into an empty one."""
+    """Turns a value that stands alone into a list of one, and null into an empty one; a dictionary stays."""
     if value is None:
         return ()
-    return value if isinstance(value, list | tuple) else (str(value),)
+    return value if isinstance(value, list | tuple | dict) else (str(value),)

@@ -30,7 +30,10 @@ class Generation(Group):
     @field_validator("stop", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
-        return one_or_several(value)
+        several = one_or_several(value)
+        if "" in several:
+            raise ValueError(f"stop={list(several)}: an empty text would end every continuation; null is none")
+        return several
 
 
 class Evaluation(Group):

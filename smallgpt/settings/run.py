@@ -19,9 +19,11 @@ class Common(Group):
     prompt: tuple[str, ...] = ()
     """Text that task=generate continues, or a list of texts; none: the start of a document."""
     checkpoint: tuple[str, ...] = ()
-    """Run directories, model folders or names on the hub: one, or a list."""
-    resume: Literal["auto", "last"] | None = None
-    """Run that is continued: auto takes the one in the run directory, if it has a checkpoint; last, the last run."""
+    """Run directories, model folders or names on the hub: one, or a list; a training begins from the weights of one."""
+    resume: Literal["auto", "last", "extend"] | None = None
+    """Run that is continued: that of the run directory (auto), the last one (last), or one to a larger budget (extend).
+
+    With auto the directory may hold no run yet; one that is completed goes on with extend alone."""
     seed: int = Field(1337, ge=0, lt=2**32)
     cache_dir: Path
     """Folder where prepared data and measured latencies are kept."""
@@ -94,6 +96,8 @@ class Settings(Common):
 
     @model_validator(mode="after")
     def _whole_batches(self) -> Self:
+        if self.task_name not in ("train", "inspect"):  # the others make no batches, and do not take their keys
+            return self
         tokens, micro = self.batch.tokens, self.batch.micro
         unit = self.model.block_size * self.trainer.processes
         if tokens % unit:
@@ -105,6 +109,11 @@ class Settings(Common):
             what, near = f"the {sequences} sequences of a step on one device", nearest_divisors(micro, sequences)
             raise ValueError(f"batch.micro={micro}: does not divide {what}; nearest that work: {near}")
         return self
+
+    @property
+    def origin(self) -> str | None:
+        """Checkpoint that a training begins from; None where the weights begin as random numbers."""
+        return self.checkpoint[0] if self.checkpoint and self.task_name in ("train", "inspect") else None
 
     @property
     def task_name(self) -> str:

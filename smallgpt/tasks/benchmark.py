@@ -39,10 +39,9 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     result.json of that run, if it runs as it was trained. Of a sweep, one run of each arm is measured, and the report
     is made again with what was found.
     """
-    import torch
-
     from smallgpt.evaluation.held_out import held_out
     from smallgpt.inference.checkpoint import check_checkpoints, run_of, variant_of, wanted, which_weights
+    from smallgpt.machine.cores import use_threads
     from smallgpt.machine.device import device
     from smallgpt.machine.rates import measured_machine
     from smallgpt.models.cost import cost
@@ -54,8 +53,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
 
     where = device(settings.trainer.accelerator)
     check_benchmark(settings, where)
-    if settings.trainer.threads is not None:
-        torch.set_num_threads(settings.trainer.threads)
+    use_threads(settings.trainer.threads)
     sweeps = [Path(sweep).expanduser() for sweep in dict.fromkeys(settings.sweep)]
     named = runs_of(sweeps, settings) if sweeps else named_checkpoints(settings.checkpoint)
     asked = wanted(settings)

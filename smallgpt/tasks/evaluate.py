@@ -24,9 +24,11 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.evaluation.table import print_evaluation
     from smallgpt.inference.checkpoint import check_checkpoints, variant_of, wanted
     from smallgpt.machine.allocator import keep_freed_memory
+    from smallgpt.machine.cores import use_threads
     from smallgpt.machine.device import device
     from smallgpt.results import add_section
 
+    use_threads(settings.trainer.threads)
     where = device(settings.trainer.accelerator)
     check_evaluation(settings, where)
     if not settings.checkpoint:
@@ -69,7 +71,7 @@ class TrainedOn:
 
     def added(self, section: dict[str, Any], run_dir: Path, fingerprint: str | None = None) -> dict[str, Any]:
         """A section `evaluation` with the contamination of each entry, where the run's prepared data is at hand."""
-        from smallgpt.data.prepare import prepared_of
+        from smallgpt.data.prepared_data import prepared_of
         from smallgpt.evaluation.contamination import shares_of_plan
         from smallgpt.results import read_result
 

@@ -20,8 +20,10 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint={given}: task=generate needs one run directory, model folder or hub name")
     from smallgpt.inference import onnx_engine
     from smallgpt.inference.checkpoint import check_checkpoints, variant_of, wanted
+    from smallgpt.machine.cores import use_threads
     from smallgpt.machine.device import device
 
+    use_threads(settings.trainer.threads)
     (checkpoint,) = settings.checkpoint
     prompts = settings.prompt or ("",)
     live = len(prompts) == 1 and settings.generation.num_beams == 1 and not settings.generation.stop

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lightning import Trainer
 
     from smallgpt.data.datamodule import TokenDataModule
-    from smallgpt.data.prepare import PreparedData
+    from smallgpt.data.prepared_data import PreparedData
     from smallgpt.machine.device import Precision
     from smallgpt.settings import Trainer as TrainerSettings
     from smallgpt.training.metrics import Recorder
@@ -34,6 +34,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.ranks import is_first_process
     from smallgpt.tasks.evaluate import of_run
     from smallgpt.tasks.inspect import match
+    from smallgpt.training.identity import refuse_other_identity, run_identity
     from smallgpt.training.loggers import until_the_end
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.module import LanguageModel
@@ -45,14 +46,22 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     precision = resolved_precision(settings.trainer.precision, where)
     keep_freed_memory()
     share_cores(settings.trainer)
+    state = run_dir / "checkpoints" / "last.ckpt"
+    resumed = settings.resume is not None and state.exists()
+    begun_from, begun_with = origin(settings), None if resumed else first_weights(settings)
     prepared = prepare(settings.data, settings.tokenizer, settings.cache_dir)
     seed_everything(settings.seed, verbose=False)
     model = settings.model_class(settings.model)
+    if begun_with is not None:
+        model.load_state_dict(begun_with)
+        begun_with = None  # its memory is free for the training
     model.generation_config.eos_token_id = prepared.eos_id
     model.generation_config.pad_token_id = prepared.eos_id
     price = cost(settings.model)
     data = data_module(settings, prepared)
     length = run_length(settings, price.training_flops_per_token, data.epoch_tokens)
+    if length.steps is not None:
+        settings.schedule.refuse_endless(length.steps)
     warnings = [*prepared.warnings(), *warnings_of_epochs(settings, length.steps, data.epoch_tokens)]
     if is_first_process():
         announce(settings, length.steps, data.epoch_tokens, warnings)
@@ -71,16 +80,18 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         peak(settings.trainer, where, precision) if is_first_process() else None,
         every=settings.log_every,
     )
-    state = run_dir / "checkpoints" / "last.ckpt"
-    resumed = settings.resume is not None and state.exists()
     if not resumed and is_first_process():  # rows of a run that was stopped before its first checkpoint
         (run_dir / "metrics.csv").unlink(missing_ok=True)
-    trainer = trainer_for(settings, run_dir, prepared, recorder, where, precision)
+    identity = run_identity(prepared.fingerprint, settings.model_class)
+    if resumed:
+        refuse_other_identity(state, identity)
+    trainer = trainer_for(settings, run_dir, prepared, recorder, where, precision, identity)
     with until_the_end(trainer.loggers) as loggers:
         trainer.fit(module, datamodule=data, ckpt_path=state if resumed else None, weights_only=True)
         sections: dict[str, Any] = {
             "cost": price.to_dict(),
             **match(settings),
+            **begun_from,
             "data_fingerprint": prepared.fingerprint,
             "data": prepared.section(),
             "warnings": warnings,
@@ -98,6 +109,25 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             for logger in loggers:
                 logger.log_evaluation(sections["evaluation"], items)
     return sections
+
+
+def first_weights(settings: Settings) -> "dict[str, torch.Tensor] | None":
+    """Weights of the checkpoint that the training begins from; None where they begin as random numbers."""
+    from smallgpt.inference.checkpoint import load_checkpoint
+
+    if settings.origin is None:
+        return None
+    return load_checkpoint(settings.origin)[0].state_dict()
+
+
+def origin(settings: Settings) -> dict[str, Any]:
+    """Section `origin` of a result: the checkpoint that the training began from; nothing where there was none."""
+    from smallgpt.inference.checkpoint import variant_of, which_weights
+
+    if settings.origin is None:
+        return {}
+    checkpoint, weights = settings.origin, which_weights(settings.origin)
+    return {"origin": {"checkpoint": checkpoint, "weights": weights, "variant": variant_of(checkpoint)}}
 
 
 def data_module(settings: Settings, prepared: "PreparedData") -> "TokenDataModule":
@@ -146,6 +176,7 @@ def trainer_for(
     recorder: "Recorder",
     where: "torch.device",
     precision: "Precision",
+    identity: dict[str, Any],
 ) -> "Trainer":
     """Lightning's trainer for the run, with its callbacks and loggers."""
     from smallgpt.ranks import is_first_process
@@ -161,7 +192,7 @@ def trainer_for(
 
     first = is_first_process()
     metrics = MetricsFile(run_dir / "metrics.csv" if first else Path(os.devnull))
-    checkpoints = Checkpoints(run_dir / "checkpoints", prepared.tokenizer_dir, metrics)
+    checkpoints = Checkpoints(run_dir / "checkpoints", prepared.tokenizer_dir, metrics, identity)
     _, scored_tokens, _ = prepared.held_out(settings.validation.final_tokens)
     callbacks = [
         ValidationSchedule(settings.validation.every),  # first: it says which step is the last

@@ -35,12 +35,16 @@ class Checkpoints(L.Callback):
         directory: the run's `checkpoints/`.
         tokenizer_dir: a folder with the tokenizer's files, copied beside the weights.
         metrics: the record, whose rows belong to the state.
+        identity: what a run must have in common with the state to go on from it, as `run_identity` returns it.
     """
 
-    def __init__(self, directory: Path, tokenizer_dir: Path, metrics: MetricsFile) -> None:
+    def __init__(
+        self, directory: Path, tokenizer_dir: Path, metrics: MetricsFile, identity: dict[str, Any] | None = None
+    ) -> None:
         self.directory = directory
         self.tokenizer_dir = tokenizer_dir
         self.metrics = metrics
+        self.identity = identity
         self.best_loss = float("inf")
         self._random_states: list[dict[str, Any]] = []
         self._pending: dict[str, Any] | None = None
@@ -57,6 +61,7 @@ class Checkpoints(L.Callback):
         checkpoint["seconds"] = module.clock.seconds
         checkpoint["metrics"] = self.metrics.lines
         checkpoint["random_states"] = self._random_states
+        checkpoint["identity"] = self.identity
 
     def on_load_checkpoint(self, trainer: L.Trainer, module: LanguageModel, checkpoint: dict[str, Any]) -> None:
         # Lightning's loops would count batches of the other run, whose accumulation may differ: only the step goes on

@@ -1,10 +1,12 @@
 """Views of a run beside its `metrics.csv`; each is given the same rows under the same names."""
 
+import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from smallgpt.notices import say
 from smallgpt.packages import require
 from smallgpt.settings import Group, Settings
 
@@ -16,6 +18,8 @@ class CSV(Group):
     """Logger choice `csv`, which adds nothing: every run writes `metrics.csv`."""
 
     def build(self, settings: Settings, run_dir: Path) -> list["Logger"]:
+        if "WANDB_SWEEP_ID" in os.environ:
+            say("logger=csv: the W&B sweep that started this run hears nothing of it; logger=wandb logger.mode=online")
         return []
 
 

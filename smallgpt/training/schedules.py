@@ -6,10 +6,11 @@ so a resumed run, a report and a test all get the same learning rate from the sa
 """
 
 import math
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field
 
+from smallgpt.errors import UserError
 from smallgpt.settings import Group
 
 # the proportions of the paper's recipe: 715 of 19,073 steps of warm-up, then down to a tenth
@@ -20,14 +21,24 @@ PAPER_FINAL = 0.1
 class Schedule(Group):
     """Schedule with a linear warm-up, followed by what `after_warmup` of a subclass says."""
 
-    warmup: float = Field(PAPER_WARMUP, ge=0)
+    warmup: float = Field(PAPER_WARMUP, ge=0, le=1e9)
     """Length of the warm-up: steps if 1 or more, else a fraction of the run."""
+    extends: ClassVar[bool] = False
+    """Whether a finished run can go on to a larger budget as if that had been its own, or after another descent."""
 
     def for_steps(self, total: int) -> Self:
         """The same schedule, its warm-up in steps, so that the first step is not lost at zero."""
         if self.warmup >= 1:
             return self
         return self.model_copy(update={"warmup": float(round(self.warmup * total))})
+
+    def refuse_endless(self, total: int) -> None:
+        """Raises UserError where the warm-up is longer than a run of so many steps, which then never learns."""
+        if self.warmup > max(total, 1):
+            raise UserError(
+                f"schedule.warmup={self.warmup:g}: longer than the run, which has {total:,} steps; under 1 it is a "
+                "fraction of the run"
+            )
 
     def factor(self, step: int, progress: float) -> float:
         """Factor that the base learning rate is multiplied by at this step."""
@@ -63,6 +74,7 @@ class Cosine(Schedule):
 class WSD(Schedule):
     """Schedule of warm-up, stable phase and decay: constant, then in the last `decay` of the run a line to `final`."""
 
+    extends: ClassVar[bool] = True  # from the decayed weights at the full rate again (WSD-S, arXiv 2410.05192)
     decay: float = Field(0.2, gt=0, le=1)
     """The fraction of the run that the descent takes, at its end."""
     final: float = Field(PAPER_FINAL, ge=0, le=1)
@@ -77,6 +89,8 @@ class WSD(Schedule):
 
 class Constant(Schedule):
     """Schedule that stays at the base learning rate after the warm-up."""
+
+    extends: ClassVar[bool] = True
 
     def after_warmup(self, progress: float, start: float) -> float:
         return 1.0

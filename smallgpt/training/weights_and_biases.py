@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from pydantic import field_validator
 
 from smallgpt.errors import UserError
 from smallgpt.files import write_text
+from smallgpt.notices import say
 from smallgpt.run_directory import LOCATION_KEYS
 from smallgpt.settings import Group, Settings
 
@@ -20,6 +22,8 @@ X_AXIS = "tokens"
 ID_FILE = "wandb_id.txt"  # in the run directory: the id of its W&B run
 NOT_SENT = LOCATION_KEYS | {"logger"}  # may name folders and accounts
 COSTS = ("parameters", "training_flops_per_token", "inference_flops_per_token", "cache_bytes_per_token")
+IGNORED = ("WANDB_SILENT", "WANDB_QUIET", "WANDB_CONSOLE", "WANDB_DISABLE_GIT", "WANDB_RESUME", "WANDB_DISABLED")
+"""Variables of W&B which the logger's own settings replace; the library reads the others itself."""
 UPLOAD_SECONDS = 30.0  # that the end of a run waits for; `wandb sync` sends the rest
 
 
@@ -32,7 +36,24 @@ class WandB(Group):
     """Account or team on W&B; null: the account's own."""
     group: str | None = None
     """Name that groups runs; null: that of the sweep's directory."""
+    name: str | None = None
+    """Name of the run; null: the variant and the run's directory."""
+    job_type: str | None = None
+    """Kind of run on W&B; null: the variant."""
+    notes: str | None = None
     tags: tuple[str, ...] = ()
+    dir: Path | None = None
+    """Folder in whose `wandb/` W&B keeps its files; null: the run's directory."""
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _of_older_releases(cls, value: Any) -> Any:
+        return {"dryrun": "offline", "run": "online"}.get(str(value), value)
+
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _names_with_commas(cls, value: Any) -> Any:
+        return [tag.strip() for tag in value.split(",") if tag.strip()] if isinstance(value, str) else value or ()
 
     def model_post_init(self, _: Any) -> None:
         if self.mode == "online" and not imported_wandb().login(prompt=False, verify=False):
@@ -43,13 +64,16 @@ class WandB(Group):
             return []
         from smallgpt.models.cost import cost
 
+        say_of_variables(self.mode, sweep_of(run_dir))
         options = {
             "mode": self.mode,
             "project": self.project,
             "entity": self.entity,
             "group": self.group or sweep_of(run_dir),
-            "job_type": settings.variant,
-            "name": f"{settings.variant}-{run_dir.name}",
+            "job_type": self.job_type or settings.variant,
+            "name": self.name or f"{settings.variant}-{run_dir.name}",
+            "notes": self.notes,
+            **({"dir": self.dir} if self.dir else {}),
             "tags": self.tags,
             "config": {
                 **{key: value for key, value in settings.plain.items() if key not in NOT_SENT},
@@ -57,6 +81,15 @@ class WandB(Group):
             },
         }
         return [WholeRun(run_dir, options)]
+
+
+def say_of_variables(mode: str, sweep: str | None) -> None:
+    """Says which WANDB_* variables are ignored, and whether a W&B sweep that started this run hears of it."""
+    given = [name for name in (*IGNORED, *(["WANDB_RUN_ID"] if sweep else [])) if name in os.environ]
+    if given:
+        say(f"{', '.join(given)}: ignored; logger=wandb is quiet, sends nothing of the machine, and has ids of its own")
+    if "WANDB_SWEEP_ID" in os.environ and mode != "online":
+        say(f"logger.mode={mode}: the W&B sweep that started this run hears nothing of it; logger.mode=online tells it")
 
 
 class WholeRun(Logger):
@@ -89,9 +122,11 @@ class WholeRun(Logger):
                 x_disable_stats=True,
                 finish_timeout=UPLOAD_SECONDS,
             )
-            place = {"dir": self.run_dir, "id": self._id(), "resume": "allow", "reinit": "create_new"}
+            place = {"id": self._id(), "resume": "allow", "reinit": "create_new"}
             try:
-                self._run = wandb.init(**self.options, **place, settings=quiet)
+                options = {"dir": self.run_dir, **self.options}
+                Path(options["dir"]).mkdir(parents=True, exist_ok=True)  # of a missing one W&B would take /tmp
+                self._run = wandb.init(**options, **place, settings=quiet)
             except wandb.Error as error:
                 reason = f"W&B began no run ({type(error).__name__})"
                 advice = "check logger.entity and the network, or use logger.mode=offline and `wandb sync`"
@@ -103,7 +138,8 @@ class WholeRun(Logger):
     def _id(self) -> str:
         path = self.run_dir / ID_FILE
         if not path.exists():
-            write_text(path, secrets.token_hex(4))  # `random` is seeded
+            given = os.environ.get("WANDB_RUN_ID") if sweep_of(self.run_dir) is None else None  # from `wandb agent`
+            write_text(path, given or secrets.token_hex(4))  # `random` is seeded
         return path.read_text().strip()
 
     @property

@@ -1,35 +1,15 @@
 """Small corpora of every kind, and one of them prepared."""
 
 import os
-import random
 from pathlib import Path
 
 import pytest
+from small_stories import story
 
 from smallgpt.data.files import Files
-from smallgpt.data.prepare import PreparedData, prepare
+from smallgpt.data.prepare import prepare
+from smallgpt.data.prepared_data import PreparedData
 from smallgpt.data.tokenizers import TrainedBPE
-
-WORDS = [
-    "the",
-    "a",
-    "of",
-    "small",
-    "model",
-    "learns",
-    "from",
-    "text",
-    "naïve",
-    "日本",
-    "👍🏽",
-    "12",
-]
-
-
-def story(seed: int) -> str:
-    """A text of a few hundred characters that no other seed gives."""
-    words = random.Random(seed).choices(WORDS, k=60)
-    return f"Story {seed}. " + " ".join(words) + " \u00a0\t\n"
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-import zstandard
 
 from smallgpt.data import corpora
 from smallgpt.data.corpora import StandardLibrary
 from smallgpt.data.corpus_parts import LONGEST_BLOCK_BYTES, paragraph_documents
 from smallgpt.data.duplicates import EVERYTHING
-from smallgpt.data.files import Files, official_split
+from smallgpt.data.files import Files
+from smallgpt.data.folders import official_split
 from smallgpt.data.formats import PEEK_BYTES
 
 
@@ -36,7 +36,7 @@ def write(path: Path, texts: list[str], field: str = "text") -> Path:
     if path.suffix == ".gz":
         data = gzip.compress(data)
     elif path.suffix == ".zst":
-        data = zstandard.compress(data)
+        data = pyarrow.compress(data, codec="zstd", asbytes=True)
     path.write_bytes(data)
     return path
 

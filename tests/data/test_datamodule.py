@@ -12,7 +12,7 @@ import torch
 from transformers import AutoTokenizer
 
 from smallgpt.data.datamodule import Batch, TokenDataModule
-from smallgpt.data.prepare import PreparedData
+from smallgpt.data.prepared_data import PreparedData
 
 T, B = 16, 4
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import story
+from small_stories import story
 
 from smallgpt.data.corpora import StandardLibrary
 from smallgpt.data.duplicates import Seen
 from smallgpt.data.files import Files
 from smallgpt.data.grams import word_grams
 from smallgpt.data.overlap import LIMIT, OverlapMeter
-from smallgpt.data.prepare import PreparedData, prepare
+from smallgpt.data.prepare import prepare
+from smallgpt.data.prepared_data import PreparedData
 from smallgpt.data.tokenizers import TrainedBPE
 from smallgpt.errors import UserError
 

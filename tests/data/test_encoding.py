@@ -21,7 +21,8 @@ from smallgpt.data.encoding import (
     lost_characters,
 )
 from smallgpt.data.files import Files
-from smallgpt.data.prepare import PreparedData, prepare
+from smallgpt.data.prepare import prepare
+from smallgpt.data.prepared_data import PreparedData
 from smallgpt.data.tokenizers import END_OF_TEXT, Pretrained, TrainedBPE
 
 ALPHABET = [

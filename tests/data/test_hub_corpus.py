@@ -88,6 +88,24 @@ def test_official_splits_and_hashed_ones(local: Path, stories: list[str]) -> Non
     assert 10 < len(validation) < 60
 
 
+def test_a_field_inside_another_and_rows_without_text(local: Path) -> None:
+    for path in local.iterdir():
+        path.unlink()
+    rows = [{"meta": {"text": "one"}}, {"meta": {"text": None}}, {"meta": {"text": "two"}}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), local / "train-00000-of-00001.parquet")
+    assert list(Hub(repository=str(local), field="meta.text").documents("train")) == ["one", "", "two"]
+    with pytest.raises(UserError, match=r"did you mean 'meta\.text'"):
+        list(Hub(repository=str(local), field="meta.txt").documents("train"))
+
+
+def test_the_text_of_a_local_data_set_is_in_its_fingerprint(local: Path, tmp_path: Path) -> None:
+    corpus = Hub(repository=str(local))
+    before = corpus.fingerprint(tmp_path)
+    table = pyarrow.table({"text": ["other text"]})
+    pyarrow.parquet.write_table(table, local / "train-00000-of-00001.parquet")
+    assert corpus.fingerprint(tmp_path) != before
+
+
 def test_streams_up_to_a_limit(local: Path, stories: list[str], tmp_path: Path) -> None:
     corpus = Hub(repository=str(local), limit_bytes=10_000, holdout=0.2)
     prepared = prepare(corpus, TrainedBPE(vocab_size=300), tmp_path / "cache", False, 1)

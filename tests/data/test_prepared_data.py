@@ -14,10 +14,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from smallgpt.data import prepare as prepare_module
+from smallgpt.data import token_files
 from smallgpt.data.content_hash import content_hash
 from smallgpt.data.corpora import Corpus
 from smallgpt.data.files import Files
-from smallgpt.data.prepare import PreparedData, data_fingerprint, prepare
+from smallgpt.data.prepare import data_fingerprint, prepare
+from smallgpt.data.prepared_data import PreparedData, token_type
 from smallgpt.data.tokenizers import Pretrained, TrainedBPE
 
 
@@ -75,8 +77,8 @@ def test_index_says_what_it_is(prepared: PreparedData) -> None:
 
 
 def test_large_vocabularies_take_four_bytes() -> None:
-    assert prepare_module.token_type(1 << 16) is np.uint16
-    assert prepare_module.token_type((1 << 16) + 1) is np.uint32
+    assert token_type(1 << 16) is np.uint16
+    assert token_type((1 << 16) + 1) is np.uint32
 
 
 def test_two_workers_write_what_one_writes(prepared: PreparedData, tmp_path: Path) -> None:
@@ -126,6 +128,10 @@ def test_hash_of_a_large_file_is_remembered_but_not_trusted(tmp_path: Path, monk
     assert content_hash(path, cache) == first
     monkeypatch.setattr("smallgpt.data.content_hash.hash_of", lambda path: "read again")
     assert content_hash(path, cache) == first
+    [record] = (cache / "hashes").iterdir()
+    for damage in ("", first[:20]):
+        record.write_text(damage)
+        assert content_hash(path, cache) == "read again"
     before = path.stat()
     path.write_text("y" * 100)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -221,7 +227,7 @@ def test_failure_leaves_nothing(story_folder: Path, tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(prepare_module, "write_split", fail)
+        patch.setattr(token_files, "write_split", fail)
         prepare(Files(path=str(story_folder)), TrainedBPE(vocab_size=300), tmp_path, False, 1)
     assert [path.suffix for path in (tmp_path / "prepared").iterdir()] in ([], [".lock"])
 

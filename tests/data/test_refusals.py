@@ -13,7 +13,8 @@ import pytest
 from smallgpt.data.corpora import Corpus
 from smallgpt.data.datamodule import TokenDataModule
 from smallgpt.data.files import Files
-from smallgpt.data.prepare import PreparedData, prepare
+from smallgpt.data.prepare import prepare
+from smallgpt.data.prepared_data import PreparedData
 from smallgpt.data.tokenizers import Pretrained, TrainedBPE
 from smallgpt.errors import UserError
 
@@ -60,7 +61,7 @@ def test_empty_compressed_file(tmp_path: Path) -> None:
 
 
 def test_folder_without_files(tmp_path: Path) -> None:
-    assert "no files" in check(tmp_path)
+    assert "no text files" in check(tmp_path)
 
 
 def test_folder_without_training_files(tmp_path: Path) -> None:

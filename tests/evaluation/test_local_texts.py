@@ -7,7 +7,9 @@ import pyarrow.parquet
 import pytest
 
 from smallgpt.errors import UserError
+from smallgpt.evaluation import corpora
 from smallgpt.evaluation.corpora import read_corpus
+from smallgpt.evaluation.harness import load_tasks
 from smallgpt.evaluation.local_data import LocalData
 
 HEADING = "^ = [^=]+ = $"
@@ -41,7 +43,7 @@ def test_the_split_is_read_and_a_single_file_whole(tmp_path: Path):
         ("boks", "test", "text", "eval.corpora=boks: not in eval.data_dir={0}; did you mean 'books'?"),
         ("books", "validation", "text", "eval.split=validation: {0}/books has test"),
         ("books", "test", "body", "eval.field=body: no such field in {0}/books/test.parquet; there is text"),
-        ("empty", "test", "text", "eval.corpora={0}/empty/test.txt: the file is empty; give a file with text"),
+        ("empty", "test", "text", "eval.corpora=empty: no text in {0}/empty: empty files (1)"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, name: str, split: str, field: str, says: str):
@@ -75,3 +77,19 @@ def test_a_file_that_is_not_what_its_name_says_is_one_line(tmp_path: Path):
     asked = {"task": "copa", "dataset_path": "aps/super_glue", "dataset_name": "copa", "validation_split": "validation"}
     with pytest.raises(UserError, match=r"copa_validation.jsonl: cannot be read"):
         LocalData(tmp_path).redirect(asked, num_fewshot=0)["custom_dataset"]()
+
+
+def test_a_pattern_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(corpora, "PATIENCE_SECONDS", 0.2)
+    with pytest.raises(UserError, match=r"^eval.document_start=\(a\+\)\+\$: takes over 0.2 s to match"):
+        list(corpora.joined_lines(["a" * 60 + "b"], "(a+)+$"))
+    assert list(corpora.joined_lines(["a", "b"], "a")) == ["ab"]
+
+
+def test_data_without_the_columns_of_the_hub_is_refused(tmp_path: Path):
+    (tmp_path / "copa_validation.jsonl").write_text('{"wrong": "column"}\n')
+    with pytest.raises(
+        UserError, match=r"^eval.data_dir=.*: the data of copa has not the columns of the hub's"
+    ) as error:
+        load_tasks(["copa"], [], tmp_path, 0, "")
+    assert "\n" not in str(error.value)

@@ -11,7 +11,7 @@ from helpers import Case, build_model
 from small_checkpoints import save_checkpoint
 from transformers import AutoTokenizer
 
-from smallgpt.data.prepare import open_prepared
+from smallgpt.data.prepared_data import open_prepared
 from smallgpt.evaluation.held_out import HeldOut, of_runs
 from smallgpt.inference import checkpoint
 

@@ -35,8 +35,9 @@ def run_task(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str
     shared = ["data=files", f"data.path={text}", "data.holdout=0.2", f"cache_dir={root / 'cache'}"]
 
     def run(task: Callable[..., dict[str, Any]], run_dir: Path, *overrides: str) -> dict[str, Any]:
+        chosen = [f"task={task.__module__.rpartition('.')[2]}"]
         with initialize_config_dir(str(CONF), version_base=None):
-            config = compose("config", overrides=[*shared, *SMALL, *overrides])
+            config = compose("config", overrides=[*chosen, *shared, *SMALL, *overrides])
         return task(load_settings(config, list(overrides)), run_dir)
 
     return run

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from smallgpt.data.prepare import open_prepared
+from smallgpt.data.prepared_data import open_prepared
 from smallgpt.evaluation.measures import text_score
 from smallgpt.evaluation.text_likelihood import Reader
 from smallgpt.inference.checkpoint import load_checkpoint
@@ -51,11 +51,9 @@ def test_evaluate_and_benchmark_read_the_same_documents_alike(run_task, tmp_path
     held_out.write_text("".join(json.dumps({"text": text}) + "\n" for text in reversed(texts)))
 
     words = ("eval=own", f"eval.corpora={held_out}", f"checkpoint={run}")
-    asked = run_task(evaluate.run, tmp_path / "asked", "task=evaluate", *words)["evaluation"]["corpora"][
-        "held_out.jsonl"
-    ]
+    asked = run_task(evaluate.run, tmp_path / "asked", *words)["evaluation"]["corpora"]["held_out.jsonl"]
     quick = ("benchmark.rounds=1", "benchmark.batches=[1]", "benchmark.prompts=[4]", "benchmark.new_tokens=2")
-    words = ("task=benchmark", f"checkpoint={run}", "benchmark.profile=false", *quick)
+    words = (f"checkpoint={run}", "benchmark.profile=false", *quick)
     timed = run_task(benchmark.run, tmp_path / "timed", *words)["inference"]
     for found in (asked, timed["text"]):
         assert found["bits_per_byte"] == pytest.approx(trained["val"]["bits_per_byte"], rel=CLOSE)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from smallgpt.data.prepare import open_prepared
+from smallgpt.data.prepared_data import open_prepared
 from smallgpt.errors import UserError
 from smallgpt.tasks import generate, train
 

@@ -39,7 +39,7 @@ def recorded(run_dir: Path) -> dict[int, dict[str, float]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_sent(tmp_path_factory) -> Iterator[None]:
-    """Whoever wants to reach the network comes to this proxy; an environment that asks for it changes nothing."""
+    """Whoever wants to reach the network comes to this proxy."""
     import wandb
 
     with socket.create_server(("127.0.0.1", 0)) as proxy, pytest.MonkeyPatch.context() as patch:
@@ -47,7 +47,6 @@ def nothing_is_sent(tmp_path_factory) -> Iterator[None]:
             patch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
         for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
             patch.setenv(name, str(tmp_path_factory.mktemp("wandb")))
-        patch.setenv("WANDB_MODE", "online")
         patch.setenv("NETRC", os.devnull)  # nobody is logged in
         patch.delenv("WANDB_API_KEY", raising=False)
         yield
@@ -231,3 +230,18 @@ def test_a_missing_login_is_refused_before_any_work(run_task, tmp_path, monkeypa
     with pytest.raises(UserError, match=r"^logger\.mode=online: not logged in"):
         run_task(train.run, tmp_path, "logger=wandb", "logger.mode=online")
     assert not list(tmp_path.iterdir())
+
+
+def test_variables_that_a_wandb_agent_sets_are_heeded_or_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_RUN_ID", "given")
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    monkeypatch.setenv("WANDB_CONSOLE", "wrap")
+    weights_and_biases.say_of_variables("offline", None)
+    ignored, unheard = capsys.readouterr().err.splitlines()
+    assert ignored.startswith("WANDB_CONSOLE: ignored") and "logger.mode=online tells it" in unheard
+    weights_and_biases.say_of_variables("online", "sweep")
+    assert "WANDB_CONSOLE, WANDB_RUN_ID: ignored" in capsys.readouterr().err
+    assert weights_and_biases.WholeRun(tmp_path, {})._id() == "given"
+    (tmp_path / "multirun.yaml").touch()
+    (tmp_path / "0").mkdir()
+    assert weights_and_biases.WholeRun(tmp_path / "0", {})._id() != "given"  # one id for all jobs would mix them

@@ -24,7 +24,10 @@ class SweepLauncher(Launcher):
 
     @cached_property
     def machines(self) -> Any:
-        return get_class(self.where)(**self.options)
+        from smallgpt.launch.launcher_options import checked_options
+
+        machines = get_class(self.where)
+        return machines(**checked_options(machines, self.options))
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context

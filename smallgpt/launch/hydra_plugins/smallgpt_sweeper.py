@@ -23,14 +23,27 @@ class GridSweeper(BasicSweeper):
     Arms are sets of values that belong together: each is combined with everything else, and none with another.
     """
 
-    def __init__(self, params: Any = None, arms: Any = None):
-        super().__init__(max_batch_size=None, params=params)
+    def __init__(self, params: Any = None, arms: Any = None, **unknown: Any):
+        super().__init__(max_batch_size=None, params=params if hasattr(params, "items") else None)
         self.arms = arms or [{}]
+        self.given, self.unknown = params, unknown
+
+    def refuse_unknown(self) -> None:
+        from smallgpt.errors import UserError, nearest_key, shown
+
+        for key, value in self.unknown.items():
+            near = nearest_key(f"hydra.sweeper.{key}", ["hydra.sweeper.params", "hydra.sweeper.arms"])
+            raise UserError(f"hydra.sweeper.{key}={shown(value)}: unknown key{near}")
+        if self.given is not None and not hasattr(self.given, "items"):
+            raise UserError(f"hydra.sweeper.params={shown(self.given)}: must name keys and their values")
+        if isinstance(self.arms, str | int | float) or not all(hasattr(arm, "items") for arm in self.arms):
+            raise UserError(f"hydra.sweeper.arms={shown(self.arms)}: must be a list of keys with their values")
 
     def sweep(self, arguments: list[str]) -> Any:
         from smallgpt.launch.resolvers import jobs_of
 
         assert self.config is not None
+        self.refuse_unknown()
         with jobs_of(self.config):
             return super().sweep(arguments)
 

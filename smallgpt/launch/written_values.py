@@ -1,0 +1,75 @@
+"""Values as other programs write them, in Hydra's words: `wandb agent` starts `run.py --optimizer.lr=0.001`."""
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from smallgpt.launch.hydra_options import option_names
+
+DASHED = re.compile(r"--(?P<key>[A-Za-z_][\w./@]*)=(?P<value>.*)", re.S)
+OF_A_DICTIONARY = re.compile(r"(?P<key>[+~]*[A-Za-z_][\w./@]*)=(?P<value>\{.*\})", re.S)
+BARE = re.compile(r"[A-Za-z_][\w./-]*")
+
+
+def as_values(words: list[str]) -> list[str]:
+    """The same words with `--key=value` as `key=value`, and with one word for each key of a dictionary.
+
+    Of a group, `optimizer={'lr': 0.001}` becomes `optimizer.lr=0.001`; elsewhere a dictionary stays one, in Hydra's
+    grammar, which has no quotes around keys.
+    """
+    options = option_names()
+    return [value for word in words for value in of_dictionary(undashed(word, options))]
+
+
+def undashed(word: str, options: set[str]) -> str:
+    """A word without the dashes that another program wrote, and Python's None as null; Hydra's options stay."""
+    written = DASHED.fullmatch(word)
+    if written is None or f"--{written['key']}" in options:
+        return word
+    return f"{written['key']}={'null' if written['value'] == 'None' else written['value']}"
+
+
+def of_dictionary(word: str) -> Iterator[str]:
+    """Words for the entries of a dictionary as Python or JSON writes it; any other word alone."""
+    written = OF_A_DICTIONARY.fullmatch(word)
+    values = read_dictionary(written["value"]) if written else None
+    if written is None or values is None:
+        yield word
+    elif "." in written["key"]:
+        yield f"{written['key']}={in_words(values)}"
+    else:
+        yield from entries(written["key"], values)
+
+
+def entries(key: str, values: dict[str, Any]) -> Iterator[str]:
+    """A word for each value that a dictionary holds, however deep."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from entries(f"{key}.{name}", value)
+        else:
+            yield f"{key}.{name}={in_words(value)}"
+
+
+def read_dictionary(text: str) -> dict[str, Any] | None:
+    """The dictionary that a text writes with quoted keys; None where it does not."""
+    for word, name in (("null", "None"), ("true", "True"), ("false", "False")):  # of JSON
+        text = re.sub(rf"(?<=[:\[, ]){word}(?=[,}}\] ])", name, text)
+    try:
+        values = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return values if isinstance(values, dict) and all(isinstance(key, str) for key in values) else None
+
+
+def in_words(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{in_words(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(in_words, value)) + "]"
+    if isinstance(value, str) and not BARE.fullmatch(value):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return str(value)

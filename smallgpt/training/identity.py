@@ -1,0 +1,35 @@
+"""Identity of a run: the data and the code of the model that its state belongs to, without which it cannot go on."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from smallgpt.contract.required import model_code
+from smallgpt.errors import UserError
+from smallgpt.models.decoder import Decoder
+
+
+def run_identity(data_fingerprint: str, model_class: type[Decoder]) -> dict[str, Any]:
+    """The identity of a run, which is saved with the state of its training."""
+    return {"data_fingerprint": data_fingerprint, "model_code": model_code(model_class)}
+
+
+def refuse_other_identity(state: Path, identity: dict[str, Any]) -> None:
+    """Raises UserError where a saved training saw other data, or a model of other code, than it would from here on."""
+    saved = torch.load(state, map_location="cpu", weights_only=True, mmap=True).get("identity")
+    if saved is None:  # of a release that did not save one
+        return
+    before, now = saved["data_fingerprint"], identity["data_fingerprint"]
+    if before != now:
+        raise UserError(
+            f"resume: {state} was trained on other data: its fingerprint was {before} and is now {now}; give the text "
+            "and the tokenizer of then, or begin anew with another hydra.run.dir"
+        )
+    codes = saved["model_code"], identity["model_code"]
+    for module in sorted({**codes[0], **codes[1]}):
+        if codes[0].get(module) != codes[1].get(module):
+            raise UserError(
+                f"resume: {state} was trained with other code of the model: {module} has changed since; restore it, "
+                "or begin anew with another hydra.run.dir"
+            )

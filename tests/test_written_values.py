@@ -1,0 +1,52 @@
+"""Words as `wandb agent` writes them, in Hydra's grammar."""
+
+import pytest
+from command_line import CommandLine
+from hydra import compose, initialize_config_dir
+
+from smallgpt.launch.config_files import CONF
+from smallgpt.launch.loading import load_settings
+from smallgpt.launch.written_values import as_values
+
+
+@pytest.mark.parametrize(
+    ("word", "values"),
+    [
+        ("--optimizer.lr=0.001", ["optimizer.lr=0.001"]),
+        ("--trainer.clip=None", ["trainer.clip=null"]),
+        ("--experiment=paths", ["experiment=paths"]),  # a beginning of Hydra's --experimental-rerun
+        ("--config-name=config", ["--config-name=config"]),
+        ("-m", ["-m"]),
+        ("optimizer={'lr': 0.001, 'betas': [0.9, 0.95]}", ["optimizer.lr=0.001", "optimizer.betas=[0.9,0.95]"]),
+        ('--optimizer={"lr": 0.001}', ["optimizer.lr=0.001"]),
+        (
+            'model={"n_layer": 2, "widths": null, "bias": true}',
+            ["model.n_layer=2", "model.widths=null", "model.bias=true"],
+        ),
+        ("match.baseline={'n_layer': 6}", ["match.baseline={n_layer:6}"]),
+        ("match.baseline={n_layer:6}", ["match.baseline={n_layer:6}"]),
+        ("hydra={'run': {'dir': 'a b'}}", ["hydra.run.dir='a b'"]),
+        ("prompt={'", ["prompt={'"]),
+    ],
+)
+def test_words_of_other_programs(word: str, values: list[str]):
+    assert as_values([word]) == values
+
+
+def test_an_agents_command_line_is_a_run(cli: CommandLine):
+    done = cli(
+        "--task=inspect", "--optimizer={'lr': 0.003}", "--model=convgpt", "--trainer.clip=None", "hydra.run.dir=x"
+    )
+    assert done.code == 0 and done.result["variant"] == "convgpt"
+    assert done.result["overrides"] == ["task=inspect", "optimizer.lr=0.003", "model=convgpt", "trainer.clip=null"]
+
+
+def test_variables_of_wandb_are_the_loggers_values(monkeypatch: pytest.MonkeyPatch):
+    given = {"MODE": "disabled", "PROJECT": "p", "ENTITY": "e", "RUN_GROUP": "g", "NAME": "n", "NOTES": "o", "DIR": "d"}
+    for name, value in {**given, "TAGS": "a, b", "JOB_TYPE": "j"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        logger = load_settings(compose("config", ["logger=wandb", "logger.project=mine"])).logger
+    assert (logger.mode, logger.project, logger.entity, logger.group) == ("disabled", "mine", "e", "g")
+    assert (logger.name, logger.notes, str(logger.dir)) == ("n", "o", "d")
+    assert (logger.tags, logger.job_type) == (("a", "b"), "j")
