@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from helpers import CASES
+from helpers import Case
 from small_checkpoints import save_checkpoint, tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -27,7 +27,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_what_cannot_be_exported(cli, words, parts):
-    save_checkpoint(CASES[0], cli.folder / "model")
+    save_checkpoint(Case("convgpt"), cli.folder / "model")
     foreign = GPT2Config(n_layer=1, n_head=2, n_embd=32, vocab_size=300, n_positions=32)
     GPT2LMHeadModel(foreign).save_pretrained(cli.folder / "other")
     tokenizer().save_pretrained(cli.folder / "other")
