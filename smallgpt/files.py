@@ -32,8 +32,7 @@ def whole_folder(target: Path) -> Generator[Path]:
     Where there is a `target` already, its files are replaced one by one and what the new folder lacks is removed. Of
     two model folders of one run only the weights differ, so a reader finds a complete model at any moment.
     """
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial = remove_partial(target)
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -49,6 +48,13 @@ def whole_folder(target: Path) -> Generator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def remove_partial(target: Path) -> Path:
+    """Removes what a killed process left of the folder `target` that it was writing; returns where that lies."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    return partial
 
 
 def replace_entries(target: Path, new: Path) -> None:

@@ -1,5 +1,6 @@
-"""Ranks: the place of this process in a distributed run, and how another process is started."""
+"""Ranks: the place of this process in a distributed run, and how another process is started and ends with it."""
 
+import ctypes
 import os
 import sys
 import sysconfig
@@ -9,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 """The folder that holds the package: a checkout, or site-packages."""
 INSTALLED = ROOT in {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
 """Whether this Python finds the package by itself."""
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def started_by() -> tuple[str, int, int] | None:
@@ -29,9 +31,21 @@ def is_first_process() -> bool:
 
 
 def job_command(run_dir: Path) -> list[str]:
-    """Command that runs the job of a run directory in a process of its own."""
+    """Command that runs the job of a run directory in a process of its own, which ends with this one."""
     # -P: a file of the current folder named like a module of Python's is none of a job's business
-    return [sys.executable, "-P", "-m", "smallgpt.launch.process", str(run_dir.absolute())]
+    return [sys.executable, "-P", "-m", "smallgpt.launch.process", str(run_dir.absolute()), str(os.getpid())]
+
+
+def end_with_the_starter(number: int, starter: int | None = None) -> None:
+    """Has Linux send this process a signal when the one that started it is gone, even by kill -9.
+
+    Args:
+        starter: number of that process; one that was gone before Linux was asked ends this one at once.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+    if starter is not None and os.getppid() != starter:
+        os._exit(1)
 
 
 def python_path() -> str:

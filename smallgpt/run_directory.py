@@ -22,6 +22,7 @@ MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run
 IN_WHAT_FOLLOWS = {"validation.every"}  # may differ between the parts of a run, not from one that is completed
 OF_A_MODEL = ("model", "size", "block", "match", "tokenizer")  # groups that a training from a checkpoint does not ask
 LEFT_OUT = "left_out.json"  # at the top of a sweep: combinations that make no model
+UNWRITABLE = "unwritable.json"  # beside it: results of jobs whose own directory could not hold them
 STATE = Path("checkpoints", "last.ckpt")
 RUN_ENTRIES = ("config.yaml", "result.json", "metrics.csv", "checkpoints", "evaluation", "hf", "onnx", "trace.json")
 SWEEP_ENTRIES = (
@@ -48,8 +49,7 @@ def claim(run_dir: Path, key: str = "hydra.run.dir") -> list[Path]:
         tempfile.TemporaryFile(dir=run_dir).close()
     except OSError as error:
         release(made)
-        reason = error.strerror or error
-        raise UserError(f"{key}={run_dir}: cannot be written ({reason}); choose another directory") from error
+        raise UserError(f"{key}={cannot_be_written(run_dir, error)}; choose another directory") from error
     return made
 
 
@@ -91,6 +91,20 @@ def is_run(run_dir: Path) -> bool:
     except UserError:
         return False
     return isinstance(plain.get("task"), dict) and "cache_dir" in plain
+
+
+def cannot_be_written(run_dir: Path, error: OSError) -> str:
+    """Message of a directory that takes no files: its disk is full or read-only, or something else lies there."""
+    return f"{run_dir}: cannot be written ({error.strerror or error})"
+
+
+def read_unwritable(sweep_dir: Path) -> dict[str, dict[str, Any]]:
+    """Results of the jobs of a sweep whose own directory could not hold them, by the directory's name."""
+    try:
+        record = json.loads((sweep_dir / UNWRITABLE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def refuse_taken(run_dir: Path, resume: str | None) -> None:
@@ -140,6 +154,17 @@ def refuse_other_size(run_dir: Path, model: Any, key: str) -> None:
                 f"{key}={run_dir}: was begun with {name}={begun[name]}, and match now comes to "
                 f"{getattr(model, name)}; choose another directory"
             )
+
+
+def refuse_removed(run_dir: Path) -> None:
+    """Raises UserError where the directory was removed while its run worked: what is there now is not the run."""
+    if not (run_dir / "config.yaml").exists():
+        raise UserError(removed(run_dir))
+
+
+def removed(run_dir: Path) -> str:
+    """Message of a run whose directory is gone."""
+    return f"{run_dir}: was removed while the run worked, and what it had written is lost"
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:

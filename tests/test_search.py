@@ -180,6 +180,20 @@ def test_another_study_is_refused(cli, work):
     assert "was begun with seed=1337, not 5" in cli.refused(*words, DROPOUT, "seed=5")
 
 
+def test_a_half_written_line_of_the_study_is_cut(cli, work):
+    words = (*IN_PROCESS, DROPOUT)
+    assert cli(*words, "hydra.sweeper.n_trials=2").code == 0
+    with (work / "sweep" / "study.log").open("ab") as file:
+        file.write(b'{"op_code":5,"worker_id":"8a')
+    outcome = cli(*words, "hydra.sweeper.n_trials=3")
+    assert outcome.code == 0, outcome.err
+    assert "sweep/study.log: its last line was half written, and is cut" in outcome.err
+    assert lines(work / "completed") == once(3)
+    path = work / "sweep" / "study.log"
+    path.write_bytes(path.read_bytes().replace(b"{", b"", 1))
+    assert cli.refused(*words) == "sweep/study.log: line 1 is damaged; choose another hydra.sweep.dir"
+
+
 def test_a_metric_that_no_result_has_ends_the_search_at_once(cli, work):
     outcome = cli(*IN_PROCESS, DROPOUT, "hydra.sweeper.metric=val.los")
     assert outcome.code == 1 and lines(work / "begun") == once(1)

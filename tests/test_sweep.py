@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from smallgpt.launch.sweep import last_line
+from smallgpt.launch.starter import last_line
 
 RUN = Path(__file__).parents[1] / "run.py"
 WORK = '''

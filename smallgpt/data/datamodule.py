@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from smallgpt.data.document_windows import document_windows
 from smallgpt.data.prepared_data import PreparedData
 from smallgpt.errors import UserError
+from smallgpt.stop_signals import leave_signals_to_the_main_process
 
 Batch = dict[str, torch.Tensor]
 IGNORED = -100
@@ -165,6 +166,7 @@ class TokenDataModule(L.LightningDataModule):
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=leave_signals_to_the_main_process,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             # Without one, each pass would draw from the global generator and disturb training.
             generator=torch.Generator(),

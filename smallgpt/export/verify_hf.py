@@ -21,7 +21,9 @@ WITH_CACHE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 """Largest difference of logits where a text is read in pieces, and sums are rounded in another order."""
 
 LOADED_ELSEWHERE = """
-import json, sys
+import ctypes, json, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: nobody waits for the answer of a killed export
 sys.modules["smallgpt"] = None  # an import of it fails
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -54,7 +56,7 @@ def verify_hf(model: Decoder, tokenizer: Any, folder: Path, checkpoint: dict[str
         UserError: the folder does not load without smallgpt, or gives something else.
     """
     ids, steps = question(model, len(tokenizer))
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=folder.absolute()) as temporary:  # what is killed leaves nothing elsewhere
         out = Path(temporary) / "answers.pt"
         words = json.dumps([str(folder.absolute()), ids, steps, torch.get_num_threads(), str(out)])
         # nor does it see what this process has set or cached

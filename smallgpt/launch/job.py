@@ -4,10 +4,11 @@ import errno
 import signal
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -15,15 +16,16 @@ from omegaconf import DictConfig
 from smallgpt.environment import environment
 from smallgpt.errors import Unfinished, UserError
 from smallgpt.files import write_bytes
-from smallgpt.launch.command_line import announce, chosen_files, complain, given, own_tracebacks, unexpected
+from smallgpt.launch.command_line import announce, chosen_files, complain, given, own_tracebacks, refuse, unexpected
 from smallgpt.launch.loading import load_settings
 from smallgpt.ranks import is_first_process
 from smallgpt.results import read_result, write_result
-from smallgpt.run_directory import result_header, write_config
+from smallgpt.run_directory import refuse_removed, refuse_taken, result_header, write_config
+from smallgpt.stop_signals import SIGNALS, Stopped, StopRequest
 from smallgpt.targets import imported_task
 
 INTERRUPTED = 130
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # Ctrl-C is Python's own; the last two are how Slurm warns
+AT_WORK = "another process is at work in it; wait for it, or choose another directory"
 NO_MEMORY = ("can't allocate memory", "Failed to allocate memory")  # PyTorch's, ONNX Runtime's
 NEEDS_LESS = {
     "train": "a smaller batch.micro or model needs less, task=inspect estimates how much",
@@ -38,10 +40,30 @@ def run_job(cfg: DictConfig) -> dict[str, Any]:
     hydra = HydraConfig.get()
     run_dir = Path(hydra.runtime.output_dir)
     alone = hydra.mode == RunMode.RUN
-    done = read_result(run_dir) or {}
-    if not alone and done.get("status") == "completed":  # by the same command before
-        return done
-    return execute(cfg, given(hydra), chosen_files(hydra), run_dir, alone)
+    try:
+        with at_work_alone(run_dir) if alone and is_first_process() else nullcontext():
+            done = read_result(run_dir) or {}
+            if done.get("status") == "completed":  # by the same command before
+                if not alone:
+                    return done
+                refuse_taken(Path(hydra.run.dir), cfg.get("resume"))
+            return execute(cfg, given(hydra), chosen_files(hydra), run_dir, alone)
+    except Timeout:
+        reason = f"hydra.run.dir={hydra.run.dir}: {AT_WORK}"
+    except UserError as error:
+        reason = str(error)
+    refuse(reason)
+    return {"status": "refused", "error": reason}
+
+
+@contextmanager
+def at_work_alone(run_dir: Path) -> Generator[None]:
+    """Context in which no other run works in a directory; raises Timeout where one does."""
+    with FileLock(run_dir / ".lock", timeout=0):
+        try:
+            yield
+        finally:
+            (run_dir / ".lock").unlink(missing_ok=True)
 
 
 def execute(
@@ -59,13 +81,21 @@ def execute(
     result: dict[str, Any] = {"status": "failed", "error": None}
     stop: SystemExit | None = None
     before = config_file(run_dir)
-    with own_tracebacks(), stopped_by_signals():
+    signals = JobSignals()
+    with own_tracebacks(), signals.answered():
         try:
-            settings = load_settings(cfg, overrides, choices.get("model", ""))
-            result |= result_header(settings, choices)
+            try:
+                settings = load_settings(cfg, overrides, choices.get("model", ""))
+                result |= result_header(settings, choices)
+                if is_first_process():
+                    write_config(run_dir, settings.plain)
+                    if earlier := read_result(run_dir):
+                        write_result(run_dir, {**earlier, **result, "status": "running"})
+                result |= imported_task(settings.task)(settings, run_dir)
+            finally:
+                signals.hold()
             if is_first_process():
-                write_config(run_dir, settings.plain)
-            result |= imported_task(settings.task)(settings, run_dir)
+                refuse_removed(run_dir)
             result["status"] = "completed"
         except UserError as error:
             if isinstance(error, Unfinished):
@@ -80,36 +110,39 @@ def execute(
             reason = known(error, result.get("task"))
             result["error"] = reason or unexpected(error)
             complain(reason or f"{result['error']} (HYDRA_FULL_ERROR=1 shows where)")
-    finish(run_dir, result, alone, before)
+        finish(run_dir, result, alone, before)
     if stop is not None:
         raise stop
     return result
 
 
-@contextmanager
-def stopped_by_signals() -> Generator[None]:
-    """Context in which a signal ends the job with a result that says so; training handles it itself, to save first."""
+class JobSignals:
+    """Signals to a job outside of its training, which saves first: they end the work, and no writing of a result."""
 
-    def stop(number: int, _: Any) -> None:
-        raise Stopped(number)
+    def __init__(self) -> None:
+        self.request = StopRequest()
+        self.held = False
 
-    kept = {number: signal.signal(number, stop) for number in SIGNALS if signal.getsignal(number) == signal.SIG_DFL}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+    def hold(self) -> None:
+        """Lets signals change nothing from here on: the work has ended, and its result is still to be written."""
+        self.held = True
 
+    def _receive(self, number: int, _: Any) -> None:
+        if self.request.is_new(number) and not self.held:
+            raise Stopped(number, "stopped; resume=auto goes on from the last checkpoint, if any")
 
-class Stopped(SystemExit):
-    """Exit after a signal, with the code that a shell gives it: 128 plus the signal's number."""
-
-    def __init__(self, number: int):
-        super().__init__(128 + number)
-        self.number = number
-
-    def __str__(self) -> str:
-        return f"{signal.Signals(self.number).name}: stopped; resume=auto goes on from the last checkpoint, if any"
+    @contextmanager
+    def answered(self) -> Generator[None]:
+        """Context in which the signals that nobody else answers come here."""
+        nobody = (signal.SIG_DFL, signal.default_int_handler)
+        kept = {
+            number: signal.signal(number, self._receive) for number in SIGNALS if signal.getsignal(number) in nobody
+        }
+        try:
+            yield
+        finally:
+            for number, handler in kept.items():
+                signal.signal(number, handler)
 
 
 def known(error: Exception, task: str | None = None) -> str | None:
@@ -156,8 +189,9 @@ def finish(run_dir: Path, result: dict[str, Any], alone: bool, before: bytes | N
     else:
         result["environment"] = environment()
         try:
-            write_result(run_dir, result)
-            path = run_dir / "result.json"
+            if run_dir.is_dir():
+                write_result(run_dir, result)
+                path = run_dir / "result.json"
         except OSError as error:
             complain(f"{run_dir}/result.json: {error.strerror}; {kept_elsewhere(result)}")
     announce(result, path)
@@ -174,5 +208,5 @@ def kept_elsewhere(result: dict[str, Any]) -> str:
 
 
 def has_output(run_dir: Path) -> bool:
-    """Whether a run directory holds more than what lies there before the work begins."""
-    return any(path.name not in BEFORE_WORK for path in run_dir.iterdir())
+    """Whether a run directory holds more than what lies there before the work begins, or did until it was removed."""
+    return not run_dir.is_dir() or any(path.name not in BEFORE_WORK for path in run_dir.iterdir())

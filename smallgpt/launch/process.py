@@ -1,10 +1,10 @@
-"""A job of a sweep in its own process: `python -m smallgpt.launch.process DIRECTORY`.
+"""A job of a sweep in its own process: `python -m smallgpt.launch.process DIRECTORY STARTER`.
 
 The directory holds what the sweep wrote before its first job: config.yaml, resolved, and .job.json. The process holds a
-lock on it, so that a job is never run twice at once, whoever starts it.
+lock on it, so that a job is never run twice at once, whoever starts it. STARTER is the number of the process that
+started it. Until this process is bound to that one, it imports nothing that takes time.
 """
 
-import ctypes
 import json
 import re
 import signal
@@ -13,23 +13,19 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
-
-from smallgpt.launch.job import execute
-from smallgpt.launch.standard_streams import steady_streams
-from smallgpt.ranks import is_first_process
-from smallgpt.results import read_result
-from smallgpt.run_directory import config_of_run
+from smallgpt.ranks import end_with_the_starter, is_first_process
 
 BUSY = 75  # sysexits.h: try again later
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(run_dir: Path) -> int:
     """Runs the job of a directory unless it is completed; returns an exit code, BUSY if another process runs it."""
+    from filelock import FileLock, Timeout
+
+    from smallgpt.launch.standard_streams import steady_streams
+    from smallgpt.results import read_result
+
     first = is_first_process()  # of a distributed run: it has started the others and holds the lock
-    end_with_the_starter(signal.SIGTERM if first else signal.SIGKILL)
     try:
         with FileLock(run_dir / ".lock", timeout=0) if first else nullcontext():
             if (read_result(run_dir) or {}).get("status") == "completed":
@@ -42,6 +38,11 @@ def main(run_dir: Path) -> int:
 
 def run(run_dir: Path) -> int:
     """Executes the job that a directory describes; returns 0 if it is completed, else 1."""
+    from omegaconf import OmegaConf
+
+    from smallgpt.launch.job import execute
+    from smallgpt.run_directory import config_of_run
+
     config = OmegaConf.create(without_interpolations(config_of_run(run_dir)))
     job: dict[str, Any] = {"overrides": [], "choices": {}}  # for the result, which the first process writes
     if is_first_process():
@@ -59,11 +60,6 @@ def without_interpolations(value: Any) -> Any:
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
-def end_with_the_starter(number: int) -> None:
-    """Asks Linux to send this process a signal when the one that started it is gone, even by kill -9."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
-
-
 if __name__ == "__main__":
+    end_with_the_starter(signal.SIGTERM if is_first_process() else signal.SIGKILL, int(sys.argv[2]))
     sys.exit(main(Path(sys.argv[1])))

@@ -9,7 +9,7 @@ from typing import Any
 
 from smallgpt.errors import UserError
 from smallgpt.launch.launcher_options import Positive
-from smallgpt.launch.sweep import SweepJob, refuse_several_machines
+from smallgpt.launch.sweep_job import SweepJob, refuse_several_machines
 from smallgpt.packages import require
 from smallgpt.ranks import job_command, python_path
 from smallgpt.settings import Trainer

@@ -5,7 +5,6 @@ when its job is completed or pruned. One that failed or was cut off stays open: 
 the next start runs it again under its number, as a grid does.
 """
 
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,32 +14,30 @@ from typing import Any, Literal
 
 import numpy as np
 import optuna
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field
 
-from smallgpt.errors import UserError, nearest_key, one_line
+from smallgpt.errors import UserError, nearest_key
 from smallgpt.launch.checks import check_job
 from smallgpt.launch.command_line import given
 from smallgpt.launch.loading import build
-from smallgpt.launch.sweep import OVER, SweepJob
+from smallgpt.launch.search_space import distribution, distribution_text, first, spelled
+from smallgpt.launch.study import STUDY, cut_torn_line, open_study, study_lock
+from smallgpt.launch.sweep_job import OVER, SweepJob
 from smallgpt.notices import say
 from smallgpt.packages import private
 from smallgpt.results import validations
 from smallgpt.settings import Group
 
-STUDY = "study.log"
 EXAMPLE = "optimizer.lr=tag(log,interval(1e-4,1e-2))"
 
 
@@ -111,6 +108,8 @@ class Search:
         """
         trials: list[FrozenTrial] = []
         if (self.sweep_dir / STUDY).exists():
+            with suppress(Timeout), study_lock(self.sweep_dir):
+                cut_torn_line(self.sweep_dir)
             study = self.study()
             self.refuse_other_study(study)
             trials = study.get_trials(deepcopy=False)
@@ -125,9 +124,7 @@ class Search:
                 yield trial.number, self.words(trial.params)
 
     def study(self) -> optuna.Study:
-        storage = JournalStorage(JournalFileBackend(str(self.sweep_dir / STUDY)))
-        pruner = optuna.pruners.MedianPruner() if self.options.prune else optuna.pruners.NopPruner()
-        return optuna.create_study(study_name="search", storage=storage, pruner=pruner, load_if_exists=True)
+        return open_study(self.sweep_dir, self.options.prune)
 
     def refuse_other_study(self, study: optuna.Study) -> None:
         before = study.user_attrs.get("space", {})
@@ -150,7 +147,7 @@ class Search:
     def run(self, launcher: Launcher) -> list[list[JobReturn]]:
         self.sweep_dir.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.sweep_dir / ".study.lock", timeout=0):
+            with study_lock(self.sweep_dir):
                 # left by a search that was killed while it wrote; Optuna would wait for half a minute
                 (self.sweep_dir / f"{STUDY}.lock").unlink(missing_ok=True)
                 return self.run_alone(launcher)
@@ -274,62 +271,6 @@ class Search:
 def run_directory(job: JobReturn) -> Path:
     """Directory of a job of any launcher: `working_dir` of Hydra's own launchers is where the sweep was started."""
     return Path(str(job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else job.working_dir))
-
-
-def distribution(override: Override) -> BaseDistribution:
-    """Optuna distribution that an override asks for; choices stay as they are written. Raises UserError."""
-    word, values = override.input_line, override.value()
-    tags = getattr(values, "tags", set())
-    if tags - {"log"}:
-        raise UserError(f"{word}: tag {min(tags - {'log'})} is unknown to a search; there is log")
-    if isinstance(values, ChoiceSweep | RangeSweep):
-        values.shuffle = False  # a search takes them in an order of its own
-    log = "log" in tags
-    try:
-        if isinstance(values, IntervalSweep):
-            low, high = values.start, values.end
-            assert low is not None and high is not None
-            if not (math.isfinite(low) and math.isfinite(high)):
-                raise ValueError("must have two finite ends")
-            if isinstance(low, int) and isinstance(high, int):
-                return IntDistribution(low, high, log)
-            return FloatDistribution(low, high, log)
-        if isinstance(values, RangeSweep):
-            steps = sorted(values.range())
-            if not steps:
-                raise ValueError("holds no value")
-            if isinstance(steps[0], int):
-                return IntDistribution(steps[0], steps[-1], log, abs(int(values.step)))
-            low, high, step = (float(f"{number:.12g}") for number in (steps[0], steps[-1], abs(values.step)))
-            return FloatDistribution(low, high, log, step)
-        choices = list(dict.fromkeys(override.sweep_string_iterator()))
-        if not choices:
-            raise ValueError("holds no value")
-        return CategoricalDistribution(choices)
-    except ValueError as error:
-        raise UserError(f"{word}: {one_line(error)}") from None
-
-
-def first(values: BaseDistribution) -> Any:
-    """First value of a distribution: its first choice, or its lower end."""
-    return values.choices[0] if isinstance(values, CategoricalDistribution) else values.low  # ty: ignore
-
-
-def distribution_text(values: BaseDistribution) -> str:
-    """Text of a distribution, by which a study recognises its own and messages show it."""
-    if isinstance(values, CategoricalDistribution):
-        return ",".join(map(str, values.choices))
-    assert isinstance(values, FloatDistribution | IntDistribution)
-    kind = "whole " if isinstance(values, IntDistribution) else ""
-    step = f" by {values.step}" if values.step not in (None, 1) else ""
-    return f"{kind}{values.low} to {values.high}{step}{' (log)' if values.log else ''}"
-
-
-def spelled(value: Any, values: BaseDistribution) -> str:
-    """Spelling of a value on the command line; six digits are enough of one that lies anywhere in an interval."""
-    if not isinstance(values, FloatDistribution):
-        return str(value)
-    return f"{value:.{12 if values.step else 6}g}"
 
 
 def is_number(value: Any) -> bool:

@@ -18,7 +18,7 @@ from smallgpt.errors import UserError, nearest_key
 from smallgpt.files import write_text
 from smallgpt.launch.launcher_options import Positive
 from smallgpt.launch.process import BUSY, main
-from smallgpt.launch.sweep import SweepJob
+from smallgpt.launch.sweep_job import SweepJob
 from smallgpt.packages import private, require
 from smallgpt.ranks import is_first_process, python_path
 from smallgpt.results import read_result

@@ -8,7 +8,7 @@ import time
 from smallgpt.errors import UserError
 from smallgpt.launch.bounds import PER_CORE, uses_gpu
 from smallgpt.launch.launcher_options import Positive
-from smallgpt.launch.sweep import SweepJob, refuse_several_machines
+from smallgpt.launch.sweep_job import SweepJob, refuse_several_machines
 from smallgpt.machine.cores import available_cores
 from smallgpt.notices import say
 from smallgpt.ranks import job_command, python_path

@@ -9,7 +9,7 @@ from typing import Any
 from smallgpt.errors import UserError
 from smallgpt.reporting.naming import Described
 from smallgpt.results import damage, misplaced, read_result, validations
-from smallgpt.run_directory import LOCATION_KEYS, SPEED_KEYS, config_of_run, flat
+from smallgpt.run_directory import LOCATION_KEYS, SPEED_KEYS, config_of_run, flat, read_unwritable
 
 NEVER_COMPARED = LOCATION_KEYS | {"seed", "log_every", "model.allow_narrow"}  # the last only lets a model be built
 UNUSED = {"prompt", "generation", "benchmark", "checkpoint", "format", "quantize", "eval"}  # by a training
@@ -116,11 +116,10 @@ class ReportedJob:
 
 def read_jobs(sweep_dir: Path, prefix: str = "") -> list[ReportedJob]:
     """The jobs in the order of their numbers; a job that has left no result is one that has not ended."""
-    folders = [
-        path for path in sweep_dir.glob("*") if (path / "config.yaml").exists() or (path / "result.json").exists()
-    ]
+    failed = read_unwritable(sweep_dir)
+    folders = [*{sweep_dir / name for name in failed} | {path for path in sweep_dir.glob("*") if is_run(path)}]
     folders.sort(key=lambda path: (len(path.name), path.name))
-    return [ReportedJob(prefix + path.name, path, result_or_reason(path)) for path in folders]
+    return [ReportedJob(prefix + path.name, path, failed.get(path.name) or result_or_reason(path)) for path in folders]
 
 
 def result_or_reason(run_dir: Path) -> dict[str, Any]:
@@ -128,4 +127,14 @@ def result_or_reason(run_dir: Path) -> dict[str, Any]:
     if (why := damage(run_dir)) is not None:
         return {"status": DAMAGED, "error": f"{why}; copy the file again, or remove the folder and repeat the sweep"}
     silent = {"status": "unfinished", "error": "no result.json: it was killed, or has not ended yet"}
-    return read_result(run_dir) or silent
+    return ended(read_result(run_dir) or {}) or silent
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a run, in whatever state."""
+    return (path / "config.yaml").exists() or (path / "result.json").exists()
+
+
+def ended(result: dict[str, Any]) -> dict[str, Any]:
+    """The result of a run that has ended; that of one at work, or killed at it, is none."""
+    return {} if result.get("status") == "running" else result

@@ -23,7 +23,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Writes `hf/` or `onnx/` into the run directory, compares it with the checkpoint, returns the section `export`."""
     check_export(settings)
     from smallgpt.export.model_card import read_run
-    from smallgpt.files import size_of, whole_folder
+    from smallgpt.files import remove_partial, size_of, whole_folder
     from smallgpt.inference.checkpoint import (
         check_checkpoints,
         load_checkpoint,
@@ -52,6 +52,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if asked.at_inference:  # the scores are not those of this model
         record = replace(record, result={key: value for key, value in record.result.items() if key not in SCORES})
     target = run_dir / form
+    for name in TAKES:  # of a killed export to either
+        remove_partial(run_dir / name)
     with whole_folder(target) as folder:
         write = write_hf if form == "hf" else write_onnx
         measured = write(model, tokenizer, record, quantize, folder)

@@ -17,8 +17,11 @@ import lightning as L
 import numpy as np
 import torch
 
+from smallgpt.errors import UserError
 from smallgpt.files import flush, whole_folder
 from smallgpt.results import write_weights_record
+from smallgpt.run_directory import removed
+from smallgpt.training.loggers import Lasting
 from smallgpt.training.metrics import MetricsFile
 from smallgpt.training.module import LanguageModel
 from smallgpt.training.processes import seed_of_rank
@@ -31,7 +34,7 @@ class Checkpoints(L.Callback):
     Args:
         directory: the run's `checkpoints/`.
         tokenizer_dir: a folder with the tokenizer's files, copied beside the weights.
-        metrics: the record, whose length belongs to the state.
+        metrics: the record, whose rows belong to the state.
         identity: what a run must have in common with the state to go on from it, as `run_identity` returns it.
     """
 
@@ -56,7 +59,7 @@ class Checkpoints(L.Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, module: LanguageModel, checkpoint: dict[str, Any]) -> None:
         # Lightning adds weights, optimizer and step, and the data module its place in the data
         checkpoint["seconds"] = module.clock.seconds
-        checkpoint["metrics_rows"] = self.metrics.rows
+        checkpoint["metrics"] = self.metrics.lines
         checkpoint["random_states"] = self._random_states
         checkpoint["identity"] = self.identity
 
@@ -67,7 +70,10 @@ class Checkpoints(L.Callback):
         steps.ready = steps.completed = checkpoint["global_step"]
         module.clock = TrainingClock(checkpoint["seconds"])
         if trainer.is_global_zero:
-            self.metrics.keep(checkpoint["metrics_rows"])
+            self.metrics.keep(checkpoint["metrics"])
+            for logger in trainer.loggers:
+                if isinstance(logger, Lasting):
+                    logger.log_kept(self.metrics.kept())
         states = checkpoint["random_states"]
         self._pending = states[trainer.global_rank] if len(states) == trainer.world_size else None
 
@@ -88,7 +94,7 @@ class Checkpoints(L.Callback):
         self.best_loss = min(loss, self.best_loss)
         weights = trainer.strategy.lightning_module_state_dict() if module.sharded else None
         if trainer.is_global_zero:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            self._make_directory()
             for name in ("best", "last") if is_best else ("last",):
                 with whole_folder(self.directory / name) as folder:
                     self._write_model(module, weights, folder)
@@ -99,7 +105,7 @@ class Checkpoints(L.Callback):
         """Writes last.ckpt; only between two optimizer steps. Every rank takes part, the first one writes."""
         self._random_states = gather(random_state())
         if trainer.is_global_zero:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            self._make_directory()
         unfinished = self.directory / ".last.ckpt"
         try:
             trainer.save_checkpoint(unfinished, weights_only=False)
@@ -109,6 +115,12 @@ class Checkpoints(L.Callback):
         except Exception:
             unfinished.unlink(missing_ok=True)  # on a full disk its room is needed to say so
             raise
+
+    def _make_directory(self) -> None:
+        try:
+            self.directory.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            raise UserError(removed(self.directory.parent)) from None
 
     def _write_model(self, module: LanguageModel, weights: dict[str, torch.Tensor] | None, folder: Path) -> None:
         """`weights`: of the module, where the model has a part of them."""

@@ -8,21 +8,11 @@ from typing import Any
 
 import lightning as L
 
+from smallgpt.stop_signals import SIGNALS, Stopped, StopRequest
 from smallgpt.training.checkpoints import Checkpoints
 from smallgpt.training.module import LanguageModel
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # the last two are how Slurm warns
-
-
-class Interrupted(SystemExit):
-    """Exit after a signal with the code 128 + its number, as a shell has it, if a cluster's own handler has none."""
-
-    def __init__(self, number: int, step: int, code: Any = None):
-        super().__init__(code or 128 + number)
-        self.message = f"{signal.Signals(number).name}: saved at step {step}; resume=auto goes on"
-
-    def __str__(self) -> str:
-        return self.message
+GOES_ON = "resume=auto goes on from the last checkpoint, if there is one"
 
 
 class Interruption(L.Callback):
@@ -30,7 +20,8 @@ class Interruption(L.Callback):
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
-        self.received = 0
+        self.request = StopRequest()
+        self._answered = False
         self._step = 0
         self._kept: dict[int, Any] = {}
 
@@ -38,13 +29,15 @@ class Interruption(L.Callback):
         self._step = trainer.global_step
         # submitit gets SIGTERM before the signal on which it queues the job again, and waits for that one
         ours = [number for number in SIGNALS if number != signal.SIGTERM or "SUBMITIT_EXECUTOR" not in os.environ]
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # by nohup
+            ours.remove(signal.SIGHUP)
         self._kept = {number: signal.signal(number, self._receive) for number in ours}
         self._kept[signal.SIGCONT] = signal.signal(signal.SIGCONT, lambda *_: module.clock.leave_out())
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        if self.received and number in (signal.SIGINT, signal.SIGTERM):
-            raise KeyboardInterrupt
-        self.received = number
+        told = bool(self.request.number)
+        if self.request.is_new(number) and told and number in (signal.SIGINT, signal.SIGTERM):
+            raise Stopped(number, f"told twice, ended in step {self._step + 1} without saving; {GOES_ON}")
 
     def on_train_batch_end(self, trainer: L.Trainer, module: LanguageModel, *_: Any) -> None:
         if trainer.global_step == self._step:
@@ -63,22 +56,33 @@ class Interruption(L.Callback):
     def _told(self, trainer: L.Trainer) -> bool:
         """Whether any rank was told to stop; all then stop at the same step."""
         if trainer.world_size == 1:
-            return bool(self.received)
-        return trainer.strategy.reduce_boolean_decision(bool(self.received), all=False)
+            return bool(self.request.number)
+        return trainer.strategy.reduce_boolean_decision(bool(self.request.number), all=False)
 
     def _end(self, trainer: L.Trainer) -> None:
-        """Raises Interrupted, after the handler that a cluster has installed: submitit's queues the job again."""
-        number, code = self.received or signal.SIGTERM, None
+        """Raises Stopped, after the handler that a cluster has installed: submitit's queues the job again."""
+        number, code = self.request.number or signal.SIGTERM, None
         handler = self._kept.get(number)
-        if callable(handler) and handler is not signal.default_int_handler:
+        if callable(handler) and "SUBMITIT_EXECUTOR" in os.environ:
             try:
                 handler(number, None)
             except SystemExit as error:
                 code = error.code
         trainer.strategy.barrier()  # the first process is done with it, before the end of another ends the job
-        raise Interrupted(number, trainer.global_step, code)
+        self._answered = True
+        raise Stopped(number, f"saved at step {trainer.global_step}; resume=auto goes on", code)
+
+    def on_exception(self, *_: Any) -> None:
+        self._give_back()
+        self._answered = True  # the run ends
 
     def teardown(self, *_: Any, **__: Any) -> None:
+        self._give_back()
+        if self.request.number and not self._answered:  # it came in the last step: whoever comes next is to hear of it
+            self._answered = True
+            signal.raise_signal(self.request.number)
+
+    def _give_back(self) -> None:
         for number, handler in self._kept.items():
             signal.signal(number, handler)
         self._kept = {}

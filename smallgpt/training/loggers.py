@@ -37,7 +37,9 @@ class TensorBoard(Group):
 
 @runtime_checkable
 class Lasting(Protocol):
-    """Logger that goes on after the training, with samples and evaluations."""
+    """Logger that goes on after the training, with samples and evaluations, and begins again where a run goes on."""
+
+    def log_kept(self, rows: list[dict[str, float]]) -> None: ...
 
     def log_scores(self, scores: dict[str, dict[str, Any]]) -> None: ...
 

@@ -1,6 +1,7 @@
 """Record of a run: what is measured, when, and the `metrics.csv` it goes to."""
 
 import csv
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from smallgpt.errors import UserError
 from smallgpt.files import write_text
+from smallgpt.notices import say
 from smallgpt.training.module import LanguageModel
 
 AXES = ("step", "tokens", "seconds", "flops")
@@ -27,21 +29,27 @@ class MetricsFile(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self.rows = 0
+        self.lines: list[str] = []
+        """The rows of this run so far, as they are in the file; a checkpoint keeps them too."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", newline="", buffering=1)
-        self._writer = csv.DictWriter(self._file, HEADER, lineterminator="\n")
+        self._file = path.open("a", buffering=1)
         if path.stat().st_size == 0:
-            self._writer.writeheader()
+            self._file.write(csv_line({name: name for name in HEADER}))
 
-    def keep(self, rows: int) -> None:
-        """Drops what a run wrote after the checkpoint it goes on from, half a row of a killed one included."""
+    def keep(self, lines: list[str]) -> None:
+        """Goes on behind the rows of a checkpoint: drops what was written after it, and restores what is lost."""
         self._file.close()
-        lines = self.path.read_text().splitlines(keepends=True)[: rows + 1]
-        write_text(self.path, "".join(lines))
-        self._file = self.path.open("a", newline="", buffering=1)
-        self._writer = csv.DictWriter(self._file, HEADER, lineterminator="\n")
-        self.rows = rows
+        whole = csv_line({name: name for name in HEADER}) + "".join(lines)
+        if not self.path.read_text(errors="replace").startswith(whole):
+            say(f"{self.path}: rows were lost or changed; those of the checkpoint, {len(lines)}, are written again")
+        write_text(self.path, whole)
+        self._file = self.path.open("a", buffering=1)
+        self.lines = list(lines)
+
+    def kept(self) -> list[dict[str, float]]:
+        """Rows so far as numbers."""
+        rows = csv.DictReader(self.lines, HEADER)
+        return [{name: float(text) for name, text in row.items() if text} for row in rows]
 
     @property
     def name(self) -> str:
@@ -55,12 +63,20 @@ class MetricsFile(Logger):
         """Logs nothing: the settings are in the run's `config.yaml`."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self._writer.writerow({"step": step, **metrics})
+        line = csv_line({"step": step, **metrics})
+        self._file.write(line)
         self._file.flush()
-        self.rows += 1
+        self.lines.append(line)
 
     def finalize(self, status: str) -> None:
         self._file.flush()
+
+
+def csv_line(row: dict[str, Any]) -> str:
+    """A row of metrics.csv as it is in the file."""
+    line = io.StringIO()
+    csv.DictWriter(line, HEADER, lineterminator="\n").writerow(row)
+    return line.getvalue()
 
 
 class Recorder(L.Callback):

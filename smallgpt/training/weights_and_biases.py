@@ -159,6 +159,11 @@ class WholeRun(Logger):
         with self._surviving():
             self.experiment.log({"step": step, **metrics}, step=step)
 
+    def log_kept(self, rows: list[dict[str, float]]) -> None:
+        """Logs the rows of the checkpoint that a run goes on from: the file of a killed run may hold none of them."""
+        for row in rows:
+            self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
+
     def log_scores(self, scores: dict[str, dict[str, Any]]) -> None:
         """The result's scores by split as summary values: they are of more documents than the curve's last point."""
         with self._surviving():

@@ -22,7 +22,7 @@ from small_words import SMALL
 from smallgpt.errors import UserError
 from smallgpt.launch.config_files import CONF
 from smallgpt.launch.loading import load_settings
-from smallgpt.ranks import is_first_process, started_by
+from smallgpt.ranks import is_first_process, job_command, started_by
 from smallgpt.results import read_result
 from smallgpt.run_directory import write_config
 from smallgpt.tasks import train
@@ -208,7 +208,7 @@ def test_one_goes_on_as_two_that_end_together_and_one_again(alone, started, tmp_
     # as a sweep starts its jobs
     write_config(job, load_settings(composed(*words, *TWO)).plain)
     (job / ".job.json").write_text(json.dumps({"overrides": [], "choices": {"model": "gpt"}}))
-    process = started.command([sys.executable, "-m", "smallgpt.launch.process", str(job)], job)
+    process = started.command(job_command(job), job)
     wait_for_step(job, 75, process)
     others = children(process)
     assert len(others) == 1

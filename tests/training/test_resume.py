@@ -62,6 +62,35 @@ def test_the_same_bits(run_task, tmp_path, monkeypatch, options, killed_at):
     assert str(states[0]["optimizer_states"]) == str(states[1]["optimizer_states"])
 
 
+@pytest.mark.parametrize("damage", ["cut", "changed", "removed"])
+def test_rows_of_the_checkpoint_are_kept_with_it(run_task, tmp_path, monkeypatch, capsys, damage):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    words = [*RUN, "budget.tokens=4096"]
+    run_task(train.run, whole, *words)
+    record = Recorder.on_train_batch_end
+
+    def kill(self, trainer, module, *rest):
+        record(self, trainer, module, *rest)
+        if trainer.global_step == 7:
+            raise Killed
+
+    monkeypatch.setattr(Recorder, "on_train_batch_end", kill)
+    with pytest.raises(Killed):
+        run_task(train.run, halves, *words)
+    monkeypatch.undo()
+    path = halves / "metrics.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    if damage == "removed":
+        path.unlink()
+    else:
+        path.write_text("".join(lines[:4]) if damage == "cut" else "".join([*lines[:2], "1,2,x\n", *lines[3:]]))
+    capsys.readouterr()
+    run_task(train.run, halves, *words)
+    said = [line for line in capsys.readouterr().err.splitlines() if "metrics.csv" in line]
+    assert said == [f"{path}: rows were lost or changed; those of the checkpoint, 5, are written again"]
+    assert rows(halves) == rows(whole)
+
+
 @pytest.mark.parametrize("budget", [["budget.tokens=8192"], ["budget=seconds", "budget.seconds=0.5"]], ids=str)
 def test_a_run_that_was_cut_off_after_its_last_step_trains_no_more(run_task, tmp_path, monkeypatch, budget):
     words = [*RUN[1:], *budget, "model.dropout=0.2"]

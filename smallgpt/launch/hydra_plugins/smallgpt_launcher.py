@@ -15,7 +15,7 @@ class SweepLauncher(Launcher):
     """Launcher that runs each job of a sweep in a process tree of its own, on machines that a subclass names."""
 
     where: str
-    """Path of the class of machines (`smallgpt.launch.sweep.Machines`) that takes the launcher's options."""
+    """Path of the class of machines (`smallgpt.launch.sweep_job.Machines`) that takes the launcher's options."""
 
     def __init__(self, **options: Any):
         self.options = options
