@@ -22,20 +22,25 @@ CHOICES = sorted(
     f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
 )
 WORK = """
+from smallgpt.targets import task
 from smallgpt.errors import UserError
 
+@task
 def fine(settings, run_dir):
     return {"train": {"tokens": 5, "tokens_per_second": 2.5}, "val": {"loss": float("nan")}}
 
+@task
 def broken(settings, run_dir):
     if settings.seed == 2:
         raise RuntimeError("no more\\nof this")
     return {}
 
+@task
 def late(settings, run_dir):
     (run_dir / "metrics.csv").write_text("step")
     raise UserError("optimizer.lr=1: the loss is no number; try 0.1")
 
+@task
 def stopped(settings, run_dir):
     raise KeyboardInterrupt
 """

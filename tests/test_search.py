@@ -17,6 +17,7 @@ pytest.importorskip("optuna")
 RUN = Path(__file__).parents[1] / "run.py"
 WORK = '''
 """Tasks that take no time; their loss is least at dropout 0.1 and top_k 5."""
+from smallgpt.targets import task
 import time
 from pathlib import Path
 from smallgpt.errors import UserError
@@ -28,6 +29,7 @@ def note(name, run_dir):
 def loss(settings):
     return 1 + abs(settings.model.dropout - 0.1) + 0.01 * abs((settings.generation.top_k or 5) - 5)
 
+@task
 def quick(settings, run_dir):
     note("begun", run_dir)
     if run_dir.name == "1" and Path("broken").exists():
@@ -35,6 +37,7 @@ def quick(settings, run_dir):
     note("completed", run_dir)
     return {"val": {"loss": loss(settings), "bits_per_byte": None}}
 
+@task
 def validated(settings, run_dir):
     """Job 5 is bad, and at work until it is told to stop."""
     bad = run_dir.name == "5"
@@ -45,6 +48,7 @@ def validated(settings, run_dir):
     note("completed", run_dir)
     return {"val": {"loss": loss(settings)}}
 
+@task
 def slow(settings, run_dir):
     note("begun", run_dir)
     time.sleep(0.5)

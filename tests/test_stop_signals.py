@@ -19,15 +19,19 @@ from smallgpt.ranks import ROOT
 from smallgpt.stop_signals import StopRequest, leave_signals_to_the_main_process
 
 WORK = """
+from smallgpt.targets import task
 import json, os, shutil, signal, sys
 from pathlib import Path
 
+@task
 def fine(settings, run_dir):
     return {}
 
+@task
 def told(settings, run_dir):
     os.kill(os.getpid(), getattr(signal, os.environ["TOLD"]))
 
+@task
 def told_while_it_cleans_up(settings, run_dir):
     try:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -35,10 +39,12 @@ def told_while_it_cleans_up(settings, run_dir):
         os.kill(os.getpid(), signal.SIGTERM)
         Path("cleaned").touch()
 
+@task
 def says_status(settings, run_dir):
     status = json.loads((run_dir / "result.json").read_text())["status"]
     return {"status while it worked": status}
 
+@task
 def loses_its_folder(settings, run_dir):
     shutil.rmtree(run_dir)
     if settings.seed == 2:

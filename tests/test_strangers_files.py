@@ -16,7 +16,7 @@ from small_checkpoints import save_checkpoint
 
 from smallgpt import targets
 from smallgpt.errors import UserError
-from smallgpt.launch import process
+from smallgpt.launch import job, process
 from smallgpt.launch.process import BUSY, without_interpolations
 from smallgpt.launch.slurm import SlurmProcess
 from smallgpt.reporting.jobs import read_jobs
@@ -97,7 +97,7 @@ def test_a_job_of_a_sweep_reads_its_config_as_text(tmp_path, monkeypatch):
     write_config(tmp_path, {"prompt": "${oc.env:HOME}"})
     (tmp_path / ".job.json").write_text(json.dumps({"overrides": [], "choices": {}}))
     seen = []
-    monkeypatch.setattr(process, "execute", lambda config, *_: seen.append(config.prompt) or {"status": "completed"})
+    monkeypatch.setattr(job, "execute", lambda config, *_: seen.append(config.prompt) or {"status": "completed"})
     assert process.run(tmp_path) == 0
     assert seen == ["${oc.env:HOME}"]
 

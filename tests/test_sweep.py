@@ -18,6 +18,7 @@ from smallgpt.launch.starter import last_line
 RUN = Path(__file__).parents[1] / "run.py"
 WORK = '''
 """Tasks that leave a line for each job they begin and each they complete."""
+from smallgpt.targets import task
 import os, signal, time
 from pathlib import Path
 
@@ -25,17 +26,20 @@ def note(name, settings):
     with open(name, "a") as file:
         file.write(f"{settings.seed}\\\\n")
 
+@task
 def slow(settings, run_dir):
     note("begun", settings)
     time.sleep(0.5)
     note("completed", settings)
     return {"val": {"loss": float(settings.seed)}}
 
+@task
 def threads(settings, run_dir):
     with open("threads", "a") as file:
         print(os.environ["OMP_NUM_THREADS"], file=file)
     return {}
 
+@task
 def broken(settings, run_dir):
     note("begun", settings)
     if settings.seed == 2 and not Path("mended").exists():

@@ -8,7 +8,7 @@ import pytest
 
 from smallgpt.launch.this_machine import ThisMachine
 
-WORK = "def fine(settings, run_dir):\n    return {}\n"
+WORK = "from smallgpt.targets import task\n@task\ndef fine(settings, run_dir):\n    return {}\n"
 
 
 class Ended:

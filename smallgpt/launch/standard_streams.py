@@ -59,7 +59,7 @@ def steady_streams() -> Generator[SteadyStream | None]:
     """Context in which printing cannot fail; yields what stands for standard output, None where that is closed."""
     before = sys.stdout, sys.stderr
     out, err = (None if stream is None else SteadyStream(stream) for stream in before)
-    sys.stdout, sys.stderr = out, err  # ty: ignore[invalid-assignment]
+    sys.stdout, sys.stderr = out, err
     try:
         yield out
     finally:

@@ -166,8 +166,10 @@ def test_without_a_number_of_threads_it_does_not_hang_on_the_share_of_a_job(
 # -- where it is measured --------------------------------------------------------------------------------------------
 
 WORK = """
+from smallgpt.targets import task
 from smallgpt.speed import latency
 
+@task
 def note(settings, run_dir):
     latency.noted.append(f"job {run_dir.name}")
     return {"match": settings.matched.to_dict()}
