@@ -19,7 +19,7 @@ PHASES = {  # modules and functions with which they begin
     "training": ("lightning", "Trainer.fit"),
     "saving": ("smallgpt.training.checkpoints", "Checkpoints.on_validation_end"),
     "scores": ("smallgpt.tasks.train", "score_sections"),
-    "sampling": ("smallgpt.tasks.train", "samples"),
+    "sampling": ("smallgpt.tasks.trained", "samples"),
     "evaluation": ("smallgpt.tasks.evaluate", "of_run"),
     "result": ("smallgpt.launch.job", "finish"),
     "export": ("smallgpt.tasks.export", "write_hf"),

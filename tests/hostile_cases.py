@@ -333,7 +333,7 @@ def targets() -> Iterator[HostileCase]:
         ),
         *(
             "smallgpt.tasks.train",
-            "smallgpt.tasks.train.samples",
+            "smallgpt.tasks.trained.samples",
             "no.such.module",
             "train",
             "",
