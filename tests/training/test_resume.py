@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from smallgpt.tasks import train
+from smallgpt.tasks import train, trained
 from smallgpt.training.metrics import Recorder
 
 RUN = ["budget.tokens=8192", "validation.every=4", "log_every=1", "resume=auto", "optimizer.lr=1e-2"]
@@ -98,7 +98,7 @@ def test_a_run_that_was_cut_off_after_its_last_step_trains_no_more(run_task, tmp
     def kill(*_):
         raise Killed
 
-    monkeypatch.setattr(train, "samples", kill)
+    monkeypatch.setattr(trained, "samples", kill)
     with pytest.raises(Killed):
         run_task(train.run, tmp_path, *words)
     before, recorded = load_file(tmp_path / "checkpoints/last/model.safetensors"), rows(tmp_path)

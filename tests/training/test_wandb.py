@@ -116,10 +116,10 @@ def test_a_resumed_run_is_the_same_run(run_task, trained, tmp_path, monkeypatch)
 
 def test_a_run_that_fails_after_its_training_is_failed(run_task, tmp_path, monkeypatch):
     def fail(*_):
-        raise RuntimeError("no sample")
+        raise RuntimeError("no score")
 
-    monkeypatch.setattr(train, "samples", fail)
-    with pytest.raises(RuntimeError, match="no sample"):
+    monkeypatch.setattr(train, "score_sections", fail)
+    with pytest.raises(RuntimeError, match="no score"):
         run_task(train.run, tmp_path, "budget.tokens=1024", "logger=wandb")
     [folder] = wandb_folders(tmp_path)
     assert summary(folder)["exit_code"] == 1
