@@ -9,7 +9,7 @@ import torch
 from smallgpt.errors import UserError, one_line, shown
 
 KEYS = {"state_dict", "optimizer_states", "callbacks", "loops", "global_step"}  # Lightning's
-KEYS |= {"seconds", "metrics_rows", "random_states"}  # smallgpt's
+KEYS |= {"seconds", "metrics", "random_states"}  # smallgpt's
 PREFIX = "model."  # of the model's weights among those of the Lightning module
 
 
