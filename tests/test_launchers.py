@@ -138,6 +138,7 @@ def test_what_slurm_cannot_do_is_refused_on_one_line(cluster, slurm, words, mess
     assert not (cluster.folder / "sweep").exists()
 
 
+@pytest.mark.slow
 @needs_ray
 def test_ray_runs_the_jobs_and_skips_what_is_done(cluster):
     words = ["hydra/launcher=ray", "seed=1,2", "budget.tokens=5000"]

@@ -16,7 +16,7 @@ from smallgpt.errors import UserError
 from smallgpt.export.hf import bring_imported_models
 
 MINE = ("--config-dir", "myconf")
-CHOICES = "there is convgpt, gpt, lineargpt, mine, parallelgpt; did you mean 'mine'?"
+CHOICES = "there is bowtie, canon, convgpt, gpt, lineargpt, mine, parallelgpt, taper; did you mean 'mine'?"
 
 
 @pytest.fixture
@@ -104,6 +104,7 @@ def test_jobs_of_a_sweep_are_processes_that_find_it(own: CommandLine) -> None:
     assert [result["variant"] for result in results] == ["gpt", "mine"]
 
 
+@pytest.mark.slow
 def test_its_export_brings_along_what_it_imports(own: CommandLine) -> None:
     assert own(*MINE, *SMALL, "model=mine", "hydra.run.dir=run").code == 0
     exported = own("task=export", "checkpoint=run", "hydra.run.dir=exported")

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from smallgpt.launch.config_files import CONF
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+WITH_ARMS = ("downsample_operator", "paper_comparison", "repair_lineargpt")
 SMALL = [
     # as deep as the recipes reach, as wide as lets the stream be halved often
     *("size=nano", "model.n_layer=8", "model.block_size=32"),
@@ -20,7 +21,14 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe != "matched_latency"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        recipe if recipe in WITH_ARMS else pytest.param(recipe, marks=pytest.mark.slow)
+        for recipe in RECIPES
+        if recipe != "matched_latency"
+    ],
+)
 def test_every_arm_is_a_model(cli: CommandLine, recipe: str):
     done = cli("-m", "task=inspect", f"experiment={recipe}", "seed=1", "hydra.sweep.dir=sweep", "hydra/launcher=basic")
     assert done.code == 0, done.err

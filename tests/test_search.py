@@ -212,6 +212,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, str(RUN), *SEARCH, *words], cwd=folder, env=env, **pipes)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_every_trial_is_completed_once(work):
     words = ("task._target_=work.slow", "hydra.sweeper.n_trials=3", "hydra.launcher.n_jobs=2", DROPOUT)
     first = start(work, *words)

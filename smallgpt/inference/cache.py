@@ -54,8 +54,8 @@ class FixedHybrid(StaticLayer, LinearAttentionAndFullAttentionLayer):
     is_compileable = True
 
     def __init__(self, max_cache_len: int, number_of_states: int) -> None:
-        LinearAttentionAndFullAttentionLayer.__init__(self, number_of_states)
-        StaticLayer.__init__(self, max_cache_len)
+        StaticLayer.__init__(self, max_cache_len)  # first: it calls the next class's, with one state
+        LinearAttentionLayer.__init__(self, number_of_states)
 
     def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
         # the library gives keys and values by place, the state of a convolution by name

@@ -5,7 +5,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from sweeps import job
+from sweeps import COSTS, job
 
 from smallgpt.reporting.statistics import compare_arms, difference, holm, mean, winner
 from smallgpt.reporting.study import read_study
@@ -140,7 +140,7 @@ def test_identical_arms_are_one_test(tmp_path):
     for seed, base in enumerate([4.0, 4.1, 4.05]):
         job(tmp_path, "gpt", seed, base)
         for variant in ("lineargpt", "convgpt"):  # with kernel 1 they are one model
-            job(tmp_path, variant, seed, base + 0.1 + 0.01 * seed)
+            job(tmp_path, variant, seed, base + 0.1 + 0.01 * seed, cost=COSTS["lineargpt"])
     comparison = read_study([tmp_path]).comparisons[0]
     losses = {arm.label: arm.by_seed() for arm in comparison.arms}
     alone = difference(losses["lineargpt"], losses["gpt"]).p

@@ -25,7 +25,9 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in clocks} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("killed_at", [2, pytest.param(4, marks=pytest.mark.slow), 7, 15])
+@pytest.mark.parametrize(
+    "killed_at", [pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 7, 15]
+)
 @pytest.mark.parametrize(
     "options",
     [
