@@ -1,4 +1,4 @@
-"""Values that an earlier sweep has found best for each arm, such as its learning rate: `hydra.sweeper.tuned=DIRECTORY`."""
+"""Values that an earlier sweep has found best for each arm, such as its rate: `hydra.sweeper.tuned=DIRECTORY`."""
 
 from collections.abc import Sequence
 from pathlib import Path
