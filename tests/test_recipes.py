@@ -1,6 +1,8 @@
 """Every recipe of conf/experiment: its jobs exist at its own size, and train as models of eight small blocks."""
 
 import csv
+import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,26 @@ hydra:
     assert message == "model=canon: the arms of this sweep choose model; hydra.sweeper.arms=null leaves them out"
     assert cli.refused(*words[1:4]) == "experiment=pairs: a sweep over 2 arms, seed; add -m"
     assert not Path("other").exists()
+
+
+def test_arms_take_their_best_values_from_an_earlier_sweep(cli: CommandLine):
+    losses = {("gpt", "0.001"): 4.1, ("gpt", "0.002"): 4.0, ("canon", "0.001"): 3.9, ("canon", "0.002"): 4.2}
+    for number, ((variant, rate), loss) in enumerate(losses.items()):
+        run_dir = Path("first", str(number))
+        run_dir.mkdir(parents=True)
+        words = [f"model={variant}", f"optimizer.lr={rate}", "seed=1"]
+        result = {"status": "completed", "seed": 1, "val": {"loss": loss}, "overrides": words}
+        (run_dir / "result.json").write_text(json.dumps(result))
+        (run_dir / "config.yaml").write_text(f"optimizer: {{lr: {rate}}}\nseed: 1\n")
+    arms = "hydra.sweeper.arms=[{model:gpt},{model:canon}]"
+    words = ("-m", "task=inspect", "tune=optimizer.lr", arms, "hydra/launcher=basic", "hydra.sweep.dir=sweep")
+    done = cli(*words, "hydra.sweeper.tuned=first", "seed=2,3")
+    assert done.code == 0, done.err
+    jobs = [OmegaConf.load(Path("sweep", str(number), "config.yaml")) for number in range(4)]
+    assert [(job.optimizer.lr, job.seed) for job in jobs] == [(2e-3, 2), (2e-3, 3), (1e-3, 2), (1e-3, 3)]
+    refused = partial(cli.refused, *words[:-1], "hydra.sweep.dir=other")
+    assert refused("hydra.sweeper.tuned=frist").startswith("hydra.sweeper.tuned=frist: no such directory")
+    assert "chooses optimizer.lr" in refused("hydra.sweeper.tuned=first", "optimizer.lr=1e-3")
+    other = [word.replace("canon", "taper") for word in words[:-1]]
+    message = cli.refused(*other, "hydra.sweep.dir=other", "hydra.sweeper.tuned=first")
+    assert message == "hydra.sweeper.tuned=first: no completed job of the arm model=taper"

@@ -40,7 +40,7 @@ def refuse_oversized_model(name: str, config_class: Any, fields: dict[str, Any],
     vocabulary = f"{name}.vocab_size" if given_vocabulary else "tokenizer.vocab_size"
     for key, elements in (
         (f"{name}.n_embd", width * width),
-        (f"{name}.mlp_ratio", width * width * max(value("mlp_ratio"), value("mlp_ratio_last"))),
+        (f"{name}.mlp_ratio", width * width * value("mlp_ratio")),
         (f"{name}.block_size", width * context),
         (f"{name}.kernel_size", width * width * kernel),
         (vocabulary, width * value("vocab_size")),

@@ -21,19 +21,22 @@ with private("hydra-core"):
 class GridSweeper(BasicSweeper):
     """Sweeper over every combination of the values on the command line, all checked before the first of them runs.
 
-    Arms are sets of values that belong together: each is combined with everything else, and none with another.
+    Arms are sets of values that belong together: each is combined with everything else, and none with another. With
+    `tuned`, each takes its values of the keys in `tune` from the sweep in that directory, where they were tried.
     """
 
-    def __init__(self, params: Any = None, arms: Any = None, **unknown: Any):
+    def __init__(self, params: Any = None, arms: Any = None, tuned: str | None = None, **unknown: Any):
         super().__init__(max_batch_size=None, params=params if hasattr(params, "items") else None)
-        self.arms = arms or [{}]
+        self.arms, self.tuned = arms or [{}], tuned
         self.given, self.unknown = params, unknown
 
     def refuse_unknown(self) -> None:
         from smallgpt.errors import UserError, nearest_key, shown
 
         for key, value in self.unknown.items():
-            near = nearest_key(f"hydra.sweeper.{key}", ["hydra.sweeper.params", "hydra.sweeper.arms"])
+            near = nearest_key(
+                f"hydra.sweeper.{key}", ["hydra.sweeper.params", "hydra.sweeper.arms", "hydra.sweeper.tuned"]
+            )
             raise UserError(f"hydra.sweeper.{key}={shown(value)}: unknown key{near}")
         if self.given is not None and not hasattr(self.given, "items"):
             raise UserError(f"hydra.sweeper.params={shown(self.given)}: must name keys and their values")
@@ -53,13 +56,36 @@ class GridSweeper(BasicSweeper):
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
-        jobs = []
+        jobs, best = [], self.tuned_arms()
+        if best is not None:
+            overrides = self.without_tuned(overrides, best.keys)
         for arm in self.arms:
             words = [f"{key}={'null' if value is None else value}" for key, value in arm.items()]
             chosen = OverridesParser.create(config_loader=loader).parse_overrides(words)
             refuse_chosen_twice(chosen, overrides)
             jobs += BasicSweeper.split_arguments([*chosen, *overrides], max_batch_size)[0]
+        if best is not None:
+            jobs = [[*words, *best.words(words)] for words in jobs]
         return [check_grid(loader, self.config, jobs)]
+
+    def tuned_arms(self) -> Any:
+        """The earlier sweep that the arms take their best values from; None where there is none."""
+        from smallgpt.launch.tuned_arms import TunedArms
+        from smallgpt.settings.group import one_or_several
+
+        if self.tuned is None:
+            return None
+        assert self.config is not None
+        return TunedArms(Path(self.tuned), one_or_several(self.config.tune), {key for arm in self.arms for key in arm})
+
+    def without_tuned(self, overrides: list[Override], keys: Sequence[str]) -> list[Override]:
+        """The axes of a recipe without those that are tuned. Raises UserError for one that the command line gives."""
+        for key in keys:
+            given = [override for override in overrides if override.get_key_element() == key]
+            if len(given) > (key in self.params):
+                value = given[-1].get_value_element_as_str()
+                raise UserError(f"{key}={value}: hydra.sweeper.tuned={self.tuned} chooses {key}; leave one of them out")
+        return [override for override in overrides if override.get_key_element() not in keys]
 
 
 def refuse_chosen_twice(arm: list[Override], overrides: list[Override]) -> None:
