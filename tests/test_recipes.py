@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from smallgpt.launch.config_files import CONF
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-WITH_ARMS = ("downsample_operator", "paper_comparison", "repair_lineargpt")
+WITH_ARMS = ("downsample_operator", "paper_comparison")
 SMALL = [
     # as deep as the recipes reach, as wide as lets the stream be halved often
     *("size=nano", "model.n_layer=8", "model.block_size=32"),

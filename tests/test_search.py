@@ -111,6 +111,7 @@ def test_choices_whole_numbers_and_intervals_in_numbered_directories(cli, work):
     assert lines(work / "begun") == once(12)
 
 
+@pytest.mark.slow
 def test_it_goes_on_to_the_number_of_trials_with_the_values_of_one_search(cli, work):
     words = (*IN_PROCESS, "hydra.sweeper.sampler=random", DROPOUT)
     assert cli(*words, "hydra.sweeper.n_trials=2").code == 0
@@ -122,6 +123,7 @@ def test_it_goes_on_to_the_number_of_trials_with_the_values_of_one_search(cli, w
     assert (work / "other").is_dir()
 
 
+@pytest.mark.slow
 def test_a_failed_job_runs_again_at_the_next_start_under_its_number(cli, work):
     (work / "broken").touch()
     outcome = cli(*IN_PROCESS, DROPOUT)
@@ -236,6 +238,7 @@ def test_two_searches_in_one_directory_are_refused(cli, work):
     assert not lines(work / "begun")
 
 
+@pytest.mark.slow
 def test_a_hopeless_job_is_pruned_and_skipped_from_then_on(cli, work, monkeypatch):
     """Optuna prunes what lies above the median of the trials before it, of which it waits for five."""
     monkeypatch.setenv("PYTHONPATH", str(work))

@@ -101,6 +101,7 @@ def sweep(tmp_path: Path) -> Sweep:
     return Sweep(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_failing_job_stops_no_other_and_alone_runs_again(sweep):
     first = sweep.start("broken", "1,2,3,4")
     out, err = first.communicate(timeout=240)
