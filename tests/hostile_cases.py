@@ -572,7 +572,7 @@ def texts() -> Iterator[HostileCase]:
         ("gzip that is none", "rows.txt.gz", "not compressed"),
         ("gzip that is cut", "rows.txt.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b"),
         ("zstd that is none", "rows.jsonl.zst", "not compressed"),
-        ("zip that is none", "rows.zip", "PK but not"),
+        ("zip that is none", "rows.zip", b"PK\x03\x04\x00\x00\xff\xfe"),
         ("a picture", "rows.png", b"\x89PNG\r\n\x1a\n" + bytes(64)),
     ):
         yield HostileCase(name, (*prepare, f"data.path={path}"), write(path, content), path)

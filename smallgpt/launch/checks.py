@@ -67,6 +67,7 @@ class Checks(Callback):
                 raise UserError(f"hydra.run.dir={run_dir}: {several[0]} starts several processes; give one for all")
             refuse_unknown_of_hydra(config)
             refuse_without_multirun(config)
+            refuse_two_directories(config, "hydra.run.dir")
             settings = checked_settings(config)
             refuse_foreign(run_dir)
             if settings.resume == "extend":
@@ -89,6 +90,7 @@ class Checks(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with refusing():
             refuse_unknown_of_hydra(config)
+            refuse_two_directories(config, "hydra.sweep.dir")
             if several := started_by():
                 raise UserError(f"-m: starts its own processes, not {several[0]}'s")
 
@@ -110,6 +112,12 @@ def refuse_unknown_of_hydra(config: DictConfig) -> None:
         key = word.lstrip("+").partition("=")[0]
         if word.startswith("+") and key not in known and not key.startswith(OPEN_IN_HYDRA):
             raise UserError(f"{word}: unknown key{nearest_key(key, known)}")
+
+
+def refuse_two_directories(config: DictConfig, key: str) -> None:
+    """Raises UserError where resume=last finds a directory and the command line gives another one."""
+    if config.get("resume") == "last" and any(word.startswith(f"{key}=") for word in config.hydra.overrides.hydra):
+        raise UserError(f"resume=last: takes the directory of the last one; leave {key} out, or give resume=auto")
 
 
 def refuse_without_multirun(config: DictConfig) -> None:

@@ -28,6 +28,7 @@ SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(?P<wo
 ADDED = re.compile("Multiple values for|appears more than once in|force-add of config groups")
 OPTIONAL = ("match", "eval", "experiment", "debug")  # groups of which nothing need be chosen
 DELETED = re.compile(r"Could not delete(?: from config\.)? '(?P<key>[^']*)'")
+GIVEN_VALUES = re.compile(r"^[^=]*=\s*[{\[]")  # in place of the name of a choice
 SEARCHPATH = re.compile(r"provider=hydra\.searchpath.*, path=(?P<path>.*) is not available")
 
 
@@ -129,7 +130,7 @@ def with_choices() -> DictConfig:
     """The config with the chosen groups alone, Hydra's own node included."""
     groups = {str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()}
     given = hydra_options()[0]
-    words = [word for word in given.overrides if word.partition("=")[0] in groups]
+    words = [word for word in given.overrides if word.partition("=")[0] in groups and not GIVEN_VALUES.search(word)]
     words = [word.split(",")[0] for word in words]  # of a sweep's values the first
     words.append(f"hydra.searchpath={json.dumps(added_folders(given.config_dir, given.overrides))}")
     GlobalHydra.instance().clear()

@@ -31,7 +31,7 @@ from smallgpt.launch.checks import check_job
 from smallgpt.launch.command_line import given
 from smallgpt.launch.loading import build
 from smallgpt.launch.search_space import distribution, distribution_text, first, spelled
-from smallgpt.launch.study import STUDY, cut_torn_line, open_study, study_lock
+from smallgpt.launch.study import STUDY, cut_torn_line, open_study, refuse_damaged, study_lock
 from smallgpt.launch.sweep_job import OVER, SweepJob
 from smallgpt.notices import say
 from smallgpt.packages import private
@@ -108,6 +108,7 @@ class Search:
         """
         trials: list[FrozenTrial] = []
         if (self.sweep_dir / STUDY).exists():
+            refuse_damaged(self.sweep_dir)
             with suppress(Timeout), study_lock(self.sweep_dir):
                 cut_torn_line(self.sweep_dir)
             study = self.study()

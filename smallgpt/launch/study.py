@@ -26,22 +26,32 @@ def study_lock(sweep_dir: Path) -> FileLock:
     return FileLock(sweep_dir / ".study.lock", timeout=0)
 
 
+def refuse_damaged(sweep_dir: Path) -> None:
+    """Raises UserError where a whole line of the study is no entry of a journal."""
+    path = sweep_dir / STUDY
+    for number, line in enumerate(lines_of(path)[0].splitlines(), start=1):
+        try:
+            known = isinstance(json.loads(line)["op_code"], int)
+        except (ValueError, TypeError, KeyError):
+            known = False
+        if not known:
+            raise UserError(f"{path}: line {number} is damaged; choose another hydra.sweep.dir")
+
+
+def lines_of(path: Path) -> tuple[bytes, bytes]:
+    """The whole lines of a file, and what stands after the last of them."""
+    content = path.read_bytes() if path.exists() else b""
+    end = content.rfind(b"\n") + 1
+    return content[:end], content[end:]
+
+
 def cut_torn_line(sweep_dir: Path) -> None:
     """Cuts what a killed search has half written at the end of its study; only for who holds the lock.
 
     Optuna would add the next line to it, and could never read the file again.
-
-    Raises:
-        UserError: the study is damaged elsewhere.
     """
     path = sweep_dir / STUDY
-    content = path.read_bytes() if path.exists() else b""
-    whole, torn = content[: content.rfind(b"\n") + 1], content[content.rfind(b"\n") + 1 :]
-    for number, line in enumerate(whole.splitlines(), start=1):
-        try:
-            json.loads(line)
-        except ValueError:
-            raise UserError(f"{path}: line {number} is damaged; choose another hydra.sweep.dir") from None
+    whole, torn = lines_of(path)
     if torn:
         with path.open("r+b") as file:
             file.truncate(len(whole))

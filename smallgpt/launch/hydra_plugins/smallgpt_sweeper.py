@@ -64,6 +64,9 @@ class GridSweeper(BasicSweeper):
             chosen = OverridesParser.create(config_loader=loader).parse_overrides(words)
             refuse_chosen_twice(chosen, overrides)
             jobs += BasicSweeper.split_arguments([*chosen, *overrides], max_batch_size)[0]
+        if not jobs:
+            empty = " ".join(str(override.input_line) for override in overrides if override.is_sweep_override())
+            raise UserError(f"{empty or 'hydra.sweeper.arms'}: has no values, so there is no job; give one at least")
         if best is not None:
             jobs = [[*words, *best.words(words)] for words in jobs]
         return [check_grid(loader, self.config, jobs)]
