@@ -70,7 +70,8 @@ class Life:
             for phase, (module, path) in PHASES.items():
                 if module in sys.modules:
                     announce_phase(writer, phase, sys.modules[module], path)
-            sys.argv = [RUN, *self.words, f"cache_dir={self.folder / self.name}-cache"]
+            os.environ["SMALLGPT_CACHE"] = f"{self.folder / self.name}-cache"
+            sys.argv = [RUN, *self.words]
             from smallgpt.launch.main import main
 
             code = main()
