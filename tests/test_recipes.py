@@ -99,3 +99,12 @@ def test_arms_take_their_best_values_from_an_earlier_sweep(cli: CommandLine):
     other = [word.replace("canon", "taper") for word in words[:-1]]
     message = cli.refused(*other, "hydra.sweep.dir=other", "hydra.sweeper.tuned=first")
     assert message == "hydra.sweeper.tuned=first: no completed job of the arm model=taper"
+
+
+def test_what_beats_gpt_is_matched_to_the_gpt_that_is_its_arm(cli: CommandLine):
+    words = ("optimizer.lr=1e-3", "hydra.sweeper.arms=[{model:gpt},{model:bowtie}]", "hydra.sweep.dir=sweep")
+    done = cli("-m", "task=inspect", "experiment=win", *words, "hydra/launcher=basic")
+    assert done.code == 0, done.err
+    gpt, bowtie = (json.loads(Path("sweep", job, "result.json").read_text())["match"] for job in "01")
+    assert (gpt["n_embd"], gpt["n_layer"], gpt["difference"]) == (128, 8, 0)
+    assert bowtie["target"] == gpt["value"] and abs(bowtie["difference"]) <= 0.01

@@ -31,7 +31,7 @@ class GridSweeper(BasicSweeper):
         self.given, self.unknown = params, unknown
 
     def refuse_unknown(self) -> None:
-        from smallgpt.errors import UserError, nearest_key, shown
+        from smallgpt.errors import nearest_key, shown
 
         for key, value in self.unknown.items():
             near = nearest_key(
