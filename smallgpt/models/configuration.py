@@ -104,6 +104,8 @@ class DecoderConfig(PreTrainedConfig):
     rope_theta: float = 10000.0
     qk_norm: bool = False
     """Whether queries and keys are normalised to unit root mean square before their product."""
+    zero_init: bool = False
+    """Whether maps into the residual stream begin at zero, so that each block begins as the identity."""
     mlp_ratio: float = 4.0
     """Hidden width of the MLP over the block's width; a gated MLP takes 2/3 of it, for the same parameters."""
     mlp_taper: float = 0.0

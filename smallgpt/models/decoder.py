@@ -78,7 +78,7 @@ class Decoder(PreTrainedModel, GenerationMixin):
         | --- | --- |
         | embeddings | 0.02, as in GPT-2 |
         | maps of a normalised stream | sqrt(2 / (5 inputs)): 0.02 at GPT-2's 768 (arXiv 1910.05895) |
-        | maps into the residual stream | the same / sqrt(2 n_layer), as in GPT-2 |
+        | maps into the residual stream | the same / sqrt(2 n_layer), as in GPT-2; 0 with zero_init (arXiv 1901.09321) |
         | maps of the stream itself (narrowing, paths) | sqrt(1 / inputs), which keeps its size; 0 for earlier tokens |
         | gains 1, biases 0, mixing weights of paths 0 | |
         """
@@ -98,7 +98,9 @@ class Decoder(PreTrainedModel, GenerationMixin):
         if module.role == "stream":
             return math.sqrt(module.taps / module.in_features)
         std = math.sqrt(2 / (5 * module.in_features))
-        return std / math.sqrt(2 * self.config.n_layer) if module.role == "residual" else std
+        if module.role == "residual":
+            return 0.0 if self.config.zero_init else std / math.sqrt(2 * self.config.n_layer)
+        return std
 
     def get_input_embeddings(self) -> nn.Module:
         return self.wte

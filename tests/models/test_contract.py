@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from helpers import CASES, build_config, build_model, model_class
+from helpers import CASES, VARIANTS, Case, build_config, build_model, model_class
 from transformers import AutoModelForCausalLM
 
 from smallgpt.contract.check import check_contract, with_noise
@@ -113,6 +113,26 @@ def test_what_variants_share_begins_with_the_same_values():
             assert len(weight.shape) != 2 or weight.std() > 0
     shared = {name for name, _ in seen}
     assert {"wte.weight", "backbone.h.0.attn.c_attn.weight", "backbone.paths.0.0.mlp.c_fc.weight"} <= shared
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_zero_init_changes_the_maps_into_the_stream_alone(variant):
+    plain, zero = (build_model(Case(variant, "modern"), zero_init=value) for value in (False, True))
+    into_stream = {f"{n}.weight" for n, m in zero.named_modules() if isinstance(m, Linear) and m.role == "residual"}
+    assert into_stream
+    for name, weight in zero.named_parameters():
+        if name in into_stream:
+            assert not weight.any()
+        else:
+            assert torch.equal(weight, plain.get_parameter(name)), name
+    ids = tokens(zero)
+    optimizer = torch.optim.SGD(zero.parameters(), lr=1.0)
+    for _ in range(2):  # what lies before a map that is zero gets its gradient at the second step
+        optimizer.zero_grad()
+        zero.next_token_loss(ids[:, :-1], ids[:, 1:]).backward()
+        optimizer.step()
+    for name, weight in zero.named_parameters():
+        assert weight.grad is not None and weight.grad.any(), name
 
 
 def test_another_seed_and_another_name_begin_with_other_values(case):
