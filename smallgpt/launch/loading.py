@@ -25,19 +25,21 @@ MEMBERS = {  # of the classes that may stand for a group, smallgpt's own or a us
     "schedule": ("for_steps", "factor"),
     "logger": ("build",),
 }
-DERIVED = {"model_class", "matched", "chosen", "overrides", "variant", "plain"}
+DERIVED = {"model_class", "matched", "chosen", "overrides", "variant", "arm", "plain"}
 
 GroupType = TypeVar("GroupType", bound=Group)
 
 
-def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "") -> Settings:
+def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "", arm: str = "") -> Settings:
     """Checked settings of a composed config; `overrides` are the words of the command line that changed it.
 
     The config comes without Hydra's own node. Raises UserError for the first thing that is wrong.
     """
     plain = resolved_config(cfg)
     if begins_from_checkpoint(plain):
+        composed = variant
         plain, variant = of_checkpoint(plain, chosen_keys(overrides))
+        arm = variant + arm.removeprefix(composed)
     names = set(Settings.model_fields) - DERIVED
     for key, value in plain.items():
         if key not in names:
@@ -55,7 +57,7 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     fields["task"] = target("task", plain.get("task"))[0]
     imported_task(fields["task"])
     fields["chosen"] = chosen_keys(overrides)
-    given = {"overrides": tuple(overrides), "variant": variant}
+    given = {"overrides": tuple(overrides), "variant": variant, "arm": arm or variant}
     return build(Settings, "", {**plain, **fields, **given, "plain": plain})
 
 

@@ -92,6 +92,8 @@ class Settings(Common):
     overrides: tuple[str, ...] = ()
     variant: str = ""
     """Name of the model's YAML."""
+    arm: str = ""
+    """Name of the job without its seed, such as `lineargpt lr=0.001`."""
     plain: dict[str, Any]
 
     @model_validator(mode="after")
