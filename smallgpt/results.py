@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,20 @@ def evaluation_numbers(evaluation: dict[str, Any]) -> dict[str, dict[str, float]
     return {
         label: {key: +value for key, value in entry.items() if isinstance(value, int | float)}  # +: true is 1
         for label, entry in entries.items()
+    }
+
+
+def in_key(label: str) -> str:
+    """Label as a part of a key: W&B finds keys of letters, digits and underscores, and groups them by the slash."""
+    return re.sub(r"\W+", "_", label).strip("_")
+
+
+def evaluation_keys(evaluation: dict[str, Any]) -> dict[str, float]:
+    """Numbers of an evaluation under the keys that they have on W&B, such as `evaluation/piqa/accuracy`."""
+    return {
+        f"evaluation/{in_key(label)}/{measure}": value
+        for label, scores in evaluation_numbers(evaluation).items()
+        for measure, value in scores.items()
     }
 
 

@@ -1,7 +1,6 @@
 """One W&B run, a view of a run of ours; the record of it is in the run directory."""
 
 import os
-import re
 import secrets
 import sys
 from collections.abc import Generator, Mapping, Sequence
@@ -15,13 +14,14 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from smallgpt.errors import UserError
 from smallgpt.files import write_text
 from smallgpt.notices import say
+from smallgpt.results import evaluation_keys, in_key
 from smallgpt.run_directory import sweep_of
 from smallgpt.training.sent_config import without_folders
 
 ID_FILE = "wandb_id.txt"  # in the run directory: the id of its W&B run
 AXES = ("tokens", "flops", "seconds", "step")  # no charts of their own
 UPLOAD_SECONDS = 30.0  # that the end of a run waits for; `wandb sync` sends the rest
-STATISTICS_SECONDS = 60.0  # from the begin to the first sample of the machine's use: a shorter run has none
+STATISTICS_SECONDS = 60.0  # between two samples of the machine's use: a shorter run has no curve of it
 LAYERS = ("label", "group", "in_width", "out_width", "n_head", "mlp_width", "parameters")
 SCORES = ("loss", "perplexity", "bits_per_byte")
 TRAINING = ("tokens", "steps", "seconds", "tokens_per_second", "mfu", "peak_memory_bytes")
@@ -33,9 +33,7 @@ class Extras:
 
     x_axis: str = AXES[0]
     watch: str | None = None
-    """Weights whose histograms are logged."""
-    watch_every: int = 1
-    """Number of forward passes between two histograms."""
+    """Tensors whose histograms are logged: gradients, parameters or all."""
     log_model: str | None = None
     """Checkpoint that becomes an artifact."""
     alert: bool = False
@@ -59,6 +57,7 @@ class WholeRun(Logger):
         self.losses: dict[int, float] = {}
         """Validation losses so far, by step."""
         self._run: Any = None
+        self._model: Any = None
         self._lost = False
 
     @property
@@ -71,13 +70,10 @@ class WholeRun(Logger):
                 console="off",
                 disable_git=True,
                 x_disable_meta=True,  # user, command line, paths
-                x_disable_machine_info=True,
                 x_stats_sampling_interval=STATISTICS_SECONDS,
                 finish_timeout=UPLOAD_SECONDS,
             )
-            # the library's hooks of a watched model log to its global run
-            reinit = "finish_previous" if self.extras.watch else "create_new"
-            place = {"id": self._id(), "resume": "allow", "reinit": reinit}
+            place = {"id": self._id(), "resume": "allow", "reinit": "create_new"}
             try:
                 options = {"dir": self.run_dir, **self.options}
                 Path(options["dir"]).mkdir(parents=True, exist_ok=True)  # of a missing one W&B would take /tmp
@@ -125,10 +121,8 @@ class WholeRun(Logger):
         """Logs nothing: the run begins with its config."""
 
     def log_graph(self, model: Any, *_: Any) -> None:
-        """Begins the histograms of a model that is about to be trained."""
-        if self.extras.watch:
-            with self._surviving():
-                self.experiment.watch(model, log=self.extras.watch, log_freq=self.extras.watch_every)
+        """Remembers the model that is about to be trained, for its histograms."""
+        self._model = model
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         # rows of one step become one; those that a resumed run repeats are dropped
@@ -136,7 +130,21 @@ class WholeRun(Logger):
         if "val/loss" in metrics:
             self.losses[self.step] = metrics["val/loss"]
         with self._surviving():
-            self.experiment.log({"step": step, **metrics}, step=step)
+            self.experiment.log({"step": step, **metrics, **self._histograms(metrics)}, step=step)
+
+    def _histograms(self, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """Histograms of the step that was just done; the library's own hooks would log them to the row before."""
+        if self._model is None or self.extras.watch is None or "train/loss" not in metrics:
+            return {}
+        tensors = {}
+        for name, weight in self._model.named_parameters():
+            name = name.removeprefix("model.")
+            if self.extras.watch != "gradients":
+                tensors[f"parameters/{name}"] = weight
+            if self.extras.watch != "parameters" and weight.grad is not None:
+                tensors[f"gradients/{name}"] = weight.grad
+        histogram = imported_wandb().Histogram
+        return {key: histogram(tensor.detach().float().cpu().numpy()) for key, tensor in tensors.items()}
 
     def log_kept(self, rows: list[dict[str, float]]) -> None:
         """Logs the rows of the checkpoint that a run goes on from: the file of a killed run may hold none of them."""
@@ -160,12 +168,8 @@ class WholeRun(Logger):
 
     def log_evaluation(self, section: dict[str, Any], items: dict[str, list[dict[str, Any]]]) -> None:
         """Logs numbers as summary values, and the items of each task as a table with the model's choice."""
-        from smallgpt.results import evaluation_numbers
-
         with self._surviving():
-            for label, scores in evaluation_numbers(section).items():
-                for measure, value in scores.items():
-                    self.experiment.summary[f"evaluation/{in_key(label)}/{measure}"] = value
+            self.experiment.summary.update(evaluation_keys(section))
             self._log_tables({f"evaluation/{in_key(label)}": item_table(rows) for label, rows in items.items() if rows})
 
     def _log_tables(self, tables: dict[str, Any]) -> None:
@@ -182,7 +186,8 @@ class WholeRun(Logger):
         with self._surviving():
             wandb, run = imported_wandb(), self.experiment
             artifact = wandb.Artifact(f"model-{run.id}", type="model", description=card)
-            artifact.add_dir(str(folder))
+            for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "README.md"):
+                artifact.add_file(str(path), path.relative_to(folder).as_posix())  # add_dir prints
             with artifact.new_file("README.md", mode="w", encoding="utf-8") as file:
                 file.write(card)
             run.log_artifact(artifact, aliases=[folder.name])
@@ -223,11 +228,6 @@ class WholeRun(Logger):
             if not self._lost:
                 print(f"warning: the run goes on without W&B ({type(error).__name__})", file=sys.stderr, flush=True)
             self._lost = True
-
-
-def in_key(label: str) -> str:
-    """Label as a part of a key: W&B finds keys of letters, digits and underscores, and groups them by the slash."""
-    return re.sub(r"\W+", "_", label).strip("_")
 
 
 def table(columns: list[str], rows: list[list[Any]]) -> Any:

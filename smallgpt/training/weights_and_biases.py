@@ -77,17 +77,10 @@ class WandB(Group):
             "match": settings.matched.to_dict() if settings.matched else None,
             "environment": environment(),
         }
-        watch_every = settings.log_every * settings.accumulation
-        return [self.run_of(run_dir, settings.plain, known, settings.arm, sweep, watch_every)]
+        return [self.run_of(run_dir, settings.plain, known, settings.arm, sweep)]
 
     def run_of(
-        self,
-        run_dir: Path,
-        plain: Mapping[str, Any],
-        result: Mapping[str, Any],
-        arm: str,
-        sweep: Path | None,
-        watch_every: int = 1,
+        self, run_dir: Path, plain: Mapping[str, Any], result: Mapping[str, Any], arm: str, sweep: Path | None
     ) -> WholeRun:
         """The W&B run of a run directory, which begins when something is logged.
 
@@ -97,7 +90,6 @@ class WandB(Group):
             result: sections of its result, as far as they are known.
             arm: name of the run without its seed.
             sweep: directory of the sweep that it is part of.
-            watch_every: forward passes between two histograms.
         """
         options = {
             "mode": self.mode,
@@ -111,7 +103,7 @@ class WandB(Group):
             "tags": tags(self.tags, result),
             "config": sent_config(plain, result, arm),
         }
-        return WholeRun(run_dir, options, Extras(self.x_axis, self.watch, watch_every, self.log_model, self.alert))
+        return WholeRun(run_dir, options, Extras(self.x_axis, self.watch, self.log_model, self.alert))
 
 
 def say_of_variables(mode: str, sweep: str | None) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from small_words import SMALL
-from wandb_runs import history, records, summary, wandb_folders
+from wandb_runs import history, read, records, summary, wandb_folders
 
 from smallgpt.errors import UserError
 from smallgpt.tasks import train
@@ -25,6 +25,11 @@ SHORT = ["budget.tokens=6144", "validation.every=4", "log_every=2", "optimizer.l
 
 class Killed(BaseException):
     """Ends a run where it is."""
+
+
+def models(folder: Path) -> list[dict[str, Any]]:
+    """Artifacts that hold a model; W&B makes one for each table too."""
+    return [artifact for artifact in records(folder, "artifact") if artifact["type"] == "model"]
 
 
 def recorded(run_dir: Path) -> dict[int, dict[str, float]]:
@@ -154,6 +159,33 @@ def test_a_run_that_fails_after_its_training_is_failed(run_task, tmp_path, monke
     [folder] = wandb_folders(tmp_path)
     found = summary(folder)
     assert found["exit_code"] == 1 and found["summary"]["error"] == "RuntimeError: no score"
+
+
+def test_histograms_a_checkpoint_and_an_alert_are_logged_where_they_are_asked_for(
+    run_task, tmp_path, monkeypatch, trained
+):
+    [folder] = wandb_folders(trained[0])
+    assert "gradients/" not in read(folder) and not models(folder)
+
+    def fail(*_, **__):
+        raise UserError(f"{tmp_path}/somewhere: cannot be read")
+
+    monkeypatch.setattr(train, "print_summary", lambda *_: None)
+    monkeypatch.setattr(wandb_run.WholeRun, "log_evaluation", fail)
+    monkeypatch.setattr("smallgpt.tasks.evaluate.of_run", fail)
+    wanted = ("logger.watch=gradients", "logger.log_model=best", "logger.alert=true", "logger.x_axis=flops")
+    with pytest.raises(UserError):
+        run_task(train.run, tmp_path, "budget.tokens=1024", "log_every=1", "logger=wandb", "eval=quick", *wanted)
+    [folder] = wandb_folders(tmp_path)
+    rows = [record["item"] for record in records(folder, "history")]
+    assert [row["_step"] for row in rows if row.get("gradients/wte.weight._type") == "histogram"] == [1, 2]
+    assert records(folder, "metric")[-1]["step_metric"] == "flops"
+    [model] = models(folder)
+    files = {entry["path"] for entry in model["manifest"]["contents"]}
+    assert {"README.md", "model.safetensors", "config.json", "tokenizer.json"} <= files
+    assert "# " in model["description"] and model["aliases"][0] == "best"
+    [alert] = records(folder, "alert")
+    assert alert["level"] == "ERROR" and alert["text"].startswith("somewhere: cannot be read")
 
 
 def test_a_sweep_is_a_group_of_runs(cli, tmp_path):
