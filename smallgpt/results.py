@@ -125,17 +125,21 @@ def add_section(run_dir: Path, name: str, found: dict[str, Any], merge: Callable
             write_result(run_dir, {**result, name: merge(result.get(name) or {}, found)})
 
 
-def validations(run_dir: Path) -> list[dict[str, float]]:
-    """Rows of metrics.csv that have a validation loss; what is no finite number is left out of them."""
+def metric_rows(run_dir: Path) -> list[dict[str, float]]:
+    """Rows of metrics.csv as numbers; what is no finite number is left out of them."""
     path = run_dir / "metrics.csv"
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [
+        return [
             {key: number for key, text in row.items() if (number := finite(text)) is not None}
             for row in csv.DictReader(file)
         ]
-    return [row for row in rows if "val/loss" in row]
+
+
+def validations(run_dir: Path) -> list[dict[str, float]]:
+    """Rows of metrics.csv that have a validation loss."""
+    return [row for row in metric_rows(run_dir) if "val/loss" in row]
 
 
 def finite(text: str | None) -> float | None:

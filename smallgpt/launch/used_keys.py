@@ -29,6 +29,7 @@ USED = {
     "export": frozenset(("checkpoint", "model", "quantize", "cache_dir", "format")),
     "report": TABLES,
     "dashboard": TABLES | {"logger", "dry_run"},
+    "log": frozenset(("sweep", "logger")),
 }
 """Keys and groups that a task uses; a group stands for all of its keys."""
 TRAINS = ("train", "inspect")

@@ -8,6 +8,8 @@ from smallgpt.packages import private
 from smallgpt.reporting.dashboard_panels import ARM, final_loss, findings, sections
 from smallgpt.reporting.study import Study
 
+SHOWN = ("result/tokens_per_second", "result/peak_memory_bytes", "error")  # columns of the table of runs
+
 
 def title_of(groups: Sequence[str]) -> str:
     """Name of the workspace and the report of these groups of runs."""
@@ -32,9 +34,8 @@ def workspace(study: Study, entity: str, project: str, groups: Sequence[str]) ->
         runset_settings=ws.RunsetSettings(
             filters=own(groups),
             groupby=[ws.Config(ARM)],
-            pinned_columns=[f"summary:{final_loss(study)}", "config:cost.parameters", "config:seed"],
+            pinned_columns=[f"summary:{key}" for key in (final_loss(study), "best/val/loss", *SHOWN)],
         ),
-        auto_generate_panels=False,
     )
 
 

@@ -120,7 +120,8 @@ def ablation(study: Study) -> list[Any]:
         return []
     short = short_names(list(named))
     scatter = [
-        wr.ScatterPlot(title=f"loss against {short[key]}", x=wr.Config(key), y=loss, running_ymean=True) for key in named
+        wr.ScatterPlot(title=f"loss against {short[key]}", x=wr.Config(key), y=loss, running_ymean=True)
+        for key in named
     ]
     axes = [*(wr.Config(key) for key in named), wr.Config("cost.parameters"), loss]
     columns = [wr.ParallelCoordinatesPlotColumn(metric=metric) for metric in axes]

@@ -40,9 +40,9 @@ class Common(Group):
     question: str | None = None
     """Question that a sweep is to answer; its report begins with it."""
     sweep: tuple[str, ...] = ()
-    """Directories of sweeps that task=report shows and task=benchmark measures: one, or a list."""
+    """Directories of sweeps that are shown, logged or measured: one, or a list."""
     dry_run: bool = False
-    """Whether task=dashboard writes what it would send, and sends nothing."""
+    """Whether task=dashboard writes a preview and what it would send, and sends nothing."""
     baseline: str | None = None
     """Arm that a report compares the others with, as its table calls it; null: gpt, or where there is none the first.
 
