@@ -43,7 +43,7 @@ def report_blocks(study: Study, runset: Any) -> list[Any]:
     """The parts of the W&B report: the question, what was found, and the panels over the sweeps' runs."""
     import wandb_workspaces.reports.v2 as wr
 
-    words = [wr.P(text=study.question)] if study.question else []
+    words: list[Any] = [wr.P(text=study.question)] if study.question else []
     words += [wr.MarkdownBlock(text=panel.markdown) for panel in findings(study)]
     grids = [
         part

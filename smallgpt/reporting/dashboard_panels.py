@@ -119,16 +119,13 @@ def ablation(study: Study) -> list[Any]:
     if not named:
         return []
     short = short_names(list(named))
-    scatter = [
-        wr.ScatterPlot(title=f"loss against {short[key]}", x=wr.Config(key), y=loss, running_ymean=True)
-        for key in named
-    ]
+    scatter = [wr.ScatterPlot(title=f"loss against {short[key]}", x=wr.Config(key), y=loss) for key in named]
     axes = [*(wr.Config(key) for key in named), wr.Config("cost.parameters"), loss]
     columns = [wr.ParallelCoordinatesPlotColumn(metric=metric) for metric in axes]
     return [*scatter, wr.ParallelCoordinatesPlot(title="what was varied, against the loss", columns=columns)]
 
 
-def bars(title: str, keys: list[str]) -> Any:
+def bars(title: str, keys: list[Any]) -> Any:
     """Summary values of each arm, the mean over its seeds."""
     import wandb_workspaces.reports.v2 as wr
 

@@ -86,7 +86,7 @@ def line_plot(panel: Any, runs: Sequence[LoggedRun]) -> Figure:
         for step, row in run.history.items():
             if panel.x in row and isinstance(row.get(panel.y[0]), int | float):
                 points.setdefault((arm_of(run), step), []).append((row[panel.x], row[panel.y[0]]))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "arm": arm,
             "x": sum(x for x, _ in found) / len(found),
@@ -118,7 +118,7 @@ def scatter_plot(panel: Any, runs: Sequence[LoggedRun]) -> Figure:
     import altair as alt
 
     (x_section, x_name), (y_section, y_name) = place_of(panel.x), place_of(panel.y)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"arm": arm_of(run), "x": run.value(x_section, x_name), "y": run.value(y_section, y_name)}
         | {"run": run.name, "best": None}
         for run in runs

@@ -40,7 +40,8 @@ class LoggedRun:
 
     def table(self, key: str) -> tuple[list[str], list[list[Any]]]:
         """Columns and rows of a logged table; none where there is no such table."""
-        path = self.summary.get(f"{key}.path")
+        entry = self.summary.get(key)
+        path = entry.get("path") if isinstance(entry, Mapping) else None
         if not path or not (self.folder / "files" / path).is_file():
             return [], []
         content = json.loads((self.folder / "files" / path).read_text(encoding="utf-8"))

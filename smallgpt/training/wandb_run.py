@@ -164,17 +164,15 @@ class WholeRun(Logger):
         with self._surviving():
             self.experiment.summary.update(found)
             tables = {"samples": (["text"], samples), "layers": (list(LAYERS), layers)}
-            self._log_tables({key: table(columns, rows) for key, (columns, rows) in tables.items() if rows})
+            # not as history: W&B would chart the numbers of their rows
+            self.experiment.summary.update({key: table(names, rows) for key, (names, rows) in tables.items() if rows})
 
     def log_evaluation(self, section: dict[str, Any], items: dict[str, list[dict[str, Any]]]) -> None:
         """Logs numbers as summary values, and the items of each task as a table with the model's choice."""
         with self._surviving():
             self.experiment.summary.update(evaluation_keys(section))
-            self._log_tables({f"evaluation/{in_key(label)}": item_table(rows) for label, rows in items.items() if rows})
-
-    def _log_tables(self, tables: dict[str, Any]) -> None:
-        if tables:
-            self.experiment.log(tables, step=self.step)
+            tables = {f"evaluation/{in_key(label)}": item_table(rows) for label, rows in items.items() if rows}
+            self.experiment.summary.update(tables)
 
     @property
     def wants(self) -> str | None:
