@@ -133,7 +133,7 @@ def bars(title: str, keys: list[Any]) -> Any:
 
 
 def parameters(study: Study) -> list[Any]:
-    """Where the parameters sit, by group and layer by layer."""
+    """Panels of the parameters, by group and layer by layer."""
     import wandb_workspaces.reports.v2 as wr
 
     costs = [job.section("cost") for arm in study.arms for job in arm.jobs]

@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from sweeps import failed, job
 from test_evaluations import task
 
-from smallgpt.reporting import dashboard, dashboard_panels, dashboard_preview
+from smallgpt.reporting import dashboard, dashboard_panels, dashboard_preview, wandb_files
 from smallgpt.reporting.study import read_study
 from smallgpt.reporting.wandb_files import LoggedRun, logged_runs
 
@@ -17,6 +19,15 @@ pytestmark = pytest.mark.skipif(find_spec("wandb_workspaces") is None, reason="w
 
 
 EVALUATION = {"tasks": {"piqa (0-shot)": task(0.625)}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_once() -> Iterator[None]:
+    """W&B's reader takes a second to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        read = wandb_files.records
+        patch.setattr(wandb_files, "records", cache(lambda folder: list(read(folder))))
+        yield
 
 
 @pytest.fixture(scope="module")
