@@ -31,6 +31,7 @@ CASES = [Case(variant, block) for variant in VARIANTS for block in ("gpt2", "mod
     Case("lineargpt", "modern", {"downsample_operator": "carry"}),
     Case("bowtie", "modern", {"downsample_operator": "linear", "head_policy": "count"}),
     Case("lineargpt", "gpt2", {"downsample_operator": "pad", "widths": [64, 32, 32, 64], "bias": True}),
+    Case("canon", "modern", {"conv_blocks": 1}),
     Case("convgpt", "gpt2", {"kernel_size": 1}),
     Case("convgpt", "gpt2", {"kernel_size": 3}),
     Case("convgpt", "modern", {"kernel_size": 4, "downsample_position": 1, "downsample_frequency": 1}),
