@@ -45,6 +45,7 @@ def model_class(variant):
 def build_config(case, **changes):
     values = OmegaConf.to_container(OmegaConf.load(CONF / "block" / f"{case.block}.yaml"))
     values |= OmegaConf.to_container(OmegaConf.load(CONF / "model" / f"{case.variant}.yaml"))
+    values["zero_init"] = False  # a test of its own has it; the others are to see every weight's values
     target = get_class(values.pop("_target_"))
     return target.config_class(**{**values, **SMALL, **case.changes, **changes})
 
