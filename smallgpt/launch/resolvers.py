@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from smallgpt.errors import UserError, nearest, program
 from smallgpt.launch.command_line import given
-from smallgpt.launch.config_files import OF_A_SIZE, group_files, read_values
+from smallgpt.launch.config_files import group_files, read_values
+from smallgpt.run_directory import OF_A_SIZE
 
 SIZE = {f"model.{key}" for key in OF_A_SIZE}
 

@@ -11,6 +11,7 @@ from smallgpt.reporting.evaluation_figures import evaluation_figures
 from smallgpt.reporting.inference_figures import inference_figures
 from smallgpt.reporting.jobs import ReportedJob
 from smallgpt.reporting.quality_figures import pareto
+from smallgpt.reporting.scaling_figures import scaling_figures
 from smallgpt.reporting.study import Comparison
 
 RUN_AXES = {
@@ -31,6 +32,7 @@ def draw(comparison: Comparison, others: Sequence[ReportedJob] = ()) -> list[Fig
         "loss": ("Loss over training", lambda: loss_curves(comparison, others)),
         "quality": ("Quality against cost", lambda: pareto(comparison)),
         "axis": ("What the study varies", lambda: [*axes(comparison), *tuned_axes(comparison)]),
+        "scaling": ("Loss against training compute", lambda: scaling_figures(comparison)),
         "inference": ("Bits per byte against cost", lambda: inference_figures(comparison)),
         "evaluation": ("What the models know", lambda: evaluation_figures(comparison)),
         "parameters": ("Where the parameters sit", lambda: parameter_bars(comparison)),

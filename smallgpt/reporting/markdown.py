@@ -7,6 +7,7 @@ from smallgpt.reporting.caveats import caveats
 from smallgpt.reporting.evaluation_tables import Table, evaluation_tables
 from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.notes import about_the_data, about_the_study, arm_notes
+from smallgpt.reporting.scaling_tables import scaling_tables
 from smallgpt.reporting.speed_to_loss import speed_tables
 from smallgpt.reporting.statistics import winner
 from smallgpt.reporting.study import Comparison, Study, command
@@ -34,6 +35,7 @@ def findings(comparison: Comparison) -> list[tuple[str, str, list[Table]]]:
     """What stands below the table of the arms: the part of the page, its heading and its tables, if it has any."""
     parts = [
         ("speed", "Speed to the baseline's loss", speed_tables(comparison)),
+        ("scaling", "Scaling with size", scaling_tables(comparison)),
         ("evaluation", "What the models know", evaluation_tables(comparison)),
         ("inference", "Inference", inference_tables(comparison)),
     ]
