@@ -17,7 +17,7 @@ SMALL = [
     # as deep as the recipes reach, as wide as lets the stream be halved often
     *("size=nano", "model.n_layer=8", "model.block_size=32"),
     *("batch.tokens=256", "budget.tokens=512", "validation.tokens=1000", "generation.max_new_tokens=4"),
-    *("data=files", "data.path=text.txt", "tokenizer.vocab_size=300", "trainer.threads=1"),
+    *("data=files", "data.path=text.txt", "data.holdout=0.3", "tokenizer.vocab_size=300", "trainer.threads=1"),
     # in this process, where PyTorch is imported once
     *("seed=1", "hydra.sweep.dir=sweep", "hydra/launcher=basic"),
 ]
