@@ -71,9 +71,8 @@ class Search:
         self.space = SearchSpace(shared, arm_overrides(self.loader, self.options.arms or [], shared))
         if not self.space.values:
             raise UserError(f"hydra/sweeper=optuna: nothing to search over; give a key several values, as {EXAMPLE}")
-        if self.options.prune and not str(config.hydra.launcher._target_).startswith(
-            "hydra_plugins.smallgpt_launcher."
-        ):
+        launcher = str(config.hydra.launcher._target_)
+        if self.options.prune and not launcher.startswith("hydra_plugins.smallgpt_launcher."):
             raise UserError("hydra.sweeper.prune=true: needs hydra/launcher=processes, slurm or ray")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

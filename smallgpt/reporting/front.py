@@ -83,7 +83,7 @@ def notes(comparison: Comparison) -> list[str]:
     for search in comparison.searches:
         words = shlex.join(["-m", "experiment=frontier_finals", f"hydra.sweeper.front={search}"])
         found.append(
-            "Chosen on the seed of the search, so in part by luck. On fresh seeds, beside gpt and the paper's variants: "
+            "Chosen on the search's seed, so in part by luck. On fresh seeds, beside gpt and the paper's variants: "
             f"{program()} {words} (budget.tokens= trains them for longer)"
         )
     return found
