@@ -189,6 +189,8 @@ def test_the_points_of_a_front_are_arms_with_what_the_search_had_in_common(tmp_p
     assert texts("seed=2,3", "budget.tokens=5e6")[0] == ["data=files", "model=taper"]
     with pytest.raises(UserError, match=r"^model.n_embd=32: hydra.sweeper.front=.*sweep chooses model.n_embd;"):
         texts("model.n_embd=32")
+    with pytest.raises(UserError, match=r"^model.n_embd=32,64: hydra.sweeper.front=.*sweep chooses model.n_embd;"):
+        texts("model.n_embd=32,64")
     with pytest.raises(UserError, match=r"^seed=1: .* was chosen on it; take fresh ones"):
         front.refuse_known_seeds([["model=gpt", "seed=2"], ["model=gpt", "seed=1"]], default=1337)
     with pytest.raises(UserError, match=r"^seed=1: "):

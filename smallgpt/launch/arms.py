@@ -44,6 +44,5 @@ def refuse_chosen_twice(keys: Iterable[str], overrides: Sequence[Override]) -> N
     for override in overrides:
         if (key := override.get_key_element()) in keys:
             raise UserError(
-                f"{key}={override.get_value_element_as_str()}: the arms of this sweep choose {key}; "
-                "hydra.sweeper.arms=null leaves them out"
+                f"{override.input_line}: the arms of this sweep choose {key}; hydra.sweeper.arms=null leaves them out"
             )

@@ -50,7 +50,7 @@ class FrontArms:
         chosen = {key_of(word) for words in self.points for word in words}
         for word in given:
             if (key := word.get_key_element()) in chosen:
-                raise UserError(f"{key}={word.get_value_element_as_str()}: {self.name} chooses {key}; leave it out")
+                raise UserError(f"{word.input_line}: {self.name} chooses {key}; leave it out")
         parser = OverridesParser.create(config_loader=loader)
         common, known = parser.parse_overrides(self.common), {word.get_key_element() for word in given}
         found = []

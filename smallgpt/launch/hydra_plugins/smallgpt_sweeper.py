@@ -94,8 +94,8 @@ class GridSweeper(BasicSweeper):
         for key in keys:
             given = [override for override in overrides if override.get_key_element() == key]
             if len(given) > (key in self.params):
-                value = given[-1].get_value_element_as_str()
-                raise UserError(f"{key}={value}: hydra.sweeper.tuned={self.tuned} chooses {key}; leave one of them out")
+                word = given[-1].input_line
+                raise UserError(f"{word}: hydra.sweeper.tuned={self.tuned} chooses {key}; leave one of them out")
         return [override for override in overrides if override.get_key_element() not in keys]
 
 
