@@ -51,6 +51,7 @@ def test_a_recipe_and_the_variant_are_tags():
     ("value", "sent"),
     [
         ("/home/me/my books", "my books"),
+        ("/home/a client/books", "books"),
         (Path("~/runs/one"), "one"),
         ({"a": ["/tmp/x", 3, None]}, {"a": ["x", 3, None]}),
         ("/srv/a/result.json: No space left, see ./log/b.txt", "result.json: No space left, see b.txt"),

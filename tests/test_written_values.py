@@ -41,7 +41,7 @@ def test_an_agents_command_line_is_a_run(cli: CommandLine):
     assert done.result["overrides"] == ["task=inspect", "optimizer.lr=0.003", "model=convgpt", "trainer.clip=null"]
 
 
-@pytest.mark.parametrize("form", ["args", "args_no_hyphens", "args_override_hydra"])
+@pytest.mark.parametrize("form", ["args", "args_no_hyphens"])
 def test_what_a_wandb_agent_starts_is_a_run(cli: CommandLine, form: str):
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 

@@ -52,7 +52,7 @@ def log_job(logger: "WandB", job: "ReportedJob", arm: str) -> dict[str, Any]:
     from smallgpt.run_directory import config_of_run
 
     result = {**job.result, "variant": job.variant, "seed": job.seed, "overrides": job.result.get("overrides", [])}
-    whole = logger.run_of(job.run_dir, config_of_run(job.run_dir), result, arm, job.run_dir.parent)
+    whole = logger.run_of(job.run_dir, config_of_run(job.run_dir), result, arm, job.run_dir.resolve().parent)
     failure = "unfinished"
     try:
         place = whole.begin({})

@@ -64,6 +64,11 @@ def without_folders(value: Any) -> Any:
         return {key: without_folders(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [without_folders(item) for item in value]
-    if isinstance(value, Path) or (isinstance(value, str) and value.startswith(("/", "~/"))):
-        return Path(value).name
-    return LOCAL_PATH.sub(lambda found: Path(found[0]).name, value) if isinstance(value, str) else value
+    if not isinstance(value, str | Path):
+        return value
+    text = str(value)
+    if isinstance(value, Path) or (
+        text.startswith(("/", "~/")) and ": " not in text
+    ):  # no message that begins with one
+        return Path(text).name
+    return LOCAL_PATH.sub(lambda found: Path(found[0]).name, text)
