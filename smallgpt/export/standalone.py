@@ -25,7 +25,8 @@ def generate(prompt: str, new_tokens: int = 100, temperature: float = 0.8, seed:
     new, text = ids, tokenizer.decode(ids)
     for _ in range(min(new_tokens, config["block_size"] - len(ids))):
         feed = {"input_ids": np.array([new]), "attention_mask": np.ones((1, len(ids)), np.int64)}
-        logits, *presents = session.run(None, feed | {"logits_to_keep": np.array([len(new) - 1])} | cache)
+        feed |= {"position_ids": np.arange(len(ids))[None, -len(new) :], "logits_to_keep": np.array([len(new) - 1])}
+        logits, *presents = session.run(None, feed | cache)
         cache = dict(zip(cache, presents, strict=True))
         scores = np.asarray(logits)[0, 0, : tokenizer.get_vocab_size()].astype(float)
         shares = np.exp((scores - scores.max()) / (temperature or 1))
