@@ -79,11 +79,12 @@ hydra:
 
 
 def test_arms_take_their_best_values_from_an_earlier_sweep(cli: CommandLine):
-    losses = {("gpt", "0.001"): 4.1, ("gpt", "0.002"): 4.0, ("canon", "0.001"): 3.9, ("canon", "0.002"): 4.2}
-    for number, ((variant, rate), loss) in enumerate(losses.items()):
+    losses = {("canon model.conv_blocks=1", "0.002"): 3.8}  # an arm that the second sweep has no more
+    losses |= {("gpt", "0.001"): 4.1, ("gpt", "0.002"): 4.0, ("canon", "0.001"): 3.9, ("canon", "0.002"): 4.2}
+    for number, ((arm, rate), loss) in enumerate(losses.items()):
         run_dir = Path("first", str(number))
         run_dir.mkdir(parents=True)
-        words = [f"model={variant}", f"optimizer.lr={rate}", "seed=1"]
+        words = [*f"model={arm}".split(), f"optimizer.lr={rate}", "seed=1"]
         result = {"status": "completed", "seed": 1, "val": {"loss": loss}, "overrides": words}
         (run_dir / "result.json").write_text(json.dumps(result))
         (run_dir / "config.yaml").write_text(f"optimizer: {{lr: {rate}}}\nseed: 1\n")
