@@ -1,4 +1,4 @@
-"""CanonBowtie: Canon's short convolutions in the blocks of a Bowtie, whose narrow blocks carry the rest of the stream."""
+"""CanonBowtie: Canon's short convolutions in the blocks of a Bowtie, which carry what they do not read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class CanonBowtieBackbone(nn.Module):
 
 
 class CanonBowtie(Canon):
-    """CanonBowtie model: blocks that look back over a few tokens, in a stream that is narrow in the middle of the depth."""
+    """CanonBowtie model: blocks that look back over a few tokens, in a stream that is narrow in the middle."""
 
     config_class = CanonBowtieConfig
     backbone_class = CanonBowtieBackbone
