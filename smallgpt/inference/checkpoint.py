@@ -240,4 +240,4 @@ def load_checkpoint(checkpoint: str, wanted: Wanted = ANY) -> tuple[PreTrainedMo
         raise damaged(checkpoint, "the weights", error) from error
     model, report = loaded
     check_weights(checkpoint, model, report)
-    return model.eval(), checkpoint_tokenizer(checkpoint, folder)
+    return model.eval(), checkpoint_tokenizer(checkpoint, folder, model.config.vocab_size)

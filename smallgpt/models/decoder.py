@@ -33,8 +33,9 @@ class Decoder(DecoderPreTrainedModel, GenerationMixin):
     _tied_weights_keys = {"lm_head.weight": "transformer.wte.weight"}  # noqa: RUF012  the library's own convention
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
+        is_variant = bool({"config_class", "backbone_class"} & vars(cls).keys())  # FSDP derives classes that are none
         super().__init_subclass__(**kwargs)
-        if not {"config_class", "backbone_class"} & vars(cls).keys():
+        if not is_variant:
             return
         name = f"{cls.__name__}Model"
         parts = {"config_class": cls.config_class, "backbone_class": cls.backbone_class, "__module__": cls.__module__}
