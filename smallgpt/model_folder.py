@@ -27,7 +27,7 @@ def write_model(model: Decoder, folder: Path, weights: dict[str, Any] | None = N
     """
     model.save_pretrained(folder, state_dict=weights)
     # that which names its base model: FSDP derives a class of its own from it
-    model_class = next(each for each in type(model).__mro__ if "base_class" in vars(each))
+    model_class: Any = next(each for each in type(model).__mro__ if "base_class" in vars(each))
     config_class = type(model.config)
     for each in (model_class, config_class):
         if (source := getattr(sys.modules[each.__module__], "__file__", None)) is None:

@@ -123,7 +123,7 @@ def join(modules: Sequence[nn.Module], parts: dict[str, int]) -> None:
 
 def batch_paths(model: nn.Module) -> None:
     """Makes the active paths of a ParallelGPT run as one batch, where there are several and they are narrow."""
-    base = getattr(model, "transformer", None)
+    base: Any = getattr(model, "transformer", None)
     backbone = getattr(base, "backbone", None)
     if not isinstance(backbone, ParallelGPTBackbone) or len(backbone.active) < 2:
         return

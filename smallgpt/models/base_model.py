@@ -45,8 +45,8 @@ class DecoderPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
-    _no_split_modules = ("Block", "CanonBlock", "CarriedBlock")
-    _skip_keys_device_placement = ("past_key_values", "context")
+    _no_split_modules = {"Block", "CanonBlock", "CarriedBlock"}  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values", "context"]  # noqa: RUF012
     _can_record_outputs = {"hidden_states": Block, "attentions": AttentionKernel}  # noqa: RUF012  the library's own
     _initial_seed: int
 
@@ -104,7 +104,7 @@ class DecoderModel(DecoderPreTrainedModel):
     """Base model of a variant, without its output head: what `AutoModel` and feature extraction load."""
 
     backbone_class: type[nn.Module]
-    _keys_to_ignore_on_load_unexpected = (r"^lm_head\.",)
+    _keys_to_ignore_on_load_unexpected = [r"^lm_head\."]  # noqa: RUF012
 
     def __init__(self, config: DecoderConfig):
         super().__init__(config)

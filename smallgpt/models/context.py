@@ -117,14 +117,8 @@ def make_context(
             position_BT = torch.arange(T, device=device).unsqueeze(0) + past
     elif attention_mask is None and T > 1 and isinstance(past, int) and past == 0:
         documents_BT = find_packed_sequence_indices(position_BT)
-    if not prepared and not causal_without_mask(config, attention_mask, documents_BT, cache, past, T):
-        mask = create_causal_mask(
-            config=config,
-            inputs_embeds=x_BTD,
-            attention_mask=attention_mask,
-            past_key_values=cache if documents_BT is None else None,  # with a cache the library looks for no documents
-            position_ids=position_BT,
-        )
+    if not prepared:
+        mask = mask_of(config, x_BTD, attention_mask, position_BT, documents_BT, cache, past)
     is_4d = not prepared and isinstance(attention_mask, Tensor) and attention_mask.dim() == 4
     return Context(
         position_BT=position_BT,
@@ -140,20 +134,33 @@ def make_context(
     )
 
 
-def causal_without_mask(
+def mask_of(
     config: DecoderConfig,
+    x_BTD: Tensor,
     attention_mask: Any,
+    position_BT: Tensor,
     documents_BT: Tensor | None,
     cache: Cache | None,
     past: int | Tensor,
-    T: int,
-) -> bool:
-    """Whether PyTorch's kernel alone does what is asked for, without a mask.
+) -> Any:
+    """Mask for the attention implementation; None where PyTorch's kernel alone does what is asked for.
 
     One token sees all that a growing cache holds, and the first tokens each other as the kernel's causal mask has it.
     """
-    if config._attn_implementation != "sdpa" or attention_mask is not None or documents_BT is not None:
-        return False
-    if cache is None:
-        return True
-    return not cache.is_compileable and (T == 1 or (isinstance(past, int) and past == 0))
+    grows = cache is None or not cache.is_compileable
+    first = isinstance(past, int) and past == 0
+    if (
+        config._attn_implementation == "sdpa"
+        and attention_mask is None
+        and documents_BT is None
+        and grows
+        and (first or x_BTD.shape[1] == 1)
+    ):
+        return None
+    return create_causal_mask(
+        config=config,
+        inputs_embeds=x_BTD,
+        attention_mask=attention_mask,
+        past_key_values=cache if documents_BT is None else None,  # with a cache the library looks for no documents
+        position_ids=position_BT,
+    )
