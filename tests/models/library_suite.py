@@ -128,7 +128,10 @@ def suite_of(variant: str, block: str) -> type[unittest.TestCase]:
 
     kernel_size = getattr(config_of_model(), "kernel_size", 1)
     members = {
-        # the width differs from layer to layer
+        # widths, and with them heads, differ from layer to layer
+        "_get_attention_shape": lambda self, batch_size, length, config: (
+            (batch_size, ANY, ANY) if length is None else (batch_size, ANY, length, ANY)
+        ),
         "_get_conv_state_shape": lambda self, batch_size, config: (batch_size, ANY, kernel_size - 1),
         "setUp": lambda self: setattr(self, "model_tester", Tester()),
         "all_model_classes": tuple(filter(None, (base, head))),
