@@ -27,8 +27,10 @@ class TunedArms:
             raise UserError(f"{self.name}: nothing is tuned; name the keys, as in tune=optimizer.lr")
         if not sweep_dir.is_dir():
             raise UserError(f"{self.name}: no such directory{nearest_beside(sweep_dir)}")
-        self.keys, self.arm_keys = keys, arm_keys
+        self.keys = keys
         self.jobs = read_jobs(sweep_dir)
+        # the arms of this sweep may be some of those: what set the others apart there still tells whose job it was
+        self.arm_keys = arm_keys | {key for key in varied(self.jobs) if key not in {*keys, "seed"}}
 
     def words(self, job_words: Sequence[str]) -> list[str]:
         """Words that set the tuned axes of a job to its arm's best. Raises UserError where none was completed."""
@@ -49,3 +51,9 @@ class TunedArms:
         if key not in job.config:
             raise UserError(f"{self.name}: job {job.name} has no {key}")
         return job.config[key]
+
+
+def varied(jobs: Sequence[ReportedJob]) -> set[str]:
+    """Keys on the command lines of jobs whose values are not the same in all."""
+    keys = {key for job in jobs for key in job.overrides}
+    return {key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1}

@@ -9,8 +9,19 @@ from smallgpt.launch.loading import chosen_keys
 
 TRAINING = frozenset(
     (
-        *("model", "size", "block", "match", "data", "tokenizer", "optimizer", "schedule", "budget", "batch"),
-        *("trainer", "validation", "logger", "log_every", "compile", "seed", "cache_dir", "checkpoint", "resume"),
+        *("model", "size", "block", "match", "latency", "data", "tokenizer", "optimizer", "schedule", "budget"),
+        *(
+            "batch",
+            "trainer",
+            "validation",
+            "logger",
+            "log_every",
+            "compile",
+            "seed",
+            "cache_dir",
+            "checkpoint",
+            "resume",
+        ),
         *("prompt", "generation", "eval", "quantize", "experiment", "debug", "question"),
     )
 )

@@ -27,24 +27,35 @@ class CanonConfig(DecoderConfig):
 
     kernel_size: int = 4
     """Number of tokens that a convolution reads: the current one and those before it."""
+    conv_blocks: int | None = None
+    """Number of blocks, the first ones, that have convolutions; null: all."""
 
-    def block_part(self, shape: BlockShape, label: str, active: bool = True, path: int | None = None) -> LayoutPart:
-        """Layout part of a block with its two convolutions, whose sums are no matrix products and count no FLOPs."""
-        part = super().block_part(shape, label, active, path)
+    def has_convolutions(self, index: int) -> bool:
+        """Whether the block of this layer index has convolutions."""
+        return self.conv_blocks is None or index < self.conv_blocks
+
+    def body(self) -> list[LayoutPart]:
+        parts = super().body()
+        return [self.with_convolutions(part) if self.has_convolutions(i) else part for i, part in enumerate(parts)]
+
+    def with_convolutions(self, part: LayoutPart) -> LayoutPart:
+        """Layout part of a block with two convolutions, whose sums are no matrix products and count no FLOPs."""
         return replace(
             part,
-            parameters=part.parameters + 2 * self.kernel_size * shape.width,
-            state_elements=2 * (self.kernel_size - 1) * shape.width,
-            activation_elements=part.activation_elements + 2 * shape.width,
+            parameters=part.parameters + 2 * self.kernel_size * part.in_width,
+            state_elements=2 * (self.kernel_size - 1) * part.in_width,
+            activation_elements=part.activation_elements + 2 * part.in_width,
         )
 
     @property
     def layer_types(self) -> list[str]:
-        return ["hybrid"] * self.n_layer
+        return ["hybrid" if self.has_convolutions(i) else "full_attention" for i in range(self.n_layer)]
 
     def check(self) -> None:
         if self.kernel_size < 2:
             raise ValueError(f"kernel_size={self.kernel_size}: must be at least 2; model=gpt has no convolutions")
+        if self.conv_blocks is not None and not 1 <= self.conv_blocks <= self.n_layer:
+            raise ValueError(f"conv_blocks={self.conv_blocks}: must be from 1 to n_layer={self.n_layer}, or null")
         super().check()
 
 
@@ -86,7 +97,10 @@ class CanonBackbone(nn.Module):
 
     def __init__(self, config: CanonConfig):
         super().__init__()
-        self.h = nn.ModuleList(CanonBlock(config, shape, i) for i, shape in enumerate(config.block_shapes()))
+        self.h = nn.ModuleList(
+            (CanonBlock if config.has_convolutions(i) else Block)(config, shape, i)
+            for i, shape in enumerate(config.block_shapes())
+        )
 
     def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
         for block in self.h:

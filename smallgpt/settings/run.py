@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from smallgpt.errors import nearest_divisors, nearest_multiples
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
-from smallgpt.settings.training import Batch, Budget, Match, Trainer, Validation
+from smallgpt.settings.training import Batch, Budget, Latency, Match, Trainer, Validation
 
 MICRO_BATCH_TOKENS = 16_384  # one forward pass, if batch.micro does not say; larger gains nothing on a CPU
 
@@ -84,9 +84,12 @@ class Settings(Common):
     generation: Generation
     benchmark: Benchmark
     match: Match | None = None
+    latency: Latency | None = None
     eval: Evaluation | None = None
     matched: Any = None
     """Result of `match`, a smallgpt.models.matching.Matched."""
+    decoding: dict[str, Any] | None = None
+    """Section `latency` of the result: what a token takes to decode here, measured where `latency` is chosen."""
     chosen: frozenset[str] = frozenset()
     """Keys that the command line names."""
     overrides: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ CASES = [Case(variant, block) for variant in VARIANTS for block in ("gpt2", "mod
     Case("lineargpt", "modern", {"downsample_operator": "carry"}),
     Case("bowtie", "modern", {"downsample_operator": "linear", "head_policy": "count"}),
     Case("lineargpt", "gpt2", {"downsample_operator": "pad", "widths": [64, 32, 32, 64], "bias": True}),
+    Case("canon", "modern", {"conv_blocks": 1}),
     Case("convgpt", "gpt2", {"kernel_size": 1}),
     Case("convgpt", "gpt2", {"kernel_size": 3}),
     Case("convgpt", "modern", {"kernel_size": 4, "downsample_position": 1, "downsample_frequency": 1}),
@@ -44,6 +45,7 @@ def model_class(variant):
 def build_config(case, **changes):
     values = OmegaConf.to_container(OmegaConf.load(CONF / "block" / f"{case.block}.yaml"))
     values |= OmegaConf.to_container(OmegaConf.load(CONF / "model" / f"{case.variant}.yaml"))
+    values["zero_init"] = False  # a test of its own has it; the others are to see every weight's values
     target = get_class(values.pop("_target_"))
     return target.config_class(**{**values, **SMALL, **case.changes, **changes})
 
