@@ -45,7 +45,7 @@ class DecoderPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
-    _no_split_modules = {"Block", "CanonBlock", "CarriedBlock"}  # noqa: RUF012
+    _no_split_modules = {"Block", "CanonBlock", "CarriedBlock", "CarriedCanonBlock"}  # noqa: RUF012
     _skip_keys_device_placement = ["past_key_values", "context"]  # noqa: RUF012
     _can_record_outputs = {"hidden_states": Block, "attentions": AttentionKernel}  # noqa: RUF012  the library's own
     _initial_seed: int
