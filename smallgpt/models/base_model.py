@@ -144,7 +144,7 @@ class DecoderModel(DecoderPreTrainedModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give one of input_ids and inputs_embeds, and not both")
-        self._check_arguments(kwargs)
+        self._check_arguments(kwargs, positions_given=position_ids is not None)
         x_BTD = self.wte(input_ids) if inputs_embeds is None else inputs_embeds
         use_cache = self.config.use_cache and not self.training if use_cache is None else use_cache
         if not self.config.can_cache or (self.gradient_checkpointing and self.training):
@@ -162,7 +162,7 @@ class DecoderModel(DecoderPreTrainedModel):
         x_BTW = self.ln_f(self.backbone(self.drop(x_BTD), context))
         return x_BTW if self.head_proj is None else self.head_proj(x_BTW)
 
-    def _check_arguments(self, arguments: dict[str, Any]) -> None:
+    def _check_arguments(self, arguments: dict[str, Any], positions_given: bool) -> None:
         """Raises for an argument that would be ignored; for attention's weights the library only warns."""
         attention = self.config._attn_implementation or "sdpa"
         for name, value in arguments.items():
@@ -172,5 +172,5 @@ class DecoderModel(DecoderPreTrainedModel):
                 raise TypeError(f"forward() got an unexpected keyword argument '{name}'")
             if name == "output_attentions" and attention != "eager":
                 logger.warning_once(f"output_attentions: {attention} gives none; use attn_implementation=eager")
-            if name in READ_BY_ATTENTION and "flash" not in attention:
+            if name in READ_BY_ATTENTION and "flash" not in attention and not positions_given:
                 raise ValueError(f"{name}: read by flash attention alone, not by {attention}; give position_ids")

@@ -68,7 +68,7 @@ def test_supervised_fine_tuning_is_the_same_however_it_accumulates(name, packing
     texts = Dataset.from_dict({"input_ids": [row["input_ids"].tolist() for row in rows()]})
     steps = []
     for n in (1, ROWS):
-        given = arguments(tmp_path, n) | {"packing": packing, "max_length": 12, "loss_type": "nll"}
+        given = arguments(tmp_path, n) | {"packing": packing, "max_length": 12, "loss_type": "nll", "bf16": False}
         if packing:
             given |= {"padding_free": True}
         trainer = trl.SFTTrainer(
