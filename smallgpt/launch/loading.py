@@ -10,12 +10,14 @@ from pydantic import ValidationError, create_model
 
 from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_line, program, shown
 from smallgpt.launch.bounds import refuse_oversized_model
+from smallgpt.launch.foreign import of_foreign
 from smallgpt.launch.origin import of_checkpoint
 from smallgpt.launch.size_matching import decoding_latency, matched_size
 from smallgpt.settings import Common, Evaluation, Group, Latency, Match, Settings
 from smallgpt.targets import imported, imported_model, imported_task, target
 
 TRAINING = ("smallgpt.tasks.train.run", "smallgpt.tasks.inspect.run")
+IMPORT = "smallgpt.tasks.import_.run"
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
 GROUPS = ("budget", "trainer", "batch", "validation", "generation", "benchmark")
 MEMBERS = {  # of the classes that may stand for a group, smallgpt's own or a user's
@@ -36,7 +38,9 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     The config comes without Hydra's own node. Raises UserError for the first thing that is wrong.
     """
     plain = resolved_config(cfg)
-    if begins_from_checkpoint(plain):
+    if is_import(plain):
+        plain, variant = of_foreign(plain, chosen_keys(overrides))
+    elif begins_from_checkpoint(plain):
         plain, variant = of_checkpoint(plain, chosen_keys(overrides))
     names = set(Settings.model_fields) - DERIVED
     for key, value in plain.items():
@@ -74,6 +78,12 @@ def begins_from_checkpoint(plain: dict[str, Any]) -> bool:
     """Whether a config trains, or prices, a model that begins from the weights of a checkpoint."""
     task = plain.get("task")
     return bool(plain.get("checkpoint")) and isinstance(task, dict) and task.get("_target_") in TRAINING
+
+
+def is_import(plain: dict[str, Any]) -> bool:
+    """Whether a config takes over a model of another program."""
+    task = plain.get("task")
+    return isinstance(task, dict) and task.get("_target_") == IMPORT
 
 
 def resolved_config(cfg: DictConfig) -> dict[str, Any]:

@@ -40,7 +40,10 @@ def of_checkpoint(plain: dict[str, Any], chosen: Collection[str]) -> tuple[dict[
     given = {key: value for key, value in (plain.get("model") or {}).items() if key != "_target_"}
     config = read_config(checkpoint, Wanted(asked_type(plain) if "model" in chosen else None))
     if not isinstance(config, DecoderConfig):
-        raise UserError(f"checkpoint={checkpoint}: a {config.model_type} model, none of smallgpt's, which alone train")
+        makes = "; task=import makes it one of them" if config.model_type == "gpt2" else ""
+        raise UserError(
+            f"checkpoint={checkpoint}: a {config.model_type} model, none of smallgpt's, which alone train{makes}"
+        )
     settable = config.settable()
     free = FREE | config.free_at_inference
     for key, word in asked_fields(chosen, given).items():

@@ -115,13 +115,13 @@ class Settings(Common):
 
     @property
     def origin(self) -> str | None:
-        """Checkpoint that a training begins from; None where the weights begin as random numbers."""
-        return self.checkpoint[0] if self.checkpoint and self.task_name in ("train", "inspect") else None
+        """Checkpoint whose model takes the place of the config's: a training begins from it, or it is imported."""
+        return self.checkpoint[0] if self.checkpoint and self.task_name in ("train", "inspect", "import") else None
 
     @property
     def task_name(self) -> str:
         """Name of the task, such as `train` of `smallgpt.tasks.train.run`."""
-        return self.task.split(".")[-2]
+        return self.task.split(".")[-2].removesuffix("_")  # of `import_`, for Python keeps the word to itself
 
     @property
     def micro_batch_size(self) -> int:

@@ -75,7 +75,6 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         settings.schedule,
         length,
         clip=settings.trainer.clip,
-        validation_bytes=data.validation_bytes,
         compile=settings.compile,
     )
     recorder = Recorder(

@@ -11,6 +11,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from smallgpt.models.loss import IGNORED
+from smallgpt.text_metrics import text_metrics
 from smallgpt.training.optimizers import AdamW, Muon
 from smallgpt.training.run_length import RunLength, TrainingClock
 from smallgpt.training.schedules import Schedule
@@ -33,7 +34,6 @@ class LanguageModel(L.LightningModule):
         schedule: the learning rate over the run.
         run_length: when the run ends.
         clip: the largest gradient norm, or None for no clipping.
-        validation_bytes: bytes of the text that one validation scores.
         compile: whether the loss is compiled; the weights keep their names.
     """
 
@@ -44,7 +44,6 @@ class LanguageModel(L.LightningModule):
         schedule: Schedule,
         run_length: RunLength,
         clip: float | None = 1.0,
-        validation_bytes: int | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -53,10 +52,10 @@ class LanguageModel(L.LightningModule):
         self.schedule = schedule if run_length.steps is None else schedule.for_steps(run_length.steps)
         self.run_length = run_length
         self.clip = math.inf if clip is None else clip
-        self.validation_bytes = validation_bytes
         self.clock = TrainingClock()
         self.learning_rate = 0.0
         self.gradient_norm = torch.zeros(())
+        self.metrics = text_metrics()
         self.validation: dict[str, float] = {}
         self.micro_losses: list[Tensor] = []
         loss: Any = model.next_token_loss
@@ -119,24 +118,15 @@ class LanguageModel(L.LightningModule):
         self.clock.pause()
 
     def on_validation_epoch_start(self) -> None:
-        self._nats = torch.zeros((), dtype=torch.float64, device=self.device)
-        self._targets = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.metrics.reset()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         targets = batch["targets"]
-        self._nats += self._loss(batch["input_ids"], targets, reduction="sum").double()
-        self._targets += (targets != IGNORED).sum()
+        nats = self._loss(batch["input_ids"], targets, reduction="sum")
+        self.metrics.update(nats=nats, tokens=(targets != IGNORED), bytes=batch["bytes"])
 
     def on_validation_epoch_end(self) -> None:
-        nats = self.trainer.strategy.reduce(self._nats, reduce_op="sum").item()
-        targets = self.trainer.strategy.reduce(self._targets, reduce_op="sum").item()
-        loss = nats / targets
-        self.validation = {
-            "val/loss": loss,
-            "val/perplexity": math.exp(min(loss, 700.0)),  # the largest that a float can hold
-        }
-        if self.validation_bytes:
-            self.validation["val/bits_per_byte"] = nats / math.log(2) / self.validation_bytes
+        self.validation = {f"val/{name}": value.item() for name, value in self.metrics.compute().items()}
 
     def on_validation_end(self) -> None:
         # after the callbacks' own: writing checkpoints is not training time
