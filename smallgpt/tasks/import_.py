@@ -23,6 +23,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.files import size_of, whole_folder
     from smallgpt.inference.checkpoint import resolved_checkpoint
     from smallgpt.inference.foreign_checkpoint import load_foreign, read_foreign
+    from smallgpt.model_folder import write_context_length, write_model
     from smallgpt.models.cost import cost
     from smallgpt.reporting.tables import print_pairs
 
