@@ -25,7 +25,8 @@ ids = tokenizer("Once upon a time", return_tensors="pt")
 print(tokenizer.decode(model.generate(**ids, max_new_tokens=50)[0]))
 ```
 
-The model's code is in this folder: nothing but `torch` and `transformers` is needed.
+The model's code is in this folder: nothing but `torch` and `transformers` is needed. `peft` adapts the maps of its
+blocks with `LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")`.
 """,
     "onnx": """
 ```

@@ -27,8 +27,8 @@ from transformers import PreTrainedTokenizerBase
 from smallgpt.export.genai import genai_config
 from smallgpt.export.graph_inputs import INPUTS, PAIR, cache_inputs, conv_kind, keep_all_by_default
 from smallgpt.inference.onnx_engine import GRAPH, VERSION
+from smallgpt.models.context import Context
 from smallgpt.models.decoder import Decoder
-from smallgpt.models.layers import Context
 
 OPSET = 20
 STANDALONE = Path(__file__).with_name("standalone.py")
@@ -70,13 +70,13 @@ class Graph(nn.Module):
         query_T1 = key_S.narrow(0, first, T).unsqueeze(1)
         # padding sees itself, so that no softmax is empty
         mask_B1TS = (key_S <= query_T1) & attention_mask.bool()[:, None, None, :] | (key_S == query_T1)
-        x_BTD = self.model.wte(input_ids)
+        x_BTD = self.model.transformer.wte(input_ids)
         padding_BT1 = attention_mask.narrow(1, first, T).unsqueeze(2).to(x_BTD.dtype)
         pairs = zip(self.inputs, past, strict=True)
         cache = GraphCache({(each.kind, each.layer): tensor for each, tensor in pairs})
         theta = self.model.config.rope_theta
         context = Context(position_ids, mask_B1TS, cache, padding_BT1, theta)  # ty: ignore[invalid-argument-type]  # as one
-        x_BNW = self.model.read(x_BTD, context).index_select(1, logits_to_keep)
+        x_BNW = self.model.transformer.read(x_BTD, context).index_select(1, logits_to_keep)
         return self.model.lm_head(x_BNW), *(cache.tensors[each.kind, each.layer] for each in self.inputs)
 
 

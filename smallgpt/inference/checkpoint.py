@@ -225,7 +225,8 @@ def load_checkpoint(checkpoint: str, wanted: Wanted = ANY) -> tuple[PreTrainedMo
     Raises:
         UserError: the checkpoint is missing, damaged, incomplete, or not the wanted model.
     """
-    return load_model(checkpoint, wanted), checkpoint_tokenizer(checkpoint, locate(checkpoint))
+    model = load_model(checkpoint, wanted)
+    return model, checkpoint_tokenizer(checkpoint, locate(checkpoint), model.config.vocab_size)
 
 
 def load_model(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedModel:

@@ -23,6 +23,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.files import size_of, whole_folder
     from smallgpt.inference.checkpoint import resolved_checkpoint
     from smallgpt.inference.foreign_checkpoint import load_foreign, read_foreign
+    from smallgpt.model_folder import write_context_length, write_model
     from smallgpt.models.cost import cost
     from smallgpt.reporting.tables import print_pairs
 
@@ -35,8 +36,9 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     model.generation_config.pad_token_id = tokenizer.eos_token_id
     target = run_dir / "checkpoints" / "best"
     with whole_folder(target) as folder:
-        model.save_pretrained(folder)
+        write_model(model, folder)
         tokenizer.save_pretrained(folder)
+        write_context_length(folder, model.config.block_size)
     price = cost(settings.model)
     section = {
         "program": read_foreign(checkpoint).program,
