@@ -45,7 +45,6 @@ class DecoderPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
-    _no_split_modules = {"Block", "CanonBlock", "CarriedBlock", "CarriedCanonBlock"}  # noqa: RUF012
     _skip_keys_device_placement = ["past_key_values", "context"]  # noqa: RUF012
     _can_record_outputs = {"hidden_states": Block, "attentions": AttentionKernel}  # noqa: RUF012  the library's own
     _initial_seed: int
@@ -118,6 +117,7 @@ class DecoderModel(DecoderPreTrainedModel):
         self.ln_f = norm(config, config.output_width)
         self.head_proj = Linear(config.output_width, config.n_embd, bias=False) if config.projects_output else None
         self.gradient_checkpointing = False
+        self._no_split_modules = {type(module).__name__ for module in self.modules() if isinstance(module, Block)}
         self.post_init()  # initialises, once the whole tree stands
 
     def get_input_embeddings(self) -> nn.Module:
