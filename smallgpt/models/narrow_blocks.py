@@ -27,7 +27,7 @@ class Reading:
     """Bias of the norm, where it has one."""
 
     @classmethod
-    def of(cls, linear: nn.Linear, norm: Any) -> Reading:
+    def of(cls, linear: Any, norm: Any) -> Reading:
         return cls(double(linear.weight), double(linear.bias), double(norm.weight), double(getattr(norm, "bias", None)))
 
     @property

@@ -4,8 +4,8 @@ What has the same place and shape is copied. A stream of D coordinates is narrow
 D x w, for all that reads or writes it (SliceGPT, arXiv 2401.15024): a map W that reads becomes W B, one that writes
 becomes B' W. It may, because x / rms(x) turns as x does: a norm's gain is folded into what reads it, but for its root
 mean square, and a LayerNorm's mean is taken out by a basis that is orthogonal to the vector of ones on both sides. B
-spans the directions of most energy in the maps around the stream: the first right singular vectors of all of them,
-stacked. Behind it, the value and output maps of a head, and its queries and keys where no positions are rotated, become
+spans the directions of most energy in what is written: the first singular vectors of all maps into the stream, stacked
+(on a trained model it did as well as those of the stream itself on text). Behind it, the value and output maps of a head, and its queries and keys where no positions are rotated, become
 the truncated SVD of their product; MLPs keep the hidden units of the largest maps, and fewer blocks are taken at even
 distances, the first and the last among them.
 
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .configuration import DecoderConfig
 from .decoder import Decoder
 from .layers import Block
 from .narrow_blocks import Reading, behind, double, fill, lifted, narrow_attention, narrow_mlp
@@ -30,6 +31,9 @@ from .width_schedule import CarriedBlock, CausalConv, Resize
 
 SAME = ("vocab_size", "position_encoding", "rope_theta", "norm", "qk_norm", "activation", "bias")
 """Fields that both models have in common: others would give the same weights another meaning."""
+
+HARMLESS = frozenset(("dropout", "zero_init", "allow_narrow", "min_width"))
+"""Fields that change nothing about weights that are given."""
 
 
 @dataclass
@@ -50,18 +54,12 @@ def named(model: nn.Module, name: str) -> Any:
 
 
 def stream_moment(source: Decoder, layers: Sequence[int]) -> Tensor:
-    """Second moment, (D, D), of the maps around the stream, rows on each side of it weighing as much in all.
-
-    Those that read it have the gain of their norm in them.
-    """
+    """Second moment, (D, D), of all rows that maps write to the stream with: embeddings, and outputs of these blocks."""
     blocks = [named(source, "h")[i] for i in layers]
-    reads = [Reading.of(block.attn.c_attn, block.ln_1).folded_ND for block in blocks]
-    reads += [Reading.of(block.mlp.c_fc, block.ln_2).folded_ND for block in blocks]
-    reads.append(Reading.of(source.get_output_embeddings(), named(source, "ln_f")).folded_ND)
     writes = [double(linear.weight).T for block in blocks for linear in (block.attn.c_proj, block.mlp.c_proj)]
     writes += [double(table.weight) for table in (named(source, "wte"), named(source, "wpe")) if table is not None]
-    moments = [sum(each.T @ each for each in side) for side in (reads, writes)]
-    moment = sum(each / each.trace() for each in moments)
+    rows = torch.cat(writes)
+    moment = rows.T @ rows
     if source.config.norm == "layernorm":  # which takes out the mean
         moment = moment - moment.mean(0, keepdim=True)
         moment = moment - moment.mean(1, keepdim=True)
@@ -132,7 +130,8 @@ def narrow_tables(target: Decoder, source: Decoder, bases: dict[int, Tensor | No
             fill(table, rows if at_start is None else rows @ at_start)
     given = Reading.of(source.get_output_embeddings(), named(source, "ln_f"))
     read, final_norm = given.through(at_end), named(target, "ln_f")
-    head, projection = target.get_output_embeddings(), named(target, "head_proj")
+    head: Any = target.get_output_embeddings()
+    projection = named(target, "head_proj")
     size, gain_W, shift_W = given.gain_D.square().mean().sqrt(), read.gain_D, read.shift_D
     if projection is not None:  # it takes the gain, so that the head may be the embedding
         assert at_end is not None
@@ -148,7 +147,8 @@ def narrow_tables(target: Decoder, source: Decoder, bases: dict[int, Tensor | No
     if given.shift_D is not None and at_end is not None:
         shift_W = (given.shift_D * size / given.gain_D) @ at_end
     fill(final_norm, gain_W, shift_W)
-    made_VW = double(head.weight) if projection is None else double(head.weight) @ double(projection.weight)
+    head_VW = double(head.weight)
+    made_VW = head_VW if projection is None else head_VW @ double(projection.weight)
     norm, E_VW = named(source, "ln_f"), double(named(target, "wte").weight)
     write, read = behind(norm, double(named(source, "wte").weight).T, given.folded_ND)
     made = lifted(E_VW.T, at_start), lifted(made_VW * double(final_norm.weight), at_end, transposed=True)
@@ -166,6 +166,13 @@ def own_weights(target: Decoder) -> list[str]:
     }
     filled |= {id(weight) for _, conv in operators(target) for weight in conv.parameters()}
     return [name for name, weight in named(target, "backbone").named_parameters() if id(weight) not in filled]
+
+
+def same_model(ours: DecoderConfig, theirs: DecoderConfig) -> bool:
+    """Whether weights of the one model are weights of the other as they are."""
+    harmless = HARMLESS | ours.free_at_inference
+    keys = ours.settable().keys() - harmless
+    return type(ours) is type(theirs) and all(getattr(ours, key) == getattr(theirs, key) for key in keys)
 
 
 def refuse_unlike(target: Decoder, source: Decoder) -> None:
