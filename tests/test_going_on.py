@@ -70,7 +70,7 @@ def test_what_differs_from_the_checkpoint_is_refused(run: CommandLine):
     for words, part in (
         (["first_weights=random"], "first_weights=random: without checkpoint= all weights begin as random numbers"),
         (["distill.temperature=3"], "distill.temperature=3: without distill.from= there is no teacher"),
-        (["distill.from=nowhere"], "distill.from=nowhere: no such folder"),
+        (["distill.from=./nowhere"], "distill.from=./nowhere: no such folder"),
         (["distill.from=first"], "distill.from=first: has logits of 320 tokens, and the model has 4096"),
         (["distill.from=first", "checkpoint=first", "distill.weight=2"], "distill.weight=2: must be at most 1"),
         (["distill.from=first", "checkpoint=first", "compile=true"], "compile=true: cannot be used with a teacher"),
@@ -78,6 +78,8 @@ def test_what_differs_from_the_checkpoint_is_refused(run: CommandLine):
         assert part in run.refused(*DATA, *words)
     card = run("task=inspect", *DATA, "checkpoint=first")
     assert card.code == 0 and card.result["cost"]["schedule"].startswith("1@64 ")
+    card = run("task=inspect", *DATA, "checkpoint=first", "budget.tokens=512", "budget_with_origin=true")
+    assert card.code == 0 and card.result["cost"]["tokens"] == 512 + 1024
 
 
 def test_a_recipe_shrinks_a_trained_model(run: CommandLine):
@@ -93,6 +95,7 @@ def test_a_recipe_shrinks_a_trained_model(run: CommandLine):
     assert "first_weights=checkpoint" in Path("sweep/results.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_recipe_continues_on_other_text(run: CommandLine):
     Path("text.txt").write_text(TEXT.replace("Line", "Verse"))
     words = ("checkpoint=first", "seed=1", "budget.tokens=512", "validation.every=9")

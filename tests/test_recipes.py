@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from smallgpt.launch.config_files import CONF
 
-RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+OF_A_RUN = {"shrink", "transfer"}  # they take a trained model, see test_going_on.py
+RECIPES = sorted({path.stem for path in (CONF / "experiment").glob("*.yaml")} - OF_A_RUN)
 WITH_ARMS = ("downsample_operator", "paper_comparison")
 SMALL = [
     # as deep as the recipes reach, as wide as lets the stream be halved often

@@ -50,6 +50,7 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     if (distill := fields["distill"]).teacher is not None and is_training(plain):
         name, fields["teacher"] = checked_teacher(distill.teacher, fields["model"], fields["tokenizer"])
         plain = {**plain, "distill": {**plain["distill"], "from": name}}
+        fields["distill"] = build_group("distill", plain)
     if plain.get("match") is not None:
         fields["match"] = build(Match, "match", plain["match"])
         fields["matched"] = matched_size(fields, matched_to(fields), variant, common.cache_dir)

@@ -146,7 +146,8 @@ def asked_fields(chosen: Collection[str], given: dict[str, Any]) -> dict[str, st
 
     block = set(DecoderConfig.settable()) - set(OF_A_SIZE) - OF_A_VARIANT
     asked: dict[str, str] = {}
-    for group, names in (("size", OF_A_SIZE), ("block", block)):
+    sizes = set(OF_A_SIZE) - {"vocab_size"}  # which is the tokenizer's
+    for group, names in (("size", sizes), ("block", block)):
         if group in chosen:
             asked |= {name: f"{group}=" for name in names if given.get(name) is not None}
     own = {key.partition(".")[2] for key in chosen if key.startswith("model.")}

@@ -1,15 +1,17 @@
 """Narrowing: the first weights of a small model, made from those of a trained one that is wider, deeper or as large.
 
-What has the same place and shape is copied. A stream of D coordinates is narrowed to w by one orthonormal basis B, of
-D x w, for all that reads or writes it (SliceGPT, arXiv 2401.15024): a map W that reads becomes W B, one that writes
-becomes B' W. It may, because x / rms(x) turns as x does: a norm's gain is folded into what reads it, but for its root
-mean square, and a LayerNorm's mean is taken out by a basis that is orthogonal to the vector of ones on both sides. B
-spans the directions of most energy in what is written: the first singular vectors of all maps into the stream, stacked
-(on a trained model it did as well as those of the stream itself on text). Behind it, the value and output maps of a head, and its queries and keys where no positions are rotated, become
-the truncated SVD of their product; MLPs keep the hidden units of the largest maps, and fewer blocks are taken at even
-distances, the first and the last among them.
+What has the same place and shape is copied. A stream of D coordinates is narrowed to W by one orthonormal basis B, of
+D x W, for all that reads or writes it (SliceGPT, arXiv 2401.15024): a map M that reads becomes M B, one that writes
+becomes B' M. It may, because x / rms(x) turns as x does: a norm's gain is folded into what reads it, but for its root
+mean square, and a LayerNorm's mean is taken out by a basis that is orthogonal to the vector of ones on both sides. A
+tied head cannot take a gain that is turned, and keeps the nearest one. B spans the directions of most energy in what is
+written: the first singular vectors of all maps into the stream, stacked; on trained models they did as well as those of
+the stream itself on text, and need none. Behind it, the value and output maps of a head, and its queries and keys where
+no positions are rotated, become the truncated SVD of their product; of rotated ones, pairs are taken at even distances,
+which have the frequencies that narrower heads have. MLPs keep the hidden units of the largest maps, and of more blocks
+some are taken at even distances, the first and the last among them.
 
-Letters in names: D width of the stream given, W of the one made, K head width, F hidden units, V vocabulary.
+Letters in names: D width of the stream given, W of the one made, V vocabulary.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def named(model: nn.Module, name: str) -> Any:
 
 
 def stream_moment(source: Decoder, layers: Sequence[int]) -> Tensor:
-    """Second moment, (D, D), of all rows that maps write to the stream with: embeddings, and outputs of these blocks."""
+    """Second moment, (D, D), of all that is written to the stream by maps: embeddings, and outputs of these blocks."""
     blocks = [named(source, "h")[i] for i in layers]
     writes = [double(linear.weight).T for block in blocks for linear in (block.attn.c_proj, block.mlp.c_proj)]
     writes += [double(table.weight) for table in (named(source, "wte"), named(source, "wpe")) if table is not None]

@@ -94,7 +94,7 @@ class ReportedJob:
         if self.task != "benchmark":
             ignored |= SPEED_KEYS
         if self.task in TRAINING_TASKS:
-            ignored |= UNUSED
+            ignored |= UNUSED - ({"checkpoint"} if self.config.get("checkpoint") else set())  # it began from that
         return {
             key: value
             for key, value in self.config.items()
