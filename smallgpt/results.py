@@ -47,6 +47,7 @@ TEXTS = ("status", "error", "task", "variant", "data_fingerprint", "question", "
 RESULT_SECTIONS = (
     "cost",
     "match",
+    "latency",
     "train",
     "val",
     "best",
@@ -111,7 +112,7 @@ def plain_json(value: Any) -> Any:
 
 
 def add_section(run_dir: Path, name: str, found: dict[str, Any], merge: Callable[..., dict[str, Any]]) -> None:
-    """Adds what was found out later to the result of a run that trained a model; does nothing elsewhere.
+    """Adds what was found out later to the result of a run that made a model; does nothing elsewhere.
 
     Args:
         merge: makes the new section of the one that was there (empty where there was none) and of what was found.
@@ -120,7 +121,7 @@ def add_section(run_dir: Path, name: str, found: dict[str, Any], merge: Callable
         return
     with FileLock(run_dir / ".result.lock"):
         result = read_result(run_dir)
-        if result is not None and result.get("task") == "train":
+        if result is not None and result.get("task") in ("train", "import"):
             write_result(run_dir, {**result, name: merge(result.get(name) or {}, found)})
 
 

@@ -48,6 +48,8 @@ class Run:
     """Source and licence of the data."""
     checkpoint: str | None = None
     """Weights of the run that the checkpoint stands for, such as `best, step 900`."""
+    imported: str | None = None
+    """Program and name of the checkpoint that task=import took the weights from; None for a model trained here."""
 
 
 def read_run(checkpoint: str) -> Run:
@@ -55,6 +57,9 @@ def read_run(checkpoint: str) -> Run:
     path = Path(checkpoint).expanduser().absolute()
     run_dir = path.parent.parent if path.parent.name == "checkpoints" else path
     result = read_result(run_dir) or {}
+    if result.get("task") == "import":
+        name = str(result.get("checkpoint", "not known"))
+        return Run(imported=f"{result['import']['program']} ({Path(name).name if Path(name).is_absolute() else name})")
     if result.get("task") != "train":
         return Run()
     try:
@@ -81,10 +86,11 @@ def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
     """Writes a model card in Markdown, with the hub's header."""
     config = model.config
     name = f"{config.model_type} {config.schedule_string()}"
+    made = f"imported from {plain(run.imported)}" if run.imported else "trained with smallgpt"
     parts = [
         card_header(run, form),
         f"# {plain(name)}",
-        f"A decoder-only language model with {cost(config).parameters:,} parameters, trained with smallgpt"
+        f"A decoder-only language model with {cost(config).parameters:,} parameters, {made}"
         f"{'' if quantize == 'none' else f'; its weights are stored as {quantize}'}.",
         "## Use" + "\n" + HOW[form].rstrip(),
         "## What it costs",
@@ -92,6 +98,8 @@ def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
         "## Data",
         card_table(("", ""), data(run))
         if run.result
+        else f"Not known: the weights were {made}."
+        if run.imported
         else "Not known: the checkpoint was no run directory of smallgpt.",
     ]
     if scores := quality(run.result):

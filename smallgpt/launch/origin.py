@@ -11,9 +11,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from smallgpt.errors import Impossible, UserError, one_line, shown
-from smallgpt.launch.config_files import OF_A_SIZE, group_files, read_values
+from smallgpt.launch.config_files import group_files, read_values
 from smallgpt.results import read_result
-from smallgpt.run_directory import config_of_run, flat
+from smallgpt.run_directory import OF_A_SIZE, config_of_run, flat
 from smallgpt.settings import one_or_several
 from smallgpt.settings.training import DEFAULT_BUDGET_TOKENS
 from smallgpt.targets import imported_model, target
@@ -48,7 +48,10 @@ def of_checkpoint(plain: dict[str, Any], chosen: Collection[str], variant: str =
     (checkpoint,) = several
     config = read_config(checkpoint)
     if not isinstance(config, DecoderConfig):
-        raise UserError(f"checkpoint={checkpoint}: a {config.model_type} model, none of smallgpt's, which alone train")
+        makes = "; task=import makes it one of them" if config.model_type == "gpt2" else ""
+        raise UserError(
+            f"checkpoint={checkpoint}: a {config.model_type} model, none of smallgpt's, which alone train{makes}"
+        )
     own_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     model_class, values = asked_model(plain, chosen, checkpoint, own_class, config)
     if plain.get("first_weights") != "random":

@@ -9,8 +9,31 @@ from smallgpt.launch.loading import chosen_keys
 
 TRAINING = frozenset(
     (
-        *("model", "size", "block", "match", "data", "tokenizer", "optimizer", "schedule", "budget", "batch"),
-        *("trainer", "validation", "logger", "log_every", "compile", "seed", "cache_dir", "checkpoint", "resume"),
+        *(
+            "model",
+            "size",
+            "block",
+            "match",
+            "latency",
+            "data",
+            "tokenizer",
+            "optimizer",
+            "schedule",
+            "budget",
+            "batch",
+        ),
+        *(
+            "batch",
+            "trainer",
+            "validation",
+            "logger",
+            "log_every",
+            "compile",
+            "seed",
+            "cache_dir",
+            "checkpoint",
+            "resume",
+        ),
         *("distill", "first_weights", "budget_with_origin"),
         *("prompt", "generation", "eval", "quantize", "experiment", "debug", "question"),
     )
@@ -27,6 +50,7 @@ USED = {
     | TABLES
     | {"benchmark", "compile", "eval", "experiment", "question", "seed", "validation.final_tokens"}
     | {"size", "block", "match", "tokenizer"},
+    "import": frozenset(("checkpoint", "tokenizer", "cache_dir")),
     "export": frozenset(("checkpoint", "model", "quantize", "cache_dir", "format")),
     "report": TABLES,
     "dashboard": TABLES | {"logger", "dry_run"},
@@ -46,7 +70,12 @@ def refuse_unused(config: DictConfig, words: Iterable[str], alone: bool) -> None
         words: the command line's.
         alone: whether this is one run and no job of a sweep.
     """
-    task = str(OmegaConf.select(config, "task._target_") or "").removeprefix("smallgpt.tasks.").removesuffix(".run")
+    task = (
+        str(OmegaConf.select(config, "task._target_") or "")
+        .removeprefix("smallgpt.tasks.")
+        .removesuffix(".run")
+        .removesuffix("_")
+    )
     if task not in USED:
         return
     for word in words:

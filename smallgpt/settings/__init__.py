@@ -8,7 +8,7 @@ name their own class with `_target_`; the model names a model class, whose confi
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
 from smallgpt.settings.run import Common, Settings
-from smallgpt.settings.training import Batch, Budget, Distill, Match, Trainer, Validation
+from smallgpt.settings.training import Batch, Budget, Distill, Latency, Match, Trainer, Validation
 
 __all__ = [
     "Batch",
@@ -19,6 +19,7 @@ __all__ = [
     "Evaluation",
     "Generation",
     "Group",
+    "Latency",
     "Match",
     "Settings",
     "Trainer",

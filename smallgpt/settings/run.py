@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from smallgpt.errors import nearest_divisors, nearest_multiples
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
-from smallgpt.settings.training import Batch, Budget, Distill, Match, Trainer, Validation
+from smallgpt.settings.training import Batch, Budget, Distill, Latency, Match, Trainer, Validation
 
 MICRO_BATCH_TOKENS = 16_384  # one forward pass, if batch.micro does not say; larger gains nothing on a CPU
 
@@ -89,11 +89,14 @@ class Settings(Common):
     generation: Generation
     benchmark: Benchmark
     match: Match | None = None
+    latency: Latency | None = None
     eval: Evaluation | None = None
     teacher: Any = None
     """Config of the model that `distill.from` names."""
     matched: Any = None
     """Result of `match`, a smallgpt.models.matching.Matched."""
+    decoding: dict[str, Any] | None = None
+    """Section `latency` of the result: what a token takes to decode here, measured where `latency` is chosen."""
     chosen: frozenset[str] = frozenset()
     """Keys that the command line names."""
     overrides: tuple[str, ...] = ()
@@ -127,13 +130,13 @@ class Settings(Common):
 
     @property
     def origin(self) -> str | None:
-        """Checkpoint that a training begins from; None where the weights begin as random numbers."""
-        return self.checkpoint[0] if self.checkpoint and self.task_name in ("train", "inspect") else None
+        """Checkpoint whose model takes the place of the config's: a training begins from it, or it is imported."""
+        return self.checkpoint[0] if self.checkpoint and self.task_name in ("train", "inspect", "import") else None
 
     @property
     def task_name(self) -> str:
         """Name of the task, such as `train` of `smallgpt.tasks.train.run`."""
-        return self.task.split(".")[-2]
+        return self.task.split(".")[-2].removesuffix("_")  # of `import_`, for Python keeps the word to itself
 
     @property
     def micro_batch_size(self) -> int:

@@ -35,7 +35,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.models.cost import training_cost
     from smallgpt.ranks import is_first_process
     from smallgpt.tasks.evaluate import of_run
-    from smallgpt.tasks.inspect import match
+    from smallgpt.tasks.inspect import latency, match
     from smallgpt.tasks.teacher import distillation, distilled, load_teacher
     from smallgpt.training.distillation import weights_hash
     from smallgpt.training.first_weights import narrowing_line, take_weights
@@ -81,7 +81,6 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         settings.schedule,
         length,
         clip=settings.trainer.clip,
-        validation_bytes=data.validation_bytes,
         compile=settings.compile,
         objective=distilled(settings, model, teacher, prepared),
     )
@@ -104,6 +103,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         sections: dict[str, Any] = {
             "cost": price.to_dict(),
             **match(settings),
+            **latency(settings),
             **begun_from,
             **distillation(settings),
             "data_fingerprint": prepared.fingerprint,

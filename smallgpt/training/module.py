@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
+from smallgpt.text_metrics import text_metrics
 from smallgpt.training.objectives import Batch, NextToken, Objective
 from smallgpt.training.optimizers import AdamW, Muon
 from smallgpt.training.run_length import RunLength, TrainingClock
@@ -32,7 +33,6 @@ class LanguageModel(L.LightningModule):
         schedule: the learning rate over the run.
         run_length: when the run ends.
         clip: the largest gradient norm, or None for no clipping.
-        validation_bytes: bytes of the text that one validation scores.
         compile: whether the loss is compiled; the weights keep their names.
         objective: loss of a batch; None: that of the next token.
     """
@@ -44,7 +44,6 @@ class LanguageModel(L.LightningModule):
         schedule: Schedule,
         run_length: RunLength,
         clip: float | None = 1.0,
-        validation_bytes: int | None = None,
         compile: bool = False,
         objective: Objective | None = None,
     ) -> None:
@@ -54,10 +53,10 @@ class LanguageModel(L.LightningModule):
         self.schedule = schedule if run_length.steps is None else schedule.for_steps(run_length.steps)
         self.run_length = run_length
         self.clip = math.inf if clip is None else clip
-        self.validation_bytes = validation_bytes
         self.clock = TrainingClock()
         self.learning_rate = 0.0
         self.gradient_norm = torch.zeros(())
+        self.metrics = text_metrics()
         self.validation: dict[str, float] = {}
         self.micro_losses: list[Tensor] = []
         self.objective = objective or NextToken(model, compile)
@@ -119,24 +118,14 @@ class LanguageModel(L.LightningModule):
         self.clock.pause()
 
     def on_validation_epoch_start(self) -> None:
-        self._nats = torch.zeros((), dtype=torch.float64, device=self.device)
-        self._targets = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.metrics.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        nats, targets = self.objective.total(batch)
-        self._nats += nats.double()
-        self._targets += targets
+        nats, tokens = self.objective.total(batch)
+        self.metrics.update(nats=nats, tokens=tokens, bytes=batch["bytes"])
 
     def on_validation_epoch_end(self) -> None:
-        nats = self.trainer.strategy.reduce(self._nats, reduce_op="sum").item()
-        targets = self.trainer.strategy.reduce(self._targets, reduce_op="sum").item()
-        loss = nats / targets
-        self.validation = {
-            "val/loss": loss,
-            "val/perplexity": math.exp(min(loss, 700.0)),  # the largest that a float can hold
-        }
-        if self.validation_bytes:
-            self.validation["val/bits_per_byte"] = nats / math.log(2) / self.validation_bytes
+        self.validation = {f"val/{name}": value.item() for name, value in self.metrics.compute().items()}
 
     def on_validation_end(self) -> None:
         # after the callbacks' own: writing checkpoints is not training time

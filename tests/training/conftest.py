@@ -78,7 +78,6 @@ def fit(tmp_path: Path, tokenizer_dir: Path) -> Callable[..., Run]:
             optimizer or AdamW(lr=1e-2),
             schedule or Constant(warmup=0),
             RunLength(steps=None if seconds else steps, seconds=seconds),
-            validation_bytes=data.validation_bytes,
             **options,
         )
         recorder = Recorder(rows * BLOCK * accumulation, FLOPS_PER_TOKEN, 1e9, every=log_every)

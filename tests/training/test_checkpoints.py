@@ -13,7 +13,7 @@ def loss_of(folder: Path, run) -> float:
     nats, targets = 0.0, 0
     with torch.no_grad():
         for batch in run.data.validation_batches():
-            nats += model.next_token_loss(**batch, reduction="sum").item()
+            nats += model.next_token_loss(batch["input_ids"], batch["targets"], reduction="sum").item()
             targets += int((batch["targets"] != -100).sum())
     return nats / targets
 
