@@ -8,13 +8,14 @@ name their own class with `_target_`; the model names a model class, whose confi
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
 from smallgpt.settings.run import Common, Settings
-from smallgpt.settings.training import Batch, Budget, Latency, Match, Trainer, Validation
+from smallgpt.settings.training import Batch, Budget, Distill, Latency, Match, Trainer, Validation
 
 __all__ = [
     "Batch",
     "Benchmark",
     "Budget",
     "Common",
+    "Distill",
     "Evaluation",
     "Generation",
     "Group",

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from smallgpt.errors import Unfinished, UserError
 from smallgpt.settings import Settings
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from smallgpt.data.datamodule import TokenDataModule
     from smallgpt.data.prepared_data import PreparedData
     from smallgpt.machine.device import Precision
+    from smallgpt.models.decoder import Decoder
     from smallgpt.settings import Trainer as TrainerSettings
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.run_length import RunLength
@@ -31,10 +32,13 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.data.prepare import prepare
     from smallgpt.machine.allocator import keep_freed_memory
     from smallgpt.machine.device import device, resolved_precision
-    from smallgpt.models.cost import cost
+    from smallgpt.models.cost import training_cost
     from smallgpt.ranks import is_first_process
     from smallgpt.tasks.evaluate import of_run
     from smallgpt.tasks.inspect import latency, match
+    from smallgpt.tasks.teacher import distillation, distilled, load_teacher
+    from smallgpt.training.distillation import weights_hash
+    from smallgpt.training.first_weights import narrowing_line, take_weights
     from smallgpt.training.identity import refuse_other_identity, run_identity
     from smallgpt.training.loggers import until_the_end
     from smallgpt.training.metrics import Recorder
@@ -52,16 +56,16 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     resumed = settings.resume is not None and state.exists()
     if resumed:
         check_state(state, settings.model_class, settings.model)
-    begun_from, begun_with = origin(settings), None if resumed else first_weights(settings)
+    begun_from, begun_with, teacher = origin(settings), first_weights(settings), load_teacher(settings)
     prepared = prepare(settings.data, settings.tokenizer, settings.cache_dir)
     seed_everything(settings.seed, verbose=False)
     model = settings.model_class(settings.model)
     if begun_with is not None:
-        model.load_state_dict(begun_with)
+        begun_from["origin"] |= take_weights(model, begun_with)
         begun_with = None  # its memory is free for the training
     model.generation_config.eos_token_id = prepared.eos_id
     model.generation_config.pad_token_id = prepared.eos_id
-    price = cost(settings.model)
+    price = training_cost(settings.model, settings.teacher)
     data = data_module(settings, prepared)
     length = run_length(settings, price.training_flops_per_token, data.epoch_tokens)
     if length.steps is not None:
@@ -69,6 +73,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     warnings = [*prepared.warnings(), *warnings_of_epochs(settings, length.steps, data.epoch_tokens)]
     if is_first_process():
         announce(settings, length.steps, data.epoch_tokens, warnings)
+        if narrowing := begun_from.get("origin", {}).get("narrowing"):
+            print(narrowing_line(narrowing))
     module = LanguageModel(
         model,
         settings.optimizer,
@@ -76,6 +82,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         length,
         clip=settings.trainer.clip,
         compile=settings.compile,
+        objective=distilled(settings, model, teacher, prepared),
     )
     recorder = Recorder(
         settings.batch.tokens,
@@ -85,7 +92,9 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     )
     if not resumed and is_first_process():  # rows of a run that was stopped before its first checkpoint
         (run_dir / "metrics.csv").unlink(missing_ok=True)
-    identity = run_identity(prepared.fingerprint, settings.model_class)
+    identity = run_identity(
+        prepared.fingerprint, settings.model_class, None if teacher is None else weights_hash(teacher)
+    )
     if resumed:
         refuse_other_identity(state, identity)
     trainer = trainer_for(settings, run_dir, prepared, recorder, where, precision, identity)
@@ -97,6 +106,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             **match(settings),
             **latency(settings),
             **begun_from,
+            **distillation(settings),
             "data_fingerprint": prepared.fingerprint,
             "data": prepared.section(),
             "warnings": warnings,
@@ -121,13 +131,13 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     return sections
 
 
-def first_weights(settings: Settings) -> "dict[str, torch.Tensor] | None":
-    """Weights of the checkpoint that the training begins from; None where they begin as random numbers."""
+def first_weights(settings: Settings) -> "Decoder | None":
+    """Trained model that the training takes its first weights from; None where they are random numbers."""
     from smallgpt.inference.checkpoint import load_checkpoint
 
-    if settings.origin is None:
+    if settings.origin is None or settings.first_weights == "random":
         return None
-    return load_checkpoint(settings.origin)[0].state_dict()
+    return cast("Decoder", load_checkpoint(settings.origin)[0])
 
 
 def origin(settings: Settings) -> dict[str, Any]:
@@ -136,7 +146,8 @@ def origin(settings: Settings) -> dict[str, Any]:
 
     if settings.origin is None:
         return {}
-    checkpoint, weights = settings.origin, which_weights(settings.origin)
+    checkpoint = settings.origin
+    weights = "random" if settings.first_weights == "random" else which_weights(checkpoint)
     return {"origin": {"checkpoint": checkpoint, "weights": weights, "variant": variant_of(checkpoint)}}
 
 

@@ -1,4 +1,4 @@
-"""The one LightningModule: any model with `next_token_loss` learns to predict the next token."""
+"""The one LightningModule: a model learns what its objective says, by default to predict the next token."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from smallgpt.models.loss import IGNORED
 from smallgpt.text_metrics import text_metrics
+from smallgpt.training.objectives import Batch, NextToken, Objective
 from smallgpt.training.optimizers import AdamW, Muon
 from smallgpt.training.run_length import RunLength, TrainingClock
 from smallgpt.training.schedules import Schedule
@@ -28,13 +28,13 @@ class LanguageModel(L.LightningModule):
     stays on the device until a callback asks for it.
 
     Args:
-        model: has `next_token_loss(input_ids, targets, reduction)` and transformers' accessors of
-            the embeddings.
+        model: has what the objective needs, transformers' accessors of the embeddings, and `save_pretrained`.
         optimizer: settings that build the optimizer.
         schedule: the learning rate over the run.
         run_length: when the run ends.
         clip: the largest gradient norm, or None for no clipping.
         compile: whether the loss is compiled; the weights keep their names.
+        objective: loss of a batch; None: that of the next token.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class LanguageModel(L.LightningModule):
         run_length: RunLength,
         clip: float | None = 1.0,
         compile: bool = False,
+        objective: Objective | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -58,8 +59,7 @@ class LanguageModel(L.LightningModule):
         self.metrics = text_metrics()
         self.validation: dict[str, float] = {}
         self.micro_losses: list[Tensor] = []
-        loss: Any = model.next_token_loss
-        self._loss: Any = torch.compile(loss) if compile else loss
+        self.objective = objective or NextToken(model, compile)
 
     @property
     def sharded(self) -> bool:
@@ -70,7 +70,7 @@ class LanguageModel(L.LightningModule):
         if self.sharded and not isinstance(self.model, FSDPModule):
             mesh: Any = self.device_mesh
             shard(self.model, mesh["data_parallel"])
-            self._loss = self.model.next_token_loss
+            self.objective = NextToken(self.model)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer.build(self.model)
@@ -78,8 +78,8 @@ class LanguageModel(L.LightningModule):
     def on_train_start(self) -> None:
         self.clock.start()
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        loss = self._loss(batch["input_ids"], batch["targets"])
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.objective.mean(batch)
         self.micro_losses.append(loss.detach())
         return loss
 
@@ -120,10 +120,9 @@ class LanguageModel(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.metrics.reset()
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        targets = batch["targets"]
-        nats = self._loss(batch["input_ids"], targets, reduction="sum")
-        self.metrics.update(nats=nats, tokens=(targets != IGNORED), bytes=batch["bytes"])
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        nats, tokens = self.objective.total(batch)
+        self.metrics.update(nats=nats, tokens=tokens, bytes=batch["bytes"])
 
     def on_validation_epoch_end(self) -> None:
         self.validation = {f"val/{name}": value.item() for name, value in self.metrics.compute().items()}
