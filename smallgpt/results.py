@@ -65,20 +65,20 @@ NUMBERS = {
 }
 
 
-def damage(run_dir: Path) -> str | None:
-    """What is wrong with result.json or metrics.csv of a run, which a report then leaves out; None: nothing."""
-    path = run_dir / "result.json"
-    if path.exists():
-        result = read_result(run_dir)
-        if result is None:
-            return "result.json is damaged: no JSON object"
-        if (where := misplaced(result)) is not None:
-            return f"result.json is damaged: {where} is of another kind"
+def read_record(run_dir: Path) -> tuple[dict[str, Any], list[dict[str, float]], str | None]:
+    """Reads the result and the metrics of a run, and what is wrong with one of them: a report then leaves the run out.
+
+    The result is empty where there is none.
+    """
+    result = read_result(run_dir)
+    if result is None and (run_dir / "result.json").exists():
+        return {}, [], "result.json is damaged: no JSON object"
+    if result is not None and (where := misplaced(result)) is not None:
+        return {}, [], f"result.json is damaged: {where} is of another kind"
     try:
-        validations(run_dir)
+        return result or {}, metric_rows(run_dir), None
     except (OSError, ValueError, csv.Error) as error:
-        return f"metrics.csv is damaged: {error}"
-    return None
+        return {}, [], f"metrics.csv is damaged: {error}"
 
 
 def misplaced(result: dict[str, Any]) -> str | None:

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from smallgpt.errors import UserError, one_line, shown
@@ -202,14 +204,27 @@ def config_of_run(run_dir: Path) -> dict[str, Any]:
     """
     path = run_dir / "config.yaml"
     try:
-        plain = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except Exception as error:  # of YAML, of OmegaConf, of the disk
+        plain = yaml.load(path.read_bytes(), ConfigLoader)
+    except Exception as error:  # of YAML, of the disk
         raise UserError(
             f"{path}: damaged ({shown(one_line(error))}); remove it, or choose another directory"
         ) from error
     if not isinstance(plain, dict):
         raise UserError(f"{path}: damaged (no keys in it); remove it, or choose another directory")
     return {str(key): value for key, value in plain.items()}
+
+
+class ConfigLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Reads a config as Hydra does, 1e-3 as a number and a day as text, at a tenth of the time: a sweep has many."""
+
+
+ConfigLoader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+ConfigLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d[\d_]*(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def result_header(settings: Settings, choices: dict[str, str]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The table of a comparison, a row an arm."""
 
+from functools import lru_cache
+
 from smallgpt.errors import shown
 from smallgpt.models.matching import amount
 from smallgpt.reporting.arms import Arm
@@ -14,6 +16,7 @@ ARM = "arm"
 OVER_DOCUMENTS = "over documents [95 %]"
 
 
+@lru_cache(maxsize=8)
 def arm_table(comparison: Comparison) -> list[dict[str, str]]:
     """Rows of texts under the same names; columns that no arm fills are left out."""
     gaps = compare_arms(comparison)

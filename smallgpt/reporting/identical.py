@@ -1,11 +1,14 @@
 """Arms under different names that are one model, such as ConvGPT with kernel 1 and LinearGPT."""
 
+from functools import lru_cache
+
 from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.study import Comparison
 
 COSTS = ("parameters", "training_flops_per_token", "cache_bytes_per_token")
 
 
+@lru_cache(maxsize=8)
 def identical(comparison: Comparison) -> list[list[Arm]]:
     """Arms in groups, alone or together with those that cost the same and whose losses are equal to the last bit."""
     groups: list[list[Arm]] = []

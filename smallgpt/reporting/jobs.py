@@ -1,15 +1,16 @@
 """The runs of a sweep as a report reads them: config.yaml, result.json and metrics.csv of each run directory."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from smallgpt.errors import UserError
 from smallgpt.reporting.naming import Described
-from smallgpt.results import damage, misplaced, read_result, validations
+from smallgpt.results import misplaced, read_record
 from smallgpt.run_directory import LOCATION_KEYS, SPEED_KEYS, config_of_run, flat, read_unwritable
 
 NEVER_COMPARED = LOCATION_KEYS | {"seed", "log_every", "latency", "model.allow_narrow"}
@@ -18,6 +19,7 @@ UNUSED = {"prompt", "generation", "benchmark", "checkpoint", "format", "quantize
 DAMAGED = "damaged"
 """Status of a job whose files cannot be read; a report names it and shows the others."""
 TRAINING_TASKS = ("train", "inspect", "prepare")
+MOST_ROWS = 200  # of a job's training that are kept: more than a picture has room for
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class ReportedJob:
     name: str
     run_dir: Path
     result: dict[str, Any]
+    curve: list[dict[str, float]] = field(default_factory=list, repr=False)
+    """Rows of metrics.csv that have a validation loss."""
+    training: list[dict[str, float]] = field(default_factory=list, repr=False)
+    """The other rows of metrics.csv; of a long run, means over neighbours."""
 
     @property
     def status(self) -> str:
@@ -97,17 +103,13 @@ class ReportedJob:
         """The config without seed, places, hardware, logging, and what the task does not use."""
         return comparable(self.config, self.task)
 
-    @property
+    @cached_property
     def described(self) -> Described:
         """What may name it."""
         return Described(self.variant, self.choices, self.compared, frozenset(self.overrides))
 
     def section(self, name: str) -> dict[str, Any]:
         return self.result.get(name) or {}
-
-    @cached_property
-    def curve(self) -> list[dict[str, float]]:
-        return [] if self.status == DAMAGED else validations(self.run_dir)
 
 
 def comparable(config: Mapping[str, Any], task: str) -> dict[str, Any]:
@@ -125,15 +127,40 @@ def read_jobs(sweep_dir: Path, prefix: str = "") -> list[ReportedJob]:
     failed = read_unwritable(sweep_dir)
     folders = [*{sweep_dir / name for name in failed} | {path for path in sweep_dir.glob("*") if is_run(path)}]
     folders.sort(key=lambda path: (len(path.name), path.name))
-    return [ReportedJob(prefix + path.name, path, failed.get(path.name) or result_or_reason(path)) for path in folders]
+    return [read_job(prefix + path.name, path, failed.get(path.name)) for path in folders]
 
 
-def result_or_reason(run_dir: Path) -> dict[str, Any]:
-    """Result of a run; where it is missing or damaged, a result that says so."""
-    if (why := damage(run_dir)) is not None:
-        return {"status": DAMAGED, "error": f"{why}; copy the file again, or remove the folder and repeat the sweep"}
+def read_job(name: str, run_dir: Path, unwritable: dict[str, Any] | None) -> ReportedJob:
+    """Reads a run once; where its result is missing or damaged, one that says so stands for it.
+
+    Args:
+        name: what a report calls it.
+        run_dir: its directory.
+        unwritable: the result of a run whose directory could not hold it.
+    """
+    if unwritable:
+        return ReportedJob(name, run_dir, unwritable)
+    result, rows, wrong = read_record(run_dir)
+    if wrong:
+        again = f"{wrong}; copy the file again, or remove the folder and repeat the sweep"
+        return ReportedJob(name, run_dir, {"status": DAMAGED, "error": again})
     silent = {"status": "unfinished", "error": "no result.json: it was killed, or has not ended yet"}
-    return ended(read_result(run_dir) or {}) or silent
+    curve = [row for row in rows if "val/loss" in row]
+    training = thinned([row for row in rows if "val/loss" not in row])
+    return ReportedJob(name, run_dir, ended(result) or silent, curve, training)
+
+
+def thinned(rows: Sequence[dict[str, float]], most: int = MOST_ROWS) -> list[dict[str, float]]:
+    """At most so many rows, each the mean of as many neighbours."""
+    width = math.ceil(len(rows) / most)
+    if width < 2:
+        return list(rows)
+    found = []
+    for start in range(0, len(rows), width):
+        near = rows[start : start + width]
+        columns = {key: [row[key] for row in near if key in row] for key in near[-1]}
+        found.append({key: sum(numbers) / len(numbers) for key, numbers in columns.items()})
+    return found
 
 
 def is_run(path: Path) -> bool:

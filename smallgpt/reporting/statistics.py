@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from statistics import stdev
 from typing import Any, Literal
 
 from smallgpt.reporting.identical import first_of_each
@@ -57,10 +59,15 @@ def mean(values: Sequence[float]) -> Mean:
     average = sum(values) / len(values)
     if len(values) < 2:
         return Mean(average, None, len(values))
-    from scipy import stats
+    return Mean(average, t_quantile(len(values) - 1) * stdev(values) / len(values) ** 0.5, len(values))
 
-    width = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values)
-    return Mean(average, float(width), len(values))
+
+@cache
+def t_quantile(freedom: int) -> float:
+    """Half of the 95 % interval of a t distribution."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def difference(arm: dict[int | None, float], baseline: dict[int | None, float]) -> Difference:
@@ -109,6 +116,7 @@ def corrected(gaps: Sequence[Difference], tests: Sequence[Hashable]) -> list[Dif
     return [gap if gap.p is None else replace(gap, p=p_values[test]) for gap, test in zip(gaps, tests, strict=True)]
 
 
+@lru_cache(maxsize=8)
 def compare_arms(comparison: Comparison) -> dict[str, Difference]:
     """The loss of each arm against its baseline, by the arm's label, with p corrected for the number of comparisons."""
     found, tests, first = {}, [], first_of_each(comparison)

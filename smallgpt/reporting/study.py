@@ -24,7 +24,7 @@ from smallgpt.settings.group import one_or_several
 BASELINE_VARIANT = "gpt"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # so that what is worked out of one can be kept
 class Comparison:
     """The arms of one data set. Their losses may be compared."""
 
