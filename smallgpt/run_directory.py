@@ -17,7 +17,7 @@ from smallgpt.results import read_result
 from smallgpt.settings import Settings
 
 # where a run writes, what is asked of it and how it is shown is not what it is
-LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", "tune", "dry_run", "question"}
+LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", "label", "tune", "dry_run", "question"}
 HARDWARE_KEYS = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers")}
 SPEED_KEYS = HARDWARE_KEYS | {"trainer.profile", "batch.micro", "compile"}  # equal numbers, to rounding
 MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run
@@ -32,6 +32,7 @@ SWEEP_ENTRIES = (
     "multirun.yaml",
     "results.csv",
     "results.md",
+    "table.tex",
     "report.html",
     "loss.png",
     "figures",

@@ -43,8 +43,8 @@ def work(tmp_path, monkeypatch):
     (tmp_path / "work.py").write_text(WORK)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("smallgpt.contract.required.check_contract", lambda *_: None)  # of each width, for seconds
-    monkeypatch.setattr("smallgpt.reporting.figures.draw", lambda comparison, _: front_figures(comparison))
-    monkeypatch.setattr("smallgpt.reporting.charts.save", lambda *_: None)
+    monkeypatch.setattr("smallgpt.reporting.figures.draw", front_figures)
+    monkeypatch.setattr("smallgpt.reporting.figure_files.save", lambda *_: None)
     yield tmp_path
     sys.modules.pop("work", None)
 

@@ -52,7 +52,7 @@ USED = {
     | {"size", "block", "match", "tokenizer"},
     "import": frozenset(("checkpoint", "tokenizer", "cache_dir")),
     "export": frozenset(("checkpoint", "model", "quantize", "cache_dir", "format")),
-    "report": TABLES,
+    "report": TABLES | {"label"},
     "dashboard": TABLES | {"logger", "dry_run"},
     "log": frozenset(("sweep", "logger")),
 }

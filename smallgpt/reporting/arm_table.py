@@ -7,20 +7,27 @@ from smallgpt.models.matching import amount
 from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.caveats import epochs
 from smallgpt.reporting.naming import short_names
+from smallgpt.reporting.price import duration
 from smallgpt.reporting.quality_figures import value_of
+from smallgpt.reporting.ranking import ranked
 from smallgpt.reporting.statistics import SPLITS, Difference, compare_arms, mean, mean_with_interval, p_text
 from smallgpt.reporting.study import Comparison
 from smallgpt.reporting.tables import scaled
 
 ARM = "arm"
 OVER_DOCUMENTS = "over documents [95 %]"
+COSTS = {
+    *("matched to", "off by", "parameters", "training FLOPs", "training time", "epochs", "tokens / parameter"),
+    *("tokens/s", "cache B / token"),
+}
+"""Columns that a page shows in a table of their own."""
 
 
 @lru_cache(maxsize=8)
 def arm_table(comparison: Comparison) -> list[dict[str, str]]:
-    """Rows of texts under the same names; columns that no arm fills are left out."""
+    """Rows of texts under the same names, the lowest loss first; columns that no arm fills are left out."""
     gaps = compare_arms(comparison)
-    rows = [arm_row(comparison, arm, gaps.get(arm.label)) for arm in comparison.arms]
+    rows = [arm_row(comparison, arm, gaps.get(arm.label)) for arm in ranked(comparison)]
     filled = [name for name in rows[0] if any(arm_row[name] for arm_row in rows)]
     return [{name: arm_row[name] for name in filled} for arm_row in rows]
 
@@ -32,7 +39,7 @@ def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[st
     tokens, parameters = arm.number("train", "tokens"), arm.number("cost", "parameters")
     speed, cache = arm.number("train", "tokens_per_second"), arm.number("cost", "cache_bytes_per_token")
     flops, read = value_of(arm, "train", "flops"), epochs(arm.jobs[0])
-    baseline = comparison.baseline_of(arm)
+    baseline, seconds = comparison.baseline_of(arm), arm.number("train", "seconds")
     return {
         ARM: arm.label,
         **{short: tried_text(arm, key) for key, short in short_names(comparison.tuned_keys).items()},
@@ -48,6 +55,7 @@ def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[st
         "off by": ", ".join(dict.fromkeys(f"{match['difference']:+.2%}" for match in arm.found("match").values())),
         "parameters": "" if parameters is None else f"{parameters:,.0f}",
         "training FLOPs": "" if flops is None else scaled(flops, "").strip(),
+        "training time": "" if seconds is None else duration(seconds),
         "epochs": "" if read is None else f"{read:.2g}",
         "tokens / parameter": "" if tokens is None or not parameters else f"{tokens / parameters:.3g}",
         "tokens/s": "" if speed is None else f"{speed:,.0f}",

@@ -28,6 +28,8 @@ class Arm:
     jobs: list[ReportedJob]
     tuning: Tuning | None = None
     """How the values of the tuned axes were chosen, where several were tried."""
+    is_labelled: bool = False
+    """Whether the user has given it its name."""
 
     @property
     def variant(self) -> str:

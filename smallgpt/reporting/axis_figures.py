@@ -1,5 +1,6 @@
 """Pictures of what a study varies: each of its axes against loss and against cost."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from smallgpt.reporting.axis_units import Measure
 from smallgpt.reporting.charts import Figure, colour, figure, layered, tooltip, values
 from smallgpt.reporting.naming import labels, short_names
 from smallgpt.reporting.quality_figures import COST_AXES, interval, loss_title, with_intervals
+from smallgpt.reporting.ranking import others_last
 from smallgpt.reporting.statistics import mean
 from smallgpt.reporting.study import Comparison
 
@@ -38,7 +40,7 @@ def axes(comparison: Comparison) -> list[Figure]:
         if len(found) < 2:
             continue
         x = value_axis(key, found)
-        lines = list(dict.fromkeys(row["series"] for row in rows))
+        lines = best_first(rows)
         for field in ("loss", "cost"):
             known = [row for row in rows if row.get(field) is not None]
             if len({row["value"] for row in known}) < 2 or len({row[field] for row in known}) < 2:
@@ -72,13 +74,22 @@ def tuned_axes(comparison: Comparison) -> list[Figure]:
         found = list(dict.fromkeys(row["value"] for row in rows))
         if len(found) < 2:
             continue
-        labels = list(dict.fromkeys(row["arm"] for row in rows))
+        drawn = {row["arm"] for row in rows}
+        labels = [arm.label for arm in others_last(comparison) if arm.label in drawn]
         x = value_axis(key, found)
         y = alt.Y("loss:Q", title="validation loss (nats a token)", scale=alt.Scale(zero=False))
         line = alt.Chart(values(rows)).encode(x=x, y=y, color=colour(labels)).mark_line(strokeWidth=1.5, opacity=0.7)
         chart = layered(line, *with_intervals(rows, x, y, labels))
         figures.append(figure(f"tuned_{key.replace('.', '_')}", "axis", f"{short} that was tried against loss", chart))
     return figures
+
+
+def best_first(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Names of the lines, that with the lowest loss first."""
+    lowest: dict[str, float] = {}
+    for row in rows:
+        lowest[row["series"]] = min(lowest.get(row["series"], math.inf), row.get("loss", math.inf))
+    return sorted(lowest, key=lambda series: lowest[series])
 
 
 def value_axis(key: str, found: Sequence[float | str]) -> "alt.X":

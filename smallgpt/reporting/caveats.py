@@ -29,7 +29,15 @@ def caveats(comparison: Comparison) -> list[str]:
         )
     if any(job.section("val").get("bits_per_byte_comparable") is False for job in silent):
         found.append("Warning: the tokenizer loses text, so bits per byte cannot be compared with another tokenizer's.")
+    shares = {share for arm in comparison.arms for share in arm.found("data", "overlap").values()}
+    if shares:
+        found.append(f"Of the 13-grams of the held-out text, {share_text(max(shares))} occur in the training text.")
     return found
+
+
+def share_text(share: float) -> str:
+    """Share in percent; one that is small, but not nothing, is not shown as nothing."""
+    return "under 0.01%" if 0 < share < 1e-4 else f"{share:.2%}"
 
 
 def matching_warnings(comparison: Comparison) -> list[str]:
@@ -55,11 +63,11 @@ def differing(key: str, jobs: Sequence[ReportedJob]) -> str | None:
             found.setdefault(shown(environment.get(key)), []).append(job.name)
     if len(found) < 2:
         return None
-    each = [f"{value} ({named(names)})" for value, names in found.items()]
+    each = [f"{value} ({jobs_text(names)})" for value, names in found.items()]
     return f"Warning: not all jobs ran with the same {key}: {', '.join(each)}; a difference may be due to that."
 
 
-def named(names: Sequence[str]) -> str:
+def jobs_text(names: Sequence[str]) -> str:
     """Names of jobs in words, the first few of many."""
     more = f" and {len(names) - MOST_JOBS} more" if len(names) > MOST_JOBS else ""
     return f"job{'s' if len(names) > 1 else ''} {', '.join(names[:MOST_JOBS])}{more}"

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import one_line
-from smallgpt.files import write_bytes
 from smallgpt.results import plain_json
 
 if TYPE_CHECKING:
@@ -14,7 +12,11 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 640, 340
 LONG_LABEL = 36  # letters
+PALETTE = ("#4c78a8", "#e8751a", "#d64550", "#3a9d95", "#4f9a45", "#c79a00", "#9d5fa8", "#e0708f", "#8a5f45", "#7f7f7f")
+FOLDED = "#a3acb6"
+"""Colour of what is in a figure, but not in its legend."""
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+MOST_ROWS_OF_TEXT = 40
 
 
 @dataclass(frozen=True)
@@ -29,27 +31,14 @@ class Figure:
     spec: dict[str, Any]
     error: str | None = None
     """Why it cannot be drawn, which then stands in its place."""
+    text: str = ""
+    """What it shows, for who does not see it."""
 
     @property
     def for_page(self) -> dict[str, Any]:
         """Spec as wide as there is room for; the page has the title and the colours around."""
         kept = {key: value for key, value in self.spec.items() if key not in ("title", "background")}
         return kept | {"width": "container"}
-
-
-def save(figure: Figure, folder: Path) -> str | None:
-    """NAME.png and NAME.svg; returns why it cannot be drawn."""
-    import vl_convert
-
-    folder.mkdir(exist_ok=True)
-    try:
-        svg = vl_convert.vegalite_to_svg(figure.spec, vl_version=vl_version())
-        png = vl_convert.svg_to_png(svg, scale=2)
-    except ValueError as error:
-        return one_line(error)[:300]
-    write_bytes(folder / f"{figure.name}.svg", svg.encode())
-    write_bytes(folder / f"{figure.name}.png", png)
-    return None
 
 
 def vl_version() -> str:
@@ -75,7 +64,28 @@ def figure(name: str, part: str, title: str, chart: Any, height: int = HEIGHT) -
         spec = chart.properties(width=WIDTH, height=height, title=title, background="white").to_dict()
     except Exception as error:  # the others are no worse for it
         return missing(name, part, title, error)
-    return Figure(name, part, title, plain_json(spec))
+    spec = plain_json(spec)
+    return Figure(name, part, title, spec, text=text_of(spec))
+
+
+def text_of(spec: dict[str, Any]) -> str:
+    """What the tooltips of a figure say, one after the other."""
+    found = []
+    for layer in spec.get("layer", [spec]):
+        fields = {tip["title"]: tip["field"] for tip in tips(layer)}
+        rows = spec.get("datasets", {}).get((layer.get("data") or spec.get("data") or {}).get("name"), [])
+        for row in rows if fields else ():
+            said = {name: row[field] for name, field in fields.items() if row.get(field) is not None}
+            texts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in said.items()}
+            found.append(", ".join(f"{name} {text}" for name, text in texts.items()))
+    more = f"; and {len(found) - MOST_ROWS_OF_TEXT} more" if len(found) > MOST_ROWS_OF_TEXT else ""
+    return "; ".join(found[:MOST_ROWS_OF_TEXT]) + more
+
+
+def tips(layer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Fields of a layer's tooltip."""
+    found = layer.get("encoding", {}).get("tooltip", [])
+    return [tip | {"title": tip.get("title", tip["field"])} for tip in found]
 
 
 def missing(name: str, part: str, title: str, error: Exception) -> Figure:
@@ -90,30 +100,59 @@ def values(rows: Sequence[dict[str, Any]]) -> "alt.InlineData":
     return alt.InlineData(values=list(rows))
 
 
-def colour(labels: Sequence[str], field: str = "arm") -> "alt.Color":
-    """Colours of labels, the same in all figures with the same labels."""
+def colour(labels: Sequence[str], field: str = "arm", lines: bool = False) -> "alt.Color":
+    """Colours of labels, the same in all figures with the same labels; those after the tenth are grey."""
     import altair as alt
 
-    scheme = "tableau10" if len(labels) <= 10 else "tableau20"
-    return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(labels), scheme=scheme), legend=legend(labels))
+    colours = [colour_of(i) if i < len(PALETTE) else FOLDED for i in range(len(labels))]
+    scale = alt.Scale(domain=list(labels), range=colours)
+    return alt.Color(f"{field}:N", scale=scale, legend=legend(labels, lines))
+
+
+def colour_of(place: int) -> str:
+    """Colour of a place among the labels; with the dashes, twenty places can be told apart."""
+    return PALETTE[place % len(PALETTE)]
 
 
 def dashes(labels: Sequence[str]) -> "alt.StrokeDash":
     """Dashes of labels, so that lines which lie on each other are seen."""
     import altair as alt
 
-    styles = [DASHES[i % len(DASHES)] for i in range(len(labels))]
-    return alt.StrokeDash("arm:N", scale=alt.Scale(domain=list(labels), range=styles), legend=legend(labels))
+    styles = [dash_of(i) for i in range(len(labels))]
+    scale = alt.Scale(domain=list(labels), range=styles)
+    return alt.StrokeDash("arm:N", scale=scale, legend=legend(labels, lines=True))
 
 
-def legend(labels: Sequence[str]) -> "alt.Legend":
-    """Legend below a figure, in as many columns as the labels leave room for."""
+def dash_of(place: int) -> list[int]:
+    """Dashes of a place among the labels."""
+    return DASHES[place % len(DASHES)]
+
+
+def legend(labels: Sequence[str], lines: bool = False) -> "alt.Legend":
+    """Legend below a figure, in as many columns as the labels leave room for, of the first ten.
+
+    Args:
+        labels: all that the figure has.
+        lines: whether it shows strokes with their dashes, not points.
+    """
     import altair as alt
 
-    columns = 1 if max(map(len, labels)) > 20 else 2 if max(map(len, labels)) > 12 else 3
+    named = list(labels[: len(PALETTE)])
+    longest = max(map(len, named), default=0)
+    columns = 1 if longest > 20 else 2 if longest > 12 else 3
     # a long label has a line for each word: a phone has room for no more
-    lines = f"length(datum.label) > {LONG_LABEL} ? split(datum.label, ' ') : datum.label"
-    return alt.Legend(title=None, orient="bottom", columns=columns, labelLimit=300, labelExpr=lines, symbolOpacity=1)
+    split = f"length(datum.label) > {LONG_LABEL} ? split(datum.label, ' ') : datum.label"
+    strokes: dict[str, Any] = {"symbolType": "stroke", "symbolSize": 500, "symbolStrokeWidth": 2} if lines else {}
+    return alt.Legend(
+        title=None,
+        orient="bottom",
+        columns=columns,
+        labelLimit=300,
+        labelExpr=split,
+        symbolOpacity=1,
+        values=named,
+        **strokes,
+    )
 
 
 def tooltip(*fields: str) -> list["alt.Tooltip"]:

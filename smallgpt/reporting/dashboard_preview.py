@@ -101,7 +101,7 @@ def line_plot(panel: Any, runs: Sequence[LoggedRun]) -> Figure:
     arms, spent = arms_of(rows), [row["x"] for row in rows]
     measure = Measure(panel.x)
     x = alt.X("x:Q", title=measure.title(spent), axis=measure.ticks(spent))
-    base = alt.Chart(values(rows)).encode(x=x, color=colour(arms))
+    base = alt.Chart(values(rows)).encode(x=x, color=colour(arms, lines=True))
     y = alt.Y("mean:Q", title=panel.y[0], scale=alt.Scale(zero=False))
     band = base.encode(y=alt.Y("low:Q", title=panel.y[0], scale=alt.Scale(zero=False)), y2="high:Q")
     chart = layered(band.mark_area(opacity=0.2), base.encode(y=y, strokeDash=dashes(arms)).mark_line())

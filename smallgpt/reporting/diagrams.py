@@ -5,6 +5,7 @@ from typing import Any
 
 from smallgpt.reporting.axis_units import Measure
 from smallgpt.reporting.charts import Figure, colour, figure, layered, tooltip, values
+from smallgpt.reporting.ranking import shown_arms
 from smallgpt.reporting.study import Comparison
 
 ROW = 20  # height of a part in a diagram
@@ -14,15 +15,16 @@ def parameter_bars(comparison: Comparison) -> list[Figure]:
     """Figure of where the parameters of each arm sit, a bar an arm."""
     import altair as alt
 
+    arms = shown_arms(comparison)
     rows: list[dict[str, Any]] = [
         {"arm": arm.label, "group": name, "parameters": count, "order": place}
-        for arm in comparison.arms
+        for arm in arms
         for place, (name, count) in enumerate((arm.jobs[0].section("cost").get("parameters_by_group") or {}).items())
     ]
     if not rows:
         return []
     groups = list(dict.fromkeys(row["group"] for row in rows))
-    measure, totals = Measure("parameters"), [arm.number("cost", "parameters") or 0 for arm in comparison.arms]
+    measure, totals = Measure("parameters"), [arm.number("cost", "parameters") or 0 for arm in arms]
     # each label above its bar: beside it there is no room on a phone
     above = alt.Axis(labelAlign="left", labelPadding=-4, labelOffset=-18, labelLimit=400, ticks=False, domain=False)
     chart = (
@@ -36,7 +38,7 @@ def parameter_bars(comparison: Comparison) -> list[Figure]:
         )
         .mark_bar()
     )
-    height = 44 * len(comparison.arms)
+    height = 44 * len(arms)
     return [figure("parameters", "parameters", "Where the parameters sit", chart, height)]
 
 
@@ -45,7 +47,7 @@ def diagrams(comparison: Comparison) -> list[Figure]:
     import altair as alt
 
     drawn: dict[str, tuple[list[dict[str, Any]], list[str]]] = {}
-    for arm in comparison.arms:
+    for arm in shown_arms(comparison):
         if arm.layout:
             drawn.setdefault(str(arm.layout), (parts(arm.layout), []))[1].append(arm.label)
     if not drawn:

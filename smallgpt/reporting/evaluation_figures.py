@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from smallgpt.reporting.charts import Figure, colour, figure, layered, legend, tooltip, values
 from smallgpt.reporting.evaluations import Question, answer, questions, references
+from smallgpt.reporting.ranking import shown_arms
 from smallgpt.reporting.study import Comparison
 
 ROW, GAP = 18, 34  # height of an arm; between two tasks, where the name of one stands
@@ -29,13 +30,14 @@ def intervals(comparison: Comparison, asked: Sequence[Question], measure: str, t
     import altair as alt
 
     field = measure.replace("_", " ")
-    labels = [arm.label for arm in comparison.arms]
+    arms = shown_arms(comparison)
+    labels = [arm.label for arm in arms]
     rows, chances = [], []
     for question in asked:
         chance = references(comparison, question).get("chance")
         if chance is not None:
             chances.append({"task": question.title, "chance": chance})
-        for arm in comparison.arms:
+        for arm in arms:
             if found := answer(arm, question):
                 row = {"arm": arm.label, "task": question.title, field: found.value, "low": found.low}
                 rows.append(row | {"high": found.high, "seeds": found.seeds, "chance": chance})

@@ -51,7 +51,7 @@ def by_seed(arm: Arm, metric: str, split: str) -> dict[int | None, float]:
 def front_tables(comparison: Comparison) -> list[Table]:
     """The points of the front and their commands; below them whatever else was trained on several seeds."""
     metrics, split = comparison.metrics, comparison.split
-    front = on_the_front(comparison.arms, metrics, split)
+    front = on_the_front(comparison.arms, metrics, split) if metrics else []
     if not front:
         return []
     measured = {arm.label: values for arm in comparison.arms if (values := values_of(arm, metrics, split))}

@@ -4,6 +4,7 @@ from typing import Any
 
 from smallgpt.reporting.charts import Figure, colour, figure, layered, legend, tooltip, values
 from smallgpt.reporting.inferences import INFERENCE_AXES, common_text, measured_arms
+from smallgpt.reporting.ranking import others_last
 from smallgpt.reporting.statistics import undominated
 from smallgpt.reporting.study import Comparison
 
@@ -29,7 +30,9 @@ def inference_figures(comparison: Comparison) -> list[Figure]:
                 rows.append(row | {"low": bits.low, "high": bits.high, "seeds": bits.seeds})
         if text is None or len({row["cost"] for row in rows}) < 2:
             continue
-        labels, kinds = (list(dict.fromkeys(row[name] for row in rows)) for name in ("arm", "weights"))
+        measured = {row["arm"] for row in rows}
+        labels = [arm.label for arm in others_last(comparison) if arm.label in measured]
+        kinds = list(dict.fromkeys(row["weights"] for row in rows))
         x = measure.x("cost", [row["cost"] for row in rows])
         y = alt.Y("bits per byte:Q", title=f"bits per byte of {text.name}", scale=alt.Scale(zero=False))
         front = alt.Chart(values(undominated(rows, is_better, "bits per byte"))).encode(x=x, y=y)

@@ -8,6 +8,8 @@ from smallgpt.reporting.evaluation_tables import Table, evaluation_tables
 from smallgpt.reporting.front import front_tables
 from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.notes import about_the_data, about_the_study, arm_notes
+from smallgpt.reporting.price import price_sentence
+from smallgpt.reporting.ranking import lowest_arms
 from smallgpt.reporting.scaling_tables import scaling_tables
 from smallgpt.reporting.speed_to_loss import speed_tables
 from smallgpt.reporting.statistics import winner
@@ -21,7 +23,9 @@ def markdown(study: Study) -> str:
     for comparison in study.comparisons:
         if len(study.comparisons) > 1:
             parts.append(escaped(about_the_data(study, comparison)))
-        parts += [escaped(winner(comparison)), *map(escaped, caveats(comparison)), arm_markdown(comparison)]
+        price = price_sentence(comparison)
+        said = [winner(comparison), *([price] if price else []), *caveats(comparison)]
+        parts += [*map(escaped, said), arm_markdown(comparison)]
         parts += [escaped(note) for note in arm_notes(comparison)]
         for _, heading, tables in findings(comparison):
             parts.append(f"**{heading}**")
@@ -48,7 +52,7 @@ def arm_markdown(comparison: Comparison) -> str:
     """Numbers to the right; the row of the lowest loss in bold."""
     rows = arm_table(comparison)
     names = list(rows[0])
-    best = lowest(comparison)
+    best = {arm.label for arm in lowest_arms(comparison)}
     lines = []
     for row in rows:
         bold = row[ARM] in best
@@ -66,14 +70,6 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: Colle
     """Columns named in `texts` to the left, others to the right."""
     sides = [":---" if name in texts else "---:" for name in columns]
     return "\n".join(f"| {' | '.join(line)} |" for line in [columns, sides, *rows])
-
-
-def lowest(comparison: Comparison) -> set[str]:
-    """Labels of the arms with the lowest mean loss."""
-    means = {
-        arm.label: sum(scores) / len(scores) for arm in comparison.arms if (scores := comparison.losses(arm).values())
-    }
-    return {label for label, value in means.items() if value == min(means.values())}
 
 
 def escaped(text: str) -> str:

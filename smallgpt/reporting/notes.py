@@ -3,11 +3,13 @@
 from smallgpt.errors import shown
 from smallgpt.reporting.arms import DATA
 from smallgpt.reporting.budget_notes import budget_notes
+from smallgpt.reporting.caveats import jobs_text
 from smallgpt.reporting.identical import first_of_each, identical
 from smallgpt.reporting.statistics import SPLITS, compare_arms
 from smallgpt.reporting.study import Comparison, Study
 from smallgpt.reporting.tuning_notes import tuning_notes
 
+MOST_LEFT_OUT = 3  # combinations that are named beside a verdict; a table has all
 SOLVED_FOR = ("n_embd", "n_layer", "mlp_ratio")
 
 
@@ -60,9 +62,6 @@ def arm_notes(comparison: Comparison) -> list[str]:
     weights = {text: None for arm in comparison.arms for text in arm.found(comparison.split, "checkpoint").values()}
     if weights:
         found.append(f"The {SPLITS[comparison.split]} loss is that of checkpoints/{' or '.join(weights)}.")
-    shares = {share for arm in comparison.arms for share in arm.found("data", "overlap").values()}
-    if shares:
-        found.append(f"Of the 13-grams of the held-out text, {max(shares):.2%} occur in the training text.")
     return found
 
 
@@ -70,13 +69,19 @@ def about_the_study(study: Study) -> list[str]:
     """Sentences about all jobs of a study."""
     found = []
     if study.repeated:
-        names = ", ".join(job.name for job in study.repeated)
+        names = jobs_text([job.name for job in study.repeated])
         found.append(f"Left out, because the same arm has the same seed already: {names}.")
+    status: dict[str, list[str]] = {}
+    for job in study.unfinished:
+        status.setdefault(job.status, []).append(job.name)
+    found += [f"Not in the comparison, because {name}: {jobs_text(jobs)}." for name, jobs in status.items()]
     machines = {(env.get("cpu"), env.get("gpu")) for job in study.jobs if (env := job.section("environment"))}
     if len(machines) > 1:
         found.append("The jobs ran on different machines: do not compare their tokens/s or seconds.")
     if study.left_out:
-        found.append(f"Combinations left out, because they make no model: {len(study.left_out)}.")
+        words = "; ".join(words for words, _ in study.left_out[:MOST_LEFT_OUT])
+        more = f" and {len(study.left_out) - MOST_LEFT_OUT} more" if len(study.left_out) > MOST_LEFT_OUT else ""
+        found.append(f"Combinations left out, because they make no model ({len(study.left_out)}): {words}{more}.")
     return found
 
 

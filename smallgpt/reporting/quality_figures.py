@@ -8,6 +8,7 @@ from smallgpt.reporting.axis_units import Measure
 from smallgpt.reporting.charts import Figure, colour, figure, layered, legend, tooltip, values
 from smallgpt.reporting.inferences import INFERENCE_AXES
 from smallgpt.reporting.jobs import ReportedJob
+from smallgpt.reporting.ranking import others_last
 from smallgpt.reporting.statistics import SPLITS, difference, mean, undominated
 from smallgpt.reporting.study import Comparison
 
@@ -34,7 +35,7 @@ def pareto(comparison: Comparison) -> list[Figure]:
     import altair as alt
 
     figures = []
-    losses = {arm.label: comparison.losses(arm) for arm in comparison.arms}
+    losses = {arm.label: comparison.losses(arm) for arm in others_last(comparison)}
     labels = list(losses)
 
     def is_better(row: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -3,10 +3,11 @@
 import json
 import os
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
@@ -109,16 +110,23 @@ class Study:
         return " / ".join(asked) or None
 
 
-def read_study(sweeps: Sequence[Path], baseline: str | None = None, tune: Sequence[str] = ()) -> Study:
+def read_study(
+    sweeps: Sequence[Path],
+    baseline: str | None = None,
+    tune: Sequence[str] = (),
+    label: Mapping[str, str] = MappingProxyType({}),
+) -> Study:
     """Reads sweeps and groups their jobs.
 
     Args:
         sweeps: their directories.
         baseline: the arm, or arms, that the others are compared with.
         tune: keys on which each arm uses its own best; none: those that the sweeps themselves name.
+        label: names that are given to arms, each with the arm that it is for.
 
     Raises:
-        UserError: a directory is missing or holds no results, no arm is called `baseline`, or no job has a key to tune.
+        UserError: a directory is missing or holds no results, no arm is called `baseline` or as `label` has it, or no
+            job has a key to tune.
     """
     jobs: list[ReportedJob] = []
     names = [sweep_dir.resolve().name for sweep_dir in sweeps]
@@ -144,6 +152,7 @@ def read_study(sweeps: Sequence[Path], baseline: str | None = None, tune: Sequen
     if not tune and any(job.section("val") for job in jobs):  # without a loss nothing can be chosen
         tune = list(dict.fromkeys(key for job in jobs for key in one_or_several(job.config.get("tune"))))
     arms, repeated = group(jobs, tune)
+    arms = with_labels(arms, label)
     metrics = next((found for sweep in sweeps if (found := searched_metrics(sweep))), ())
     searches = tuple(sweep for sweep in sweeps if is_search(sweep))
     comparisons = []
@@ -151,9 +160,7 @@ def read_study(sweeps: Sequence[Path], baseline: str | None = None, tune: Sequen
         same = [arm for arm in arms if arm.fingerprint == fingerprint]
         comparisons.append(Comparison(fingerprint, same, references(same, baseline), metrics, searches))
     if baseline is not None and not any(is_called(arm, baseline) for arm in arms):
-        labels = [arm.label for arm in arms]
-        close = nearest(baseline, labels) or f"; there are {', '.join(labels) or 'none, for no job is completed'}"
-        raise UserError(f"baseline={baseline}: no arm of that name{close}")
+        raise UserError(f"baseline={baseline}: no arm of that name{close_labels(arms, baseline)}")
     return Study(list(sweeps), jobs, comparisons, repeated, [each for sweep in sweeps for each in left_out(sweep)])
 
 
@@ -172,6 +179,26 @@ def references(arms: Sequence[Arm], wanted: str | None) -> list[Arm]:
     named = exact or [arm for arm in arms if wanted is not None and is_called(arm, wanted)]
     found = named or [arm for arm in arms if arm.variant == BASELINE_VARIANT]
     return found if 0 < len(found) < len(arms) else list(arms[:1])
+
+
+def with_labels(arms: Sequence[Arm], names: Mapping[str, str]) -> list[Arm]:
+    """Arms, some under the name that the user gives them. Raises UserError where a name is for none, or for several."""
+    found = list(arms)
+    for name, wanted in names.items():
+        meant = [arm for arm in arms if arm.label == wanted] or [arm for arm in arms if is_called(arm, wanted)]
+        if not meant:
+            raise UserError(f"label.{name}={wanted}: no arm of that name{close_labels(arms, wanted)}")
+        if len(meant) > 1 or any(arm.label == name for arm in found):
+            several = f"is {len(meant)} arms: {', '.join(arm.label for arm in meant)}; name one"
+            raise UserError(f"label.{name}={wanted}: {several if len(meant) > 1 else 'another arm has that name'}")
+        found[arms.index(meant[0])] = replace(meant[0], label=name, is_labelled=True)
+    return found
+
+
+def close_labels(arms: Sequence[Arm], wanted: str) -> str:
+    """The end of a message about an arm that there is not: what it may have been."""
+    labels = [arm.label for arm in arms]
+    return nearest(wanted, labels) or f"; there are {', '.join(labels) or 'none, for no job is completed'}"
 
 
 def is_called(arm: Arm, name: str) -> bool:

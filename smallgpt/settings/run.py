@@ -52,6 +52,8 @@ class Common(Group):
 
     Words that name several arms compare each other arm with the one at equal other choices.
     """
+    label: dict[str, str] | None = None
+    """Names that a report gives to arms, each with the arm as `baseline` would name it; all figures have these arms."""
     tune: tuple[str, ...] = ()
     """Keys on which each arm of a report uses its own best of the values that were tried, by validation loss."""
 

@@ -15,5 +15,5 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.reporting.study import read_study
 
     sweeps = [Path(sweep).expanduser() for sweep in dict.fromkeys(settings.sweep)]
-    study = read_study(sweeps, settings.baseline, settings.tune)
+    study = read_study(sweeps, settings.baseline, settings.tune, settings.label or {})
     return {"report": report(study, sweeps[0] if len(sweeps) == 1 else run_dir)}

@@ -12,9 +12,9 @@ from smallgpt.reporting.arm_table import arm_table
 from smallgpt.reporting.axis_units import Measure
 from smallgpt.reporting.caveats import caveats
 from smallgpt.reporting.figures import draw
+from smallgpt.reporting.job_table import job_table
 from smallgpt.reporting.notes import arm_notes
 from smallgpt.reporting.quality_figures import pareto
-from smallgpt.reporting.report import job_table
 from smallgpt.reporting.statistics import undominated
 from smallgpt.reporting.study import command, read_study
 
@@ -261,7 +261,7 @@ def test_figures_follow_the_numbers_that_are_there(tmp_path: Path):
         extra = {"inference": {"seconds_per_token": 0.01 * position}} if number else {}
         job(tmp_path, "lineargpt", 1, 4.0 - position / 10, f"model.downsample_position={position}", **extra)
     names = {figure.name for figure in draw(read_study([tmp_path]).comparisons[0])}
-    assert {"loss_tokens", "loss_flops", "loss_seconds", "parameters", "diagram_0", "quality_latency"} <= names
+    assert {"seeds", "differences", "loss", "loss_late", "parameters", "diagram_0", "quality_latency"} <= names
     assert "axis_model_downsample_position_loss" in names
     assert "quality_parameters" not in names  # the same for all
     costs_alone = tmp_path / "inspected"

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import struct
 import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
@@ -46,10 +47,13 @@ def test_a_report_of_a_sweep(cli: CommandLine):
         assert [row["job"] for row in csv.DictReader(file)] == list("0123456")
     table = Path("sweep/results.md").read_text()
     assert "| **parallelgpt n_layer=4** |" in table and "**Is it &lt;small>?**" in table
-    for name in ("loss_tokens", "quality_parameters", "parameters", "diagram_2", "axis_model_n_layer_loss"):
-        assert Path(f"sweep/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
-        ElementTree.parse(f"sweep/figures/{name}.svg")
-    assert Path("sweep/loss.png").read_bytes() == Path("sweep/figures/loss_tokens.png").read_bytes()
+    for name in ("loss", "differences", "quality_parameters", "parameters", "diagram_2", "axis_model_n_layer_loss"):
+        png = Path(f"sweep/figures/{name}.png").read_bytes()
+        width, _, across = *struct.unpack(">II", png[16:24]), struct.unpack(">I", png.partition(b"pHYs")[2][:4])[0]
+        assert width == 974 and across == 11811  # 3.25 inches of 300 dots, 39.37 of them a metre
+        assert Path(f"sweep/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert ElementTree.parse(f"sweep/figures/{name}.svg").getroot().get("width") == "234pt"
+    assert Path("sweep/loss.png").read_bytes().startswith(b"\x89PNG")
 
     page = Path("sweep/report.html").read_text()
     assert EVIL not in page and "&lt;script&gt;alert(1)" in page
@@ -71,8 +75,9 @@ def test_several_sweeps_of_different_data(cli: CommandLine):
     body, markdown = page.split("<summary>Markdown")
     for text in (body, markdown):
         assert text.count("losses cannot be compared with those of the other sections") == 2
-    assert Path("run/figures/data2_loss_tokens.png").exists() and Path("run/results.md").exists()
+    assert Path("run/figures/data2_loss.png").exists() and Path("run/results.md").exists()
     assert not Path("a/report.html").exists()
+    assert page.count('<section id="curves_') == 2
 
 
 @pytest.mark.parametrize(
@@ -123,15 +128,15 @@ def test_a_diverged_job_blanks_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     (lost / "result.json").write_text(json.dumps(result))
     report(read_study([tmp_path]), tmp_path)
     page = (tmp_path / "report.html").read_text()
-    (specs,) = re.findall(r'<script type="application/json" id="specs">(.*?)</script>', page, re.DOTALL)
+    (specs,) = re.findall(r'<script type="application/json" id="drawings">(.*?)</script>', page, re.DOTALL)
 
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} in the page's JSON")
 
-    figures = json.loads(specs, parse_constant=refuse)
-    assert {"loss_tokens", "quality_parameters", "diagram_0"} <= figures.keys()
-    (curve,) = figures["loss_tokens"]["datasets"].values()
-    assert [row["arm"] for row in curve].count("parallelgpt") == 2
+    drawings = json.loads(specs, parse_constant=refuse)
+    assert {"seeds", "quality_parameters", "diagram_0"} <= drawings["figures"].keys()
+    (lost_arm,) = [arm for arm in drawings["curves"][0]["arms"] if arm["label"] == "parallelgpt"]
+    assert len(lost_arm["loss"]["val/loss"]) == 2
     with (tmp_path / "results.csv").open() as file:
         row = list(csv.DictReader(file))[2]
     assert row["status"] == "completed" and row["val/loss"] == "" and row["val/perplexity"] == ""
@@ -148,7 +153,7 @@ def test_a_figure_that_cannot_be_drawn_says_so_and_takes_no_other_with_it(tmp_pa
     page = (tmp_path / "report.html").read_text()
     assert re.search(r"This figure cannot be drawn: TypeError", page)
     assert "figure diagrams: cannot be drawn (TypeError" in capsys.readouterr().out
-    assert (tmp_path / "figures" / "loss_tokens.png").exists() and (tmp_path / "figures" / "parameters.png").exists()
+    assert (tmp_path / "figures" / "loss.png").exists() and (tmp_path / "figures" / "parameters.png").exists()
 
 
 # -- in a browser -----------------------------------------------------------------------------------------------------
@@ -171,7 +176,7 @@ USER = """<!doctype html><title>waiting</title><body style="margin:0">
 const frame = document.querySelector("iframe");
 const soon = act => new Promise(done => setTimeout(() => done(act()), 1000));
 addEventListener("load", () => setTimeout(async () => {
-  const page = frame.contentDocument, figure = page.getElementById("loss_tokens"), told = {};
+  const page = frame.contentDocument, figure = page.getElementById("curve_0_loss_0"), told = {};
   const all = selector => [...figure.querySelectorAll(selector)];
   const send = (node, kind, names, more) => {
     const {x, y, width, height} = node.getBoundingClientRect();
@@ -182,8 +187,14 @@ addEventListener("load", () => setTimeout(async () => {
   told.lines = all(".mark-line path").length;
   send(all(".mark-symbol.role-mark path")[0], "MouseEvent", ["pointerover", "pointermove", "mouseover", "mousemove"]);
   told.tooltip = await soon(() => page.querySelector("#vg-tooltip-element").innerText);
-  send(all(".role-legend-symbol path")[0], "MouseEvent", ["pointerdown", "mousedown", "pointerup", "mouseup", "click"]);
-  told.shown = await soon(() => all(".mark-line path").filter(line => line.getAttribute("opacity") > 0.5).length);
+  page.querySelector("[name=single]").click();
+  told.single = await soon(() => all(".mark-line path").length);
+  page.querySelector("[name=arm]").click();
+  told.without = await soon(() => all(".mark-line path").length);
+  page.querySelector("[name=axis][value=seconds]").click();
+  told.axis = await soon(() => all(".role-axis-title text")[0].textContent);
+  page.querySelector("[name=logX]").click();
+  await soon(() => null);
   const ticks = () => all(".role-axis-label text").map(text => text.textContent).join(" ");
   const before = ticks();
   send(figure.querySelector(".mark-line path"), "WheelEvent", ["wheel"], {deltaY: -300, shiftKey: true});
@@ -210,6 +221,6 @@ def test_a_browser_shows_it(cli: CommandLine):
     assert found, said
     told = json.loads(found[1])
     assert told.pop("tooltip").startswith("arm")
-    assert told == {"overflow": 0, "lines": 6, "shown": 2, "zoomed": True}
+    assert told == {"overflow": 0, "lines": 3, "single": 9, "without": 6, "axis": "training time (s)", "zoomed": True}
     Path("broken.html").write_text("<script>nothing.here()</script>")
     assert ":CONSOLE" in browse(Path("broken.html"))[1]  # so silence means something
