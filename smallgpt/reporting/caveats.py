@@ -11,6 +11,7 @@ from smallgpt.reporting.tuning_notes import edge_warnings
 VERSIONS = ("torch", "lightning", "transformers", "python", "commit", "cpu", "gpu")
 """Keys of the environment that may change a loss, or its last bits."""
 MOST_EPOCHS = 4  # repeated more often, text is worth less and less
+SHORT_COMMIT = 10  # letters of a commit that name it
 MOST_JOBS = 6  # that are named
 
 
@@ -60,7 +61,8 @@ def differing(key: str, jobs: Sequence[ReportedJob]) -> str | None:
     found: dict[str, list[str]] = {}
     for job in jobs:
         if environment := job.section("environment"):
-            found.setdefault(shown(environment.get(key)), []).append(job.name)
+            value = shown(environment.get(key))
+            found.setdefault(value[:SHORT_COMMIT] if key == "commit" else value, []).append(job.name)
     if len(found) < 2:
         return None
     each = [f"{value} ({jobs_text(names)})" for value, names in found.items()]

@@ -77,14 +77,13 @@ def curve_chart(rows: Sequence[dict[str, Any]], labels: Sequence[str], measure: 
     spent = [row["x"] for row in rows]
     x = alt.X("x:Q", title=measure.title(spent), axis=measure.ticks(spent), scale=alt.Scale(nice=False))
     scale = alt.Scale(zero=False, nice=False, padding=8)
+    shade = colour(labels, lines=True)  # one legend of all layers: where one has none, Vega-Lite draws none
     base = alt.Chart(values(rows)).encode(x=x)
-    band = base.encode(
-        y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q", color=colour(labels).legend(None)
-    ).mark_area(opacity=0.16)
+    band = base.encode(y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q", color=shade).mark_area(opacity=0.16)
     y = alt.Y("loss:Q", title=title, scale=scale)
-    lines = base.encode(y=y, color=colour(labels, lines=True), strokeDash=dashes(labels)).mark_line(strokeWidth=2)
+    lines = base.encode(y=y, color=shade, strokeDash=dashes(labels)).mark_line(strokeWidth=2)
     tips = tooltip("arm", "x", "loss", "low", "high", "seeds")
-    points = base.encode(y=y, color=colour(labels).legend(None), tooltip=tips).mark_circle(size=24, opacity=0.9)
+    points = base.encode(y=y, color=shade, tooltip=tips).mark_circle(size=24, opacity=0.9)
     return layered(band, lines, points)
 
 

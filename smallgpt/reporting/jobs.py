@@ -151,7 +151,7 @@ def read_job(name: str, run_dir: Path, unwritable: dict[str, Any] | None) -> Rep
 
 
 def thinned(rows: Sequence[dict[str, float]], most: int = MOST_ROWS) -> list[dict[str, float]]:
-    """At most so many rows, each the mean of as many neighbours."""
+    """Thins rows out to at most so many, each the mean of as many neighbours."""
     width = math.ceil(len(rows) / most)
     if width < 2:
         return list(rows)

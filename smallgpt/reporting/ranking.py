@@ -1,4 +1,4 @@
-"""Which arms come first: ranked by loss, the best with their baselines in the figures, the others folded."""
+"""Ranking of arms by loss: the best with their baselines are in the figures, the others are folded."""
 
 from functools import lru_cache
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.evaluation_tables import Cell, Table
+from smallgpt.reporting.ranking import ranked
 from smallgpt.reporting.statistics import mean
 from smallgpt.reporting.study import Comparison
 
@@ -15,7 +16,7 @@ Curve = Sequence[dict[str, float]]
 def speed_tables(comparison: Comparison) -> list[Table]:
     """A row an arm that has a baseline: its cost over the baseline's at the loss that the baseline ends with."""
     rows = []
-    for arm in comparison.arms:
+    for arm in ranked(comparison):
         baseline = comparison.baseline_of(arm)
         if baseline is not None and (row := speed_row(arm, baseline)):
             rows.append([Cell(arm.label), *map(Cell, row)])

@@ -36,7 +36,7 @@ def test_other_versions_and_machines_are_named_beside_the_verdict(tmp_path: Path
     report(read_study([tmp_path]), tmp_path)
     lines = capsys.readouterr().out.splitlines()
     winner = next(i for i, line in enumerate(lines) if "has the lowest" in line)
-    assert lines[winner + 1] == said
+    assert lines[winner + 1].startswith("The price of gpt beside lineargpt:") and lines[winner + 2] == said
     assert said in (tmp_path / "results.md").read_text()
     page = (tmp_path / "report.html").read_text()
     assert said in page[page.index('class="winner"') :].partition("</ul>")[0]

@@ -59,6 +59,12 @@ def test_a_report_of_a_sweep(cli: CommandLine):
     assert EVIL not in page and "&lt;script&gt;alert(1)" in page
     assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
     assert "Is it &lt;small&gt;?" in page and "python run.py -m" in page and "a processor" in page
+    assert page.index('class="winner"') < page.index('class="price"') < page.index("<table") < page.index("<pre>")
+    assert all("scope=" in head for head in re.findall(r"<th\b[^>]*>", page))
+    described = re.findall(r'aria-describedby="([^"]+)"', page)
+    assert len(described) >= 10 and all(re.search(rf'id="{name}">[^<]+<', page) for name in described)
+    table = Path("sweep/table.tex").read_text()
+    assert table.startswith(r"\begin{tabular}{lrr") and r"parallelgpt n\_layer=4 & \textbf{" in table
     # a second time in the same place, after another baseline was asked for
     again = cli("task=report", "sweep=sweep", 'baseline="parallelgpt n_layer=4"', "hydra.run.dir=again")
     assert again.code == 0 and "baseline parallelgpt n_layer=4" in again.result["report"]["winner"][0]
