@@ -5,7 +5,7 @@ MinHash and locality-sensitive hashing (`datasketch`). Of duplicates the first s
 the training text (tables with one layout, files made from one template) is trained on, not held out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -130,6 +130,48 @@ def select(parts: Iterable[Sketches], official: bool) -> Selection:
                 known[number] = own
             kept[number] = split, grams
     return Selection(frozenset(left_out), frozenset() if official else frozenset(_covered(kept)))
+
+
+def near_groups(texts: Sequence[str], near: bool = True) -> list[int]:
+    """Number of a group for each text: equal texts share one, and with `near` those that are nearly equal too.
+
+    The number is the place of the group's first text. A chain of near duplicates is one group. Of the texts that fall
+    together in a band each is compared with the first and with the one before it.
+    """
+    first = list(range(len(texts)))
+    places: dict[str, int] = {}
+    for place, text in enumerate(texts):
+        first[place] = places.setdefault(text, place)
+    found = [(place, minima) for text, place in places.items() if near and (minima := _minima(text)) is not None]
+    if found:
+        numbers, minima_NP = np.array([place for place, _ in found]), np.stack([minima for _, minima in found])
+        bands, rows = BANDS
+        for band in range(bands):
+            keys = np.ascontiguousarray(minima_NP[:, band * rows : (band + 1) * rows])
+            _, key_N = np.unique(keys.view(f"V{keys.itemsize * rows}")[:, 0], return_inverse=True)
+            order = np.argsort(key_N, kind="stable")
+            begins = np.concatenate(([True], np.diff(key_N[order]) > 0))
+            heads = order[np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))]
+            for other in (heads, np.roll(order, 1)):
+                together = np.flatnonzero(~begins)
+                alike = (minima_NP[order[together]] == minima_NP[other[together]]).mean(1) >= SIMILARITY
+                for one, two in zip(order[together[alike]], other[together[alike]], strict=True):
+                    join(first, int(numbers[one]), int(numbers[two]))
+    return [root(first, place) for place in range(len(texts))]
+
+
+def root(first: list[int], place: int) -> int:
+    """The first member of the group that a place belongs to, in a forest that is made flat on the way."""
+    while first[place] != place:
+        first[place] = first[first[place]]
+        place = first[place]
+    return place
+
+
+def join(first: list[int], one: int, other: int) -> None:
+    """Makes one group of two, under the earlier of their first members."""
+    a, b = root(first, one), root(first, other)
+    first[max(a, b)] = min(a, b)
 
 
 def _covered(documents: dict[int, tuple[Split, np.ndarray]]) -> set[int]:

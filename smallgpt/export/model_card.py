@@ -11,7 +11,7 @@ from smallgpt.errors import UserError
 from smallgpt.inference.checkpoint import which_weights
 from smallgpt.models.cost import cost
 from smallgpt.models.decoder import Decoder
-from smallgpt.results import read_result
+from smallgpt.results import TRAINED, read_result
 from smallgpt.run_directory import config_of_run
 
 HOW = {
@@ -55,7 +55,7 @@ def read_run(checkpoint: str) -> Run:
     path = Path(checkpoint).expanduser().absolute()
     run_dir = path.parent.parent if path.parent.name == "checkpoints" else path
     result = read_result(run_dir) or {}
-    if result.get("task") != "train":
+    if result.get("task") not in TRAINED:
         return Run()
     try:
         config = config_of_run(run_dir)

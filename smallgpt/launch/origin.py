@@ -40,10 +40,16 @@ def of_checkpoint(plain: dict[str, Any], chosen: Collection[str]) -> tuple[dict[
     (checkpoint,) = several
     given = {key: value for key, value in (plain.get("model") or {}).items() if key != "_target_"}
     config = read_config(checkpoint, Wanted(asked_type(plain) if "model" in chosen else None))
-    if not isinstance(config, DecoderConfig):
-        raise UserError(f"checkpoint={checkpoint}: a {config.model_type} model, none of smallgpt's, which alone train")
-    settable = config.settable()
-    free = FREE | config.free_at_inference
+    own_variant = isinstance(config, DecoderConfig)
+    if not own_variant and not adapts(plain):
+        raise UserError(
+            f"checkpoint={checkpoint}: a {config.model_type} model, none of smallgpt's, which alone train; "
+            "task=finetune adapts it"
+        )
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(f"checkpoint={checkpoint}: a {config.model_type} model, which predicts no next token")
+    settable = config.settable() if own_variant else {}
+    free = FREE | config.free_at_inference if own_variant else frozenset()
     for key, word in asked_fields(chosen, given).items():
         own = getattr(config, key, None)
         if key not in settable or (key not in free and given[key] != own):
@@ -70,6 +76,11 @@ def of_checkpoint(plain: dict[str, Any], chosen: Collection[str]) -> tuple[dict[
     if not {"size", "batch.tokens"} & set(chosen) and (batch_tokens := of_run(folder)):
         changed["batch"] = {**plain["batch"], "tokens": batch_tokens}
     return {**plain, **changed}, variant_of(checkpoint)
+
+
+def adapts(plain: dict[str, Any]) -> bool:
+    """Whether the task of a config adapts models of any kind."""
+    return target("task", plain.get("task"))[0].endswith(".finetune.run")
 
 
 def asked_type(plain: dict[str, Any]) -> str:

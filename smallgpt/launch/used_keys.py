@@ -18,6 +18,7 @@ LOADED = frozenset(("checkpoint", "model", "quantize", "cache_dir", "trainer.acc
 TABLES = frozenset(("sweep", "baseline", "tune"))
 USED = {
     "train": TRAINING,
+    "finetune": TRAINING - {"size", "block", "match", "tokenizer", "compile"} | {"finetune"},
     "inspect": TRAINING - {"resume"},  # what a training with these words would cost
     "prepare": frozenset(("data", "tokenizer", "cache_dir")),
     "generate": LOADED | {"prompt", "generation", "seed", "compile"},
@@ -31,7 +32,7 @@ USED = {
     "dashboard": TABLES | {"logger", "dry_run"},
 }
 """Keys and groups that a task uses; a group stands for all of its keys."""
-TRAINS = ("train", "inspect")
+TRAINS = ("train", "inspect", "finetune")
 OF_ALL = frozenset(("task", "hydra"))
 OF_SWEEPS = frozenset(("study", "tune", "question", "resume"))
 """Keys that name, order or show the jobs of a sweep, whatever their task."""

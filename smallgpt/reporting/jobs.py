@@ -15,7 +15,7 @@ NEVER_COMPARED = LOCATION_KEYS | {"seed", "log_every", "model.allow_narrow"}  # 
 UNUSED = {"prompt", "generation", "benchmark", "checkpoint", "format", "quantize", "eval"}  # by a training
 DAMAGED = "damaged"
 """Status of a job whose files cannot be read; a report names it and shows the others."""
-TRAINING_TASKS = ("train", "inspect", "prepare")
+TRAINING_TASKS = ("train", "finetune", "inspect", "prepare")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class ReportedJob:
         if self.task != "benchmark":
             ignored |= SPEED_KEYS
         if self.task in TRAINING_TASKS:
-            ignored |= UNUSED
+            ignored |= UNUSED - {"checkpoint"} if self.task == "finetune" else UNUSED
         return {
             key: value
             for key, value in self.config.items()

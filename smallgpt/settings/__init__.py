@@ -5,6 +5,7 @@ name their own class with `_target_`; the model names a model class, whose confi
 `smallgpt.launch.loading` turns a composed config into `Settings`.
 """
 
+from smallgpt.settings.finetuning import FineTuning
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
 from smallgpt.settings.run import Common, Settings
@@ -16,6 +17,7 @@ __all__ = [
     "Budget",
     "Common",
     "Evaluation",
+    "FineTuning",
     "Generation",
     "Group",
     "Match",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from smallgpt.data.datamodule import TokenDataModule
     from smallgpt.data.prepared_data import PreparedData
     from smallgpt.machine.device import Precision
+    from smallgpt.models.cost import Cost
     from smallgpt.settings import Trainer as TrainerSettings
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.run_length import RunLength
@@ -29,9 +30,10 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
 
     from smallgpt.contract.required import require_contract
     from smallgpt.data.prepare import prepare
+    from smallgpt.finetuning.methods import adapt
     from smallgpt.machine.allocator import keep_freed_memory
     from smallgpt.machine.device import device, resolved_precision
-    from smallgpt.models.cost import cost
+    from smallgpt.models.decoder import Decoder
     from smallgpt.ranks import is_first_process
     from smallgpt.tasks.evaluate import of_run
     from smallgpt.tasks.inspect import match
@@ -40,17 +42,18 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.module import LanguageModel
     from smallgpt.training.processes import check_processes, share_cores
-    from smallgpt.training.saved_state import check_state
+    from smallgpt.training.saved_state import check_state, check_weights_of_state, weights_of_module
 
     check_processes(settings)
-    require_contract(settings.model_class, settings.model, settings.cache_dir, f"model={settings.variant}")
+    if issubclass(settings.model_class, Decoder):
+        require_contract(settings.model_class, settings.model, settings.cache_dir, f"model={settings.variant}")
     where = device(settings.trainer.accelerator, settings.trainer.devices)
     precision = resolved_precision(settings.trainer.precision, where)
     keep_freed_memory()
     share_cores(settings.trainer)
     state = run_dir / "checkpoints" / "last.ckpt"
     resumed = settings.resume is not None and state.exists()
-    if resumed:
+    if resumed and settings.finetune is None:
         check_state(state, settings.model_class, settings.model)
     begun_from, begun_with = origin(settings), None if resumed else first_weights(settings)
     prepared = prepare(settings.data, settings.tokenizer, settings.cache_dir)
@@ -61,7 +64,12 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         begun_with = None  # its memory is free for the training
     model.generation_config.eos_token_id = prepared.eos_id
     model.generation_config.pad_token_id = prepared.eos_id
-    price = cost(settings.model)
+    subject, patience = model, None
+    if settings.finetune is not None:
+        subject, patience = adapt(model, settings.finetune, origin=settings.origin), settings.finetune.patience
+        if resumed:
+            check_weights_of_state(state, weights_of_module(subject))
+    price = price_of(settings, model)
     data = data_module(settings, prepared)
     length = run_length(settings, price.training_flops_per_token, data.epoch_tokens)
     if length.steps is not None:
@@ -70,7 +78,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if is_first_process():
         announce(settings, length.steps, data.epoch_tokens, warnings)
     module = LanguageModel(
-        model,
+        subject,
         settings.optimizer,
         settings.schedule,
         length,
@@ -89,7 +97,10 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     identity = run_identity(prepared.fingerprint, settings.model_class)
     if resumed:
         refuse_other_identity(state, identity)
-    trainer = trainer_for(settings, run_dir, prepared, recorder, where, precision, identity)
+    _, scored_tokens, _ = prepared.held_out(settings.validation.final_tokens)
+    trainer = trainer_for(
+        settings, run_dir, prepared.tokenizer_dir, scored_tokens, recorder, where, precision, identity, patience
+    )
     with until_the_end(trainer.loggers) as loggers:
         trainer.fit(module, datamodule=data, ckpt_path=state if resumed else None, weights_only=True)
         sections: dict[str, Any] = {
@@ -122,9 +133,17 @@ def first_weights(settings: Settings) -> "dict[str, torch.Tensor] | None":
     """Weights of the checkpoint that the training begins from; None where they begin as random numbers."""
     from smallgpt.inference.checkpoint import load_checkpoint
 
-    if settings.origin is None:
+    if settings.origin is None or (settings.finetune is not None and settings.finetune.random_weights):
         return None
     return load_checkpoint(settings.origin)[0].state_dict()
+
+
+def price_of(settings: Settings, model: Any) -> "Cost":
+    """Cost of the model that is trained, one of smallgpt's or of transformers' own."""
+    from smallgpt.models.configuration import DecoderConfig
+    from smallgpt.models.cost import cost, cost_of_library_model
+
+    return cost(settings.model) if isinstance(settings.model, DecoderConfig) else cost_of_library_model(model)
 
 
 def origin(settings: Settings) -> dict[str, Any]:
@@ -145,7 +164,7 @@ def data_module(settings: Settings, prepared: "PreparedData") -> "TokenDataModul
     overfit = settings.trainer.overfit
     data = (OverfitDataModule if overfit else TokenDataModule)(
         prepared,
-        block_size=settings.model.block_size,
+        block_size=settings.context,
         micro_batch_size=settings.micro_batch_size,
         seed=settings.seed,
         workers=settings.trainer.workers,
@@ -179,15 +198,23 @@ def peak(trainer: "TrainerSettings", where: "torch.device", precision: "Precisio
 def trainer_for(
     settings: Settings,
     run_dir: Path,
-    prepared: "PreparedData",
+    tokenizer_dir: Path,
+    scored_tokens: int,
     recorder: "Recorder",
     where: "torch.device",
     precision: "Precision",
     identity: dict[str, Any],
+    patience: int | None = None,
 ) -> "Trainer":
-    """Lightning's trainer for the run, with its callbacks and loggers."""
+    """Lightning's trainer for the run, with its callbacks and loggers.
+
+    Args:
+        scored_tokens: tokens that are scored after the training.
+        patience: validations without a lower loss after which the training ends; None: it goes on.
+    """
     from smallgpt.ranks import is_first_process
     from smallgpt.training.checkpoints import Checkpoints
+    from smallgpt.training.early_stopping import EarlyStopping
     from smallgpt.training.forecast import Forecast
     from smallgpt.training.interruption import Interruption
     from smallgpt.training.metrics import MetricsFile
@@ -199,10 +226,10 @@ def trainer_for(
 
     first = is_first_process()
     metrics = MetricsFile(run_dir / "metrics.csv" if first else Path(os.devnull))
-    checkpoints = Checkpoints(run_dir / "checkpoints", prepared.tokenizer_dir, metrics, identity)
-    _, scored_tokens, _ = prepared.held_out(settings.validation.final_tokens)
+    checkpoints = Checkpoints(run_dir / "checkpoints", tokenizer_dir, metrics, identity)
     callbacks = [
         ValidationSchedule(settings.validation.every),  # first: it says which step is the last
+        *([EarlyStopping(patience)] if patience is not None else []),  # before what saves its state
         recorder,
         ProgressLine(recorder),
         Forecast(settings.validation.every, scored_tokens),

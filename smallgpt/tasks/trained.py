@@ -40,7 +40,7 @@ def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData
     from smallgpt.inference.generate import generate
 
     tokenizer: Any = AutoTokenizer.from_pretrained(prepared.tokenizer_dir, trust_remote_code=False)
-    model = module.model
+    model = getattr(module.model, "causal", module.model)  # of an adapted model what predicts tokens
     if module.sharded:  # this process has a part of it
         model = settings.model_class.from_pretrained(run_dir / "checkpoints" / "last")
     prompts = settings.prompt or ("",)

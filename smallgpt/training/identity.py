@@ -12,7 +12,8 @@ from smallgpt.models.decoder import Decoder
 
 def run_identity(data_fingerprint: str, model_class: type[Decoder]) -> dict[str, Any]:
     """The identity of a run, which is saved with the state of its training."""
-    return {"data_fingerprint": data_fingerprint, "model_code": model_code(model_class)}
+    of_ours = issubclass(model_class, Decoder)  # a model of transformers' own is not made of our code
+    return {"data_fingerprint": data_fingerprint, "model_code": model_code(model_class) if of_ours else {}}
 
 
 def refuse_other_identity(state: Path, identity: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The one LightningModule: any model with `next_token_loss` learns to predict the next token."""
+"""The one LightningModule: a model learns what its objective says, by default to predict the next token."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from smallgpt.models.loss import IGNORED
+from smallgpt.training.objectives import Batch, NextToken, Objective
 from smallgpt.training.optimizers import AdamW, Muon
 from smallgpt.training.run_length import RunLength, TrainingClock
 from smallgpt.training.schedules import Schedule
@@ -27,14 +27,14 @@ class LanguageModel(L.LightningModule):
     stays on the device until a callback asks for it.
 
     Args:
-        model: has `next_token_loss(input_ids, targets, reduction)` and transformers' accessors of
-            the embeddings.
+        model: has what the objective needs, transformers' accessors of the embeddings, and `save_pretrained`.
         optimizer: settings that build the optimizer.
         schedule: the learning rate over the run.
         run_length: when the run ends.
         clip: the largest gradient norm, or None for no clipping.
         validation_bytes: bytes of the text that one validation scores.
         compile: whether the loss is compiled; the weights keep their names.
+        objective: loss of a batch; None: that of the next token.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class LanguageModel(L.LightningModule):
         clip: float | None = 1.0,
         validation_bytes: int | None = None,
         compile: bool = False,
+        objective: Objective | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -59,8 +60,7 @@ class LanguageModel(L.LightningModule):
         self.gradient_norm = torch.zeros(())
         self.validation: dict[str, float] = {}
         self.micro_losses: list[Tensor] = []
-        loss: Any = model.next_token_loss
-        self._loss: Any = torch.compile(loss) if compile else loss
+        self.objective = objective or NextToken(model, compile)
 
     @property
     def sharded(self) -> bool:
@@ -71,7 +71,7 @@ class LanguageModel(L.LightningModule):
         if self.sharded and not isinstance(self.model, FSDPModule):
             mesh: Any = self.device_mesh
             shard(self.model, mesh["data_parallel"])
-            self._loss = self.model.next_token_loss
+            self.objective = NextToken(self.model)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer.build(self.model)
@@ -79,8 +79,8 @@ class LanguageModel(L.LightningModule):
     def on_train_start(self) -> None:
         self.clock.start()
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        loss = self._loss(batch["input_ids"], batch["targets"])
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.objective.mean(batch)
         self.micro_losses.append(loss.detach())
         return loss
 
@@ -120,12 +120,12 @@ class LanguageModel(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self._nats = torch.zeros((), dtype=torch.float64, device=self.device)
-        self._targets = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._targets = torch.zeros((), dtype=torch.float64, device=self.device)
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        targets = batch["targets"]
-        self._nats += self._loss(batch["input_ids"], targets, reduction="sum").double()
-        self._targets += (targets != IGNORED).sum()
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        nats, targets = self.objective.total(batch)
+        self._nats += nats.double()
+        self._targets += targets
 
     def on_validation_epoch_end(self) -> None:
         nats = self.trainer.strategy.reduce(self._nats, reduce_op="sum").item()
