@@ -79,11 +79,6 @@ class Example:
         """Prompt and completion as one text."""
         return "\n".join(each["content"] for each in self.messages) or self.prompt + self.completion
 
-    @property
-    def content(self) -> str:
-        """What of the example must not lie in two splits."""
-        return self.text if self.messages else self.prompt
-
 
 @dataclass(frozen=True)
 class ExampleSet:
@@ -153,23 +148,25 @@ def read_kept(path: Path) -> ExampleSet | None:
 def read_set(data: Source) -> ExampleSet:
     """Reads, checks and splits the examples of a data choice. Raises UserError for the first that is wrong."""
     data.check()
-    rows: list[tuple[Example, Split | None, str | None]] = []
+    made: list[Example] = []
+    contents: list[str] = []
+    official: list[Split | None] = []
+    groups: list[str | None] = []
     without = 0
     for row, place, split in data.rows():
         if is_hidden(row, data):
             without += 1
             continue
-        made = example_of(row, place, data)
-        group = None if data.group is None else str(value_of(row, data.group, place, "data.group"))
-        rows.append((made, split, group))
-    if not rows:
+        example, content = example_of(row, place, data)
+        made.append(example)
+        contents.append(content)
+        official.append(split)
+        groups.append(None if data.group is None else str(value_of(row, data.group, place, "data.group")))
+    if not made:
         raise UserError(f"data={data.name}: no examples with an answer; give rows")
     if without:
         say(f"data={data.name}: left out, their label is not published: {without:,} rows")
-    made = [each for each, _, _ in rows]
-    placed = place_examples(
-        [each.content for each in made], [s for _, s, _ in rows], [g for _, _, g in rows], data.holdout, data.near
-    )
+    placed = place_examples(contents, official, groups, data.holdout, data.near)
     refuse_empty(placed.splits, data.name, data.holdout)
     kept = [replace(each, split=split) for each, split in zip(made, placed.splits, strict=True) if split is not None]
     labels = labels_of(kept, data) if data.task_kind == "classification" else ()
@@ -181,10 +178,14 @@ def is_hidden(row: Row, data: Source) -> bool:
     return data.task_kind == "classification" and bool(data.labels) and row.get(data.answer_field) == HIDDEN
 
 
-def example_of(row: Row, place: Place, data: Source) -> Example:
-    """The example of one row. Raises UserError with its file and line where a field is missing or of another kind."""
+def example_of(row: Row, place: Place, data: Source) -> tuple[Example, str]:
+    """The example of one row, and what of it must not lie in two splits: its prompt without the template's own words.
+
+    Raises UserError with its file and line where a field is missing or of another kind.
+    """
     if data.messages is not None:
-        return Example(str(place), "train", messages=messages_of(row, place, data.messages))
+        chat = Example(str(place), "train", messages=messages_of(row, place, data.messages))
+        return chat, chat.text
     template, field = data.prompt_and_answer
     texts = {
         name: written(value_of(row, name, place, template.key), name, place, template.key) for name in template.names
@@ -201,7 +202,8 @@ def example_of(row: Row, place: Place, data: Source) -> Example:
     space = filled[len(prompt) :]
     if data.template is None and prompt and not references[0][:1].isspace():
         space = space or " "
-    return Example(str(place), "train", head, prompt[len(head) :], space + references[0], references)
+    example = Example(str(place), "train", head, prompt[len(head) :], space + references[0], references)
+    return example, "\n".join(texts.values())
 
 
 def answers_of(row: Row, field: str, place: Place, data: Source) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Examination of a model on held-out examples: its loss, its answers and their scores."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,7 +139,7 @@ class Examiner:
         texts = written_answers(model.causal, self.tokenizer, prompts, self.answer_tokens, stop)
         references = [self.right(each) for each in examples]
         items = [
-            {"place": each.place, "prompt": each.content, "answer": list(right), "prediction": text}
+            {"place": each.place, "prompt": each.prompt or each.text, "answer": list(right), "prediction": text}
             for each, right, text in zip(examples, references, texts, strict=True)
         ]
         return Examined(answer_scores(self.kind, texts, references), items)
@@ -152,6 +152,3 @@ class Examiner:
         """Bits per byte of the examples as text, each alone."""
         found = Reader(model.causal, self.tokenizer).likelihood_of_texts([each.text for each in examples])
         return float(text_score(found)["bits_per_byte"])
-
-
-Progress = Callable[[str], None]

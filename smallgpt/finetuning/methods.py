@@ -1,5 +1,6 @@
 """Methods of fine-tuning: which weights of a model learn, and which stay as they are to the bit."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,11 @@ def low_rank(causal: PreTrainedModel, settings: FineTuning, labels: tuple[str, .
         target_modules=list(settings.targets) or names,
         task_type="CAUSAL_LM",
         fan_in_fan_out=any("Conv1D" in type(module).__name__ for module in causal.modules()),
-        base_model_name_or_path=origin,
     )
-    return Adapted(causal, labels, get_peft_model(causal, config))
+    with warnings.catch_warnings(action="ignore"):  # what it says of other libraries' releases is nothing to a user
+        adapter: Any = get_peft_model(causal, config)
+    adapter.peft_config["default"].base_model_name_or_path = origin
+    return Adapted(causal, labels, adapter)
 
 
 def is_map(causal: PreTrainedModel, module: nn.Module) -> bool:

@@ -27,12 +27,14 @@ def label_scores(probability_NC: Tensor, label_N: Tensor) -> dict[str, Any]:
 
     classes = probability_NC.shape[1]
     predicted_N = probability_NC.argmax(-1)
+    varied = len(predicted_N.unique()) > 1 and len(label_N.unique()) > 1
     right = rate((predicted_N == label_N).tolist())
     return {
         "accuracy": right.value,
         "accuracy_interval": right.interval,
         "macro_f1": float(multiclass_f1_score(predicted_N, label_N, classes, average="macro")),
-        "matthews": float(multiclass_matthews_corrcoef(predicted_N, label_N, classes)),
+        # of an answer that is always the same it is 0, which the library misses by a little
+        "matthews": float(multiclass_matthews_corrcoef(predicted_N, label_N, classes)) if varied else 0.0,
         "calibration_error": float(
             multiclass_calibration_error(probability_NC.float(), label_N, classes, n_bins=CALIBRATION_BINS, norm="l1")
         ),
