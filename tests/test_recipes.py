@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from smallgpt.launch.config_files import CONF
 
-RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+OF_CHECKPOINTS = ("learning_curve",)  # they adapt a trained model; tests/finetuning has them
+RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if path.stem not in OF_CHECKPOINTS)
 WITH_ARMS = ("downsample_operator", "paper_comparison")
 SMALL = [
     # as deep as the recipes reach, as wide as lets the stream be halved often

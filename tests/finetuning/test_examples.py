@@ -118,7 +118,7 @@ def test_read_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ("rows", "values", "message"),
     [
         ([{"text": "a"}], {}, "data.template={label}: no such field in {path}, line 1; there is text"),
-        ([{"txt": "a", "label": "x"}], {}, "data.template={text}: no such field in {path}, line 1; there is txt, label"),
+        ([{"txt": "a", "label": "x"}], {}, "data.template={text}: no such field in {path}, line 1; there is txt"),
         ([{"text": "", "label": "x"}], {}, "data.path={path}, line 1: nothing in text; give a text"),
         ([{"text": "a", "label": None}], {}, "data.path={path}, line 1: label is empty; give a label"),
         ([{"text": ["a"], "label": "x"}], {}, "data.template=text: holds a list, not text, in {path}, line 1"),

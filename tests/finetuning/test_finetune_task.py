@@ -196,7 +196,7 @@ def test_answers_to_questions_and_summaries(run_finetune, tmp_path, checkpoint):
         (["budget.tokens=1000"], "budget.tokens=1000: examples differ in length; use budget.epochs"),
         (["batch.micro=5"], "batch.micro=5: does not divide the 16 examples of a step on one device"),
         (["trainer.overfit=true"], "trainer.overfit=true: of running text alone"),
-        (["finetune.too_long=refuse", "data.template={text} {text} {text} {text}: {label}"], "the model's context has room for"),
+        (["finetune.too_long=refuse", "data.template={text} {text} {text} {text}: {label}"], "context has room for"),
         (["data.examples=9999"], "data.examples=9999: there are"),
         (["finetune.adapter=nowhere"], "finetune.adapter=nowhere: of finetune=lora; leave it out"),
     ],
