@@ -24,11 +24,20 @@ HIDDEN = -1
 class Source(Protocol):
     """Choice of data whose rows are examples, see `smallgpt.data.examples.Examples`."""
 
-    labels: tuple[str, ...] | None
-    messages: str | None
-    template: str | None
-    group: str | None
-    holdout: float
+    @property
+    def labels(self) -> tuple[str, ...] | None: ...
+
+    @property
+    def messages(self) -> str | None: ...
+
+    @property
+    def template(self) -> str | None: ...
+
+    @property
+    def group(self) -> str | None: ...
+
+    @property
+    def holdout(self) -> float: ...
 
     @property
     def name(self) -> str: ...
@@ -134,15 +143,16 @@ def read_kept(path: Path) -> ExampleSet | None:
         head, *rows, count = path.read_text(encoding="utf-8").splitlines()
         if int(count) != len(rows):
             return None
-        values = [json.loads(row) for row in rows]
-        kept = [
-            Example(**{**row, "references": tuple(row["references"]), "messages": tuple(row["messages"])})
-            for row in values
-        ]
-        header = json.loads(head)
-        return ExampleSet(**{**header, "labels": tuple(header["labels"]), "examples": kept})
+        kept = [as_tuples(json.loads(row), "references", "messages") for row in rows]
+        header = as_tuples(json.loads(head), "labels")
+        return ExampleSet(**header, examples=[Example(**each) for each in kept])
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def as_tuples(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Values out of JSON whose lists of these names are tuples again."""
+    return {key: tuple(value) if key in names else value for key, value in values.items()}
 
 
 def read_set(data: Source) -> ExampleSet:

@@ -180,4 +180,4 @@ class Examples(Corpus):
         if not found:
             looked = f"{self.files}_train.jsonl and the like" if self.files else ".jsonl, .csv, .tsv or .parquet"
             raise UserError(f"data.path={root}: no examples in this folder; looked for {looked}")
-        return found  # ty: ignore[invalid-return-type]  # the pattern has the names of splits alone
+        return found  # ty: ignore[invalid-explicit-return]  # the pattern has the names of splits alone

@@ -68,7 +68,8 @@ class Adapted(nn.Module):
     def stream(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """Stream that the output head reads, (B, T, W)."""
         if isinstance(self.causal, Decoder):
-            return self.causal.hidden_states(ids_BT, **self.places(mask_BT))
+            places: dict[str, Any] = self.places(mask_BT)
+            return self.causal.hidden_states(ids_BT, **places)
         return self.causal.base_model(ids_BT, use_cache=False, **self.places(mask_BT))[0]
 
     def logits(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:

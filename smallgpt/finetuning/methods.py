@@ -137,7 +137,7 @@ def all_but_one_path(
     """
     if not isinstance(causal, ParallelGPT):
         raise UserError(f"finetune=path: of ParallelGPT alone, and this is a {causal.config.model_type} model")
-    frozen, number = settings.frozen_path, causal.config.n_path  # ty: ignore[unresolved-attribute]
+    frozen, number = settings.frozen_path, causal.config.n_path
     if frozen >= number:
         raise UserError(f"finetune.frozen_path={frozen}: this model has the paths 0 to {number - 1}")
     freeze(causal)

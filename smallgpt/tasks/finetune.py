@@ -75,6 +75,7 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
     if not how.random_weights:
         causal.load_state_dict(begun_with.state_dict())
     causal.generation_config.eos_token_id = causal.generation_config.pad_token_id = tokenizer.eos_token_id
+    price = price_of(settings, causal)
     model = adapt(causal, how, found.labels if with_head else (), settings.origin)
     data = data_module(settings, found, train, validation, tokenizer.eos_token_id, with_head)
     length = run_length(settings, len(train))
@@ -92,7 +93,6 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
         clip=settings.trainer.clip,
         objective=Labels(model) if with_head else Completions(model),
     )
-    price = price_of(settings, causal)
     recorder = Recorder(
         round(settings.batch_examples * data.tokens_per_example),
         price.training_flops_per_token,

@@ -64,12 +64,12 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         begun_with = None  # its memory is free for the training
     model.generation_config.eos_token_id = prepared.eos_id
     model.generation_config.pad_token_id = prepared.eos_id
+    price = price_of(settings, model)
     subject, patience = model, None
     if settings.finetune is not None:
         subject, patience = adapt(model, settings.finetune, origin=settings.origin), settings.finetune.patience
         if resumed:
             check_weights_of_state(state, weights_of_module(subject))
-    price = price_of(settings, model)
     data = data_module(settings, prepared)
     length = run_length(settings, price.training_flops_per_token, data.epoch_tokens)
     if length.steps is not None:

@@ -1,7 +1,7 @@
 """The one LightningModule: a model learns what its objective says, by default to predict the next token."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import torch
@@ -15,9 +15,6 @@ from smallgpt.training.optimizers import AdamW, Muon
 from smallgpt.training.run_length import RunLength, TrainingClock
 from smallgpt.training.schedules import Schedule
 from smallgpt.training.sharding import shard
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 class LanguageModel(L.LightningModule):
@@ -39,7 +36,7 @@ class LanguageModel(L.LightningModule):
 
     def __init__(
         self,
-        model: "PreTrainedModel",
+        model: Any,
         optimizer: AdamW | Muon,
         schedule: Schedule,
         run_length: RunLength,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tickets
+from command_line import CommandLine
+from conftest import SMALL, TEMPLATE, tickets
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -22,7 +23,7 @@ def weights(run_dir: Path, name: str = "last") -> dict[str, torch.Tensor]:
 
 
 def test_tickets_become_a_tested_classifier(run_finetune, tmp_path, checkpoint, capsys):
-    result = run_finetune(tmp_path, checkpoint, "budget.epochs=6", "finetune.class_weights=true")
+    result = run_finetune(tmp_path, checkpoint, "budget.epochs=6")
     test, majority = result["test"], result["baselines"]["majority"]
     assert test["accuracy"] > majority["accuracy"] and test["accuracy_interval"][0] < test["accuracy"]
     assert test["n"] == result["data"]["test_examples"] == majority["n"] == sum(map(sum, test["confusion"]))
@@ -73,6 +74,36 @@ def test_methods(run_finetune, tmp_path, checkpoint, words, learn):
         assert (tmp_path / "checkpoints" / "best" / "adapter" / "adapter_config.json").exists()
     if words[0] == "finetune=path":
         assert changed and all(".1." in name or "path_weight" in name for name in changed)
+
+
+@pytest.mark.slow
+def test_a_sweep_over_the_number_of_examples(cli: CommandLine, checkpoint, ticket_file):
+    arms = "hydra.sweeper.arms=[{data.examples:16,budget.epochs:2},{data.examples:null,budget.epochs:1}]"
+    words = ("experiment=learning_curve", f"checkpoint={checkpoint}", "data=own", f"data.path={ticket_file}", TEMPLATE)
+    done = cli("-m", *words, *SMALL[:-1], arms, "seed=1,2", "hydra.sweep.dir=sweep", "hydra/launcher=basic")
+    assert done.code == 0, done.err
+    with open("sweep/results.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["completed"] * 4
+    assert all(0 <= float(row["test/accuracy"]) <= 1 for row in rows)
+    assert "accuracy" in Path("sweep/results.md").read_text() and Path("sweep/report.html").exists()
+    assert cli("task=generate", "checkpoint=sweep/0", "prompt=the page").code == 0
+    # fewer examples of a seed are part of more, and both seeds have the same held-out ones
+    tests = [Path(f"sweep/{job}/evaluation/finetune_test.jsonl").read_text().splitlines() for job in range(4)]
+    assert len({tuple(json.loads(line)["place"] for line in lines) for lines in tests}) == 1
+
+
+def test_what_is_wrong_is_refused_before_any_work(cli: CommandLine, checkpoint, ticket_file):
+    words = ("task=finetune", f"checkpoint={checkpoint}", "data=own", f"data.path={ticket_file}")
+    refused = [
+        (("task=finetune", "data=own"), "checkpoint=null: task=finetune needs the run directory"),
+        ((*words, "data.template={text}: {labl}"), "data.template={labl}: no such field in"),
+        ((*words, TEMPLATE, "finetune.frozen_path=5", "finetune=path"), "finetune.frozen_path=5: this model has"),
+        ((*words, TEMPLATE, "compile=true"), "compile=true: task=finetune does not use it"),
+        (("finetune=lora",), "finetune=lora: task=train does not use it, task=finetune would; leave it out"),
+    ]
+    for given, message in refused:
+        assert cli.refused(*given).startswith(message)
 
 
 class Killed(BaseException):
