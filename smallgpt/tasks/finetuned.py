@@ -1,6 +1,7 @@
 """What a fine-tuning ends with: scores of its best weights beside what they have to beat, and a table of them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,9 @@ def scored(
     for name, examples in asked.items():
         said = examiner.examine(after, examples)
         sections[name] = {"checkpoint": "best", "precision": "fp32", **said.scores}
-        keep_items(run_dir, "validation" if name == "val" else name, said.items)
+        split = "validation" if name == "val" else name
+        keep_rows(run_dir, f"finetune_{split}", said.items)
+        keep_rows(run_dir, f"items_{split}", own_task_rows(examples, found.labels))
         if name == "test":
             sections["samples"] = [sample_of(item) for item in said.items[:SHOWN_ITEMS]]
     baselines: dict[str, Any] = {}
@@ -91,13 +94,19 @@ def bits_of_origin(settings: Settings, before: Any, after: Any) -> dict[str, Any
     return {"pretraining": {"corpus": prepared.name, **found}}
 
 
-def keep_items(run_dir: Path, split: str, items: list[dict[str, Any]]) -> None:
-    """Writes what the model said to each example, a line of JSON each."""
+def keep_rows(run_dir: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    """Writes a file of JSON lines into the run's `evaluation/`: what the model said, or what may be asked again."""
     from smallgpt.files import write_text
 
     (run_dir / "evaluation").mkdir(exist_ok=True)
-    lines = "".join(json.dumps(item) + "\n" for item in items)
-    write_text(run_dir / "evaluation" / f"finetune_{split}.jsonl", lines)
+    write_text(run_dir / "evaluation" / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def own_task_rows(examples: "list[Example]", labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of a task for `eval=own eval.path=FILE`, which asks any model the same held-out examples."""
+    if labels:
+        return [{"prompt": each.prompt, "choices": list(labels), "answer": each.references[0]} for each in examples]
+    return [{"prompt": each.prompt, "completion": each.completion} for each in examples if each.prompt]
 
 
 def sample_of(item: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from smallgpt.errors import UserError
+from smallgpt.evaluation.own import read_own_task
 from smallgpt.finetuning.adapted import read_adapted
 from smallgpt.inference.checkpoint import load_checkpoint
 from smallgpt.training.early_stopping import EarlyStopping
@@ -40,6 +41,10 @@ def test_tickets_become_a_tested_classifier(run_finetune, tmp_path, checkpoint, 
     assert len(items) == test["n"] and items[0]["place"].split(", line ")[1].isdecimal()
     right = [item["answer"] == item["prediction"] for item in items]
     assert sum(right) / len(right) == pytest.approx(test["accuracy"])
+    asked = read_own_task(tmp_path / "evaluation" / "items_test.jsonl")
+    assert asked.kind == "choice" and [row["choices"][row["answer"]] for row in asked.rows] == [
+        item["answer"] for item in items
+    ]
     # the folder is a model like any other, and has its head
     model, tokenizer = load_checkpoint(str(tmp_path))
     adapted = read_adapted(model, tmp_path / "checkpoints" / "best").eval()
