@@ -51,6 +51,7 @@ TEXTS = ("status", "error", "task", "variant", "data_fingerprint", "question", "
 RESULT_SECTIONS = (
     "cost",
     "match",
+    "latency",
     "train",
     "val",
     "best",

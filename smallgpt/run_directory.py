@@ -21,6 +21,7 @@ SPEED_KEYS = HARDWARE_KEYS | {"trainer.profile", "batch.micro", "compile"}  # eq
 MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run
 IN_WHAT_FOLLOWS = {"validation.every"}  # may differ between the parts of a run, not from one that is completed
 OF_A_MODEL = ("model", "size", "block", "match", "tokenizer")  # groups that a training from a checkpoint does not ask
+OF_A_SIZE = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")  # fields of a model that size= brings
 LEFT_OUT = "left_out.json"  # at the top of a sweep: combinations that make no model
 UNWRITABLE = "unwritable.json"  # beside it: results of jobs whose own directory could not hold them
 STATE = Path("checkpoints", "last.ckpt")

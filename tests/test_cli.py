@@ -61,7 +61,7 @@ def test_help_says_what_can_be_chosen_and_loads_nothing_heavy():
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "hydra" in loaded and not {"torch", "lightning", "transformers", "pydantic"} & loaded
     for part in (
-        "model: bowtie, canon, convgpt, gpt, lineargpt, parallelgpt, taper",
+        "model: bowtie, canon, canon_bowtie, convgpt, gpt, lineargpt, parallelgpt, taper",
         "task: ",
         "n_layer: 4",
         "HYDRA_FULL_ERROR",

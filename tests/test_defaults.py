@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from smallgpt.launch.loading import CHOSEN_GROUPS, GROUPS, load_settings
+from smallgpt.models.cost import cost
 from smallgpt.settings import Common, Trainer
 
 CONF = RUN.parent / "conf"
@@ -74,3 +75,16 @@ def test_the_paper_is_one_word_away():
     assert paper.optimizer.lr == 6e-4 and paper.optimizer.betas == (0.9, 0.95)
     assert type(paper.optimizer).__name__ == "AdamW" and type(paper.schedule).__name__ == "Cosine"
     assert load_settings(composed("experiment=paper_comparison", "size=nano")).model.n_embd == 128
+
+
+def test_the_papers_recipe_is_the_paper_to_the_parameter():
+    recipe = OmegaConf.load(CONF / "experiment" / "paper_comparison.yaml").hydra.sweeper.arms
+    arms = [[f"{key}={value}" for key, value in arm.items()] for arm in recipe]
+    models = [load_settings(composed("experiment=paper_comparison", "tokenizer=gpt2", *arm)).model for arm in arms]
+    parameters = {arm[0]: cost(model).parameters for arm, model in zip(arms, models, strict=True)}
+    assert parameters == {
+        "model=gpt": 77_210_112,
+        "model=parallelgpt": 77_735_425,
+        "model=lineargpt": 36_423_936,
+        "model=convgpt": 36_423_936,
+    }

@@ -16,7 +16,9 @@ from smallgpt.errors import UserError
 from smallgpt.export.hf import bring_imported_models
 
 MINE = ("--config-dir", "myconf")
-CHOICES = "there is bowtie, canon, convgpt, gpt, lineargpt, mine, parallelgpt, taper; did you mean 'mine'?"
+CHOICES = (
+    "there is bowtie, canon, canon_bowtie, convgpt, gpt, lineargpt, mine, parallelgpt, taper; did you mean 'mine'?"
+)
 
 
 @pytest.fixture

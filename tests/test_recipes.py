@@ -13,14 +13,23 @@ from smallgpt.launch.config_files import CONF
 
 OF_CHECKPOINTS = ("learning_curve",)  # they adapt a trained model; tests/finetuning has them
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if path.stem not in OF_CHECKPOINTS)
+SEARCHES = {"frontier": ("hydra.sweeper.n_trials=7", "hydra.sweeper.prune=false")}  # each arm has its turn
 WITH_ARMS = ("downsample_operator", "paper_comparison")
 SMALL = [
     # as deep as the recipes reach, as wide as lets the stream be halved often
     *("size=nano", "model.n_layer=8", "model.block_size=32"),
     *("batch.tokens=256", "budget.tokens=512", "validation.tokens=1000", "generation.max_new_tokens=4"),
-    *("data=files", "data.path=text.txt", "tokenizer.vocab_size=300", "trainer.threads=1"),
+    *("data=files", "data.path=text.txt", "data.holdout=0.3", "tokenizer.vocab_size=300", "trainer.threads=1"),
     # in this process, where PyTorch is imported once
     *("seed=1", "hydra.sweep.dir=sweep", "hydra/launcher=basic"),
+]
+
+IN_FLOPS = {"win": ["budget.flops=null"]}  # else it would have two budgets
+
+THREE_SIZES = [
+    f"{{model:{variant},model.n_embd:{width},model.n_head:{width // 16},budget.flops:{flops}}}"
+    for variant in ("gpt", "bowtie")
+    for width, flops in ((48, 1e9), (80, 4e9), (128, 16e9))
 ]
 
 
@@ -29,7 +38,7 @@ SMALL = [
     [
         recipe if recipe in WITH_ARMS else pytest.param(recipe, marks=pytest.mark.slow)
         for recipe in RECIPES
-        if recipe != "matched_latency"
+        if recipe != "matched_latency" and recipe not in SEARCHES  # which need a loss
     ],
 )
 def test_every_arm_is_a_model(cli: CommandLine, recipe: str):
@@ -39,10 +48,10 @@ def test_every_arm_is_a_model(cli: CommandLine, recipe: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe != "scaling"])
 def test_every_job_of_a_recipe_trains(cli: CommandLine, recipe: str):
-    Path("text.txt").write_text("\n\n".join(f"Sentence {i} of a text with {i % 7} words." for i in range(2000)))
-    done = cli("-m", f"experiment={recipe}", *SMALL)
+    write_sentences()
+    done = cli("-m", f"experiment={recipe}", *SMALL, *IN_FLOPS.get(recipe, ()), *SEARCHES.get(recipe, ()))
     assert done.code == 0, done.err
     with open("sweep/results.csv") as file:
         rows = list(csv.DictReader(file))
@@ -50,6 +59,22 @@ def test_every_job_of_a_recipe_trains(cli: CommandLine, recipe: str):
     assert len(rows) > 1
     assert {(row["status"], row["train/steps"], row["seed"]) for row in rows} == {("completed", "2", "1")}
     assert Path("sweep/report.html").exists()
+
+
+@pytest.mark.slow
+def test_three_sizes_end_in_a_curve_for_each_arm(cli: CommandLine):
+    write_sentences()
+    words = [word for word in SMALL if not word.startswith("budget.")]
+    arms = f"hydra.sweeper.arms=[{','.join(THREE_SIZES)}]"
+    done = cli("-m", "experiment=scaling", *words, arms, "match.tolerance=0.05", "optimizer.lr=4e-3")
+    assert done.code == 0, done.err
+    text = Path("sweep/results.md").read_text()
+    assert "**Scaling with size**" in text and "\n| bowtie | 3 |" in text and "cannot tell: one seed" in text
+    assert Path("sweep/figures/scaling.png").exists()
+
+
+def write_sentences():
+    Path("text.txt").write_text("\n\n".join(f"Sentence {i} of a text with {i % 7} words." for i in range(2000)))
 
 
 def test_arms_are_pairs_of_values_and_not_their_product(cli: CommandLine):

@@ -268,6 +268,7 @@ def test_a_distributed_sweep_with_a_broken_job(sweep):
 
 def test_the_progress_line_shows_no_json(tmp_path: Path):
     log = tmp_path / "log.txt"
-    log.write_text('step 8  val/loss 4.1\n{"status": "completed", "error": null}\n')
-    assert last_line(log) == "step 8 val/loss 4.1"
+    for size in (1, 10_000, 100_000):  # the last is longer than what is read
+        log.write_text(f'step 8  val/loss 4.1\n{{"status": "interrupted", "cost": "{"x" * size}"}}\n')
+        assert last_line(log) == ("step 8 val/loss 4.1" if size < 100_000 else "")
     assert last_line(tmp_path / "none.txt") == ""

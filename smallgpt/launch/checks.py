@@ -195,12 +195,17 @@ def check_grid(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) 
     sweep_dir = Path(config.hydra.sweep.dir)
     refuse_foreign_sweep(sweep_dir)
     claim(sweep_dir, "hydra.sweep.dir")
+    record_left_out(sweep_dir, left_out)
+    return possible
+
+
+def record_left_out(sweep_dir: Path, left_out: list[tuple[list[str], str]]) -> None:
+    """Writes at the top of a sweep which words make no model, and why; removes what an earlier start wrote."""
     if left_out:
         record = [{"overrides": words, "reason": why} for words, why in left_out]
         write_text(sweep_dir / LEFT_OUT, json.dumps(record, indent=2) + "\n")
-    else:  # of an earlier start
+    else:
         (sweep_dir / LEFT_OUT).unlink(missing_ok=True)
-    return possible
 
 
 def composed_job(loader: ConfigLoader, config: DictConfig, number: int, words: list[str]) -> DictConfig:
@@ -237,10 +242,12 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
     machines = None
     if str(config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher."):
         machines = instantiate(config.hydra.launcher).machines
-        if OmegaConf.select(job, "match.quantity") == "latency" and not isinstance(machines, ThisMachine):
+        matched = OmegaConf.select(job, "match.quantity") == "latency"
+        if (matched or job.get("latency") is not None) and not isinstance(machines, ThisMachine):
+            word = "match=latency" if matched else "latency=measured"
             launcher = config.hydra.runtime.choices["hydra/launcher"]
             raise UserError(
-                f"match=latency: measured on this machine, and hydra/launcher={launcher} runs jobs on others; "
+                f"{word}: measured on this machine, and hydra/launcher={launcher} runs jobs on others; "
                 "use hydra/launcher=processes there"
             )
     settings = checked_settings(job, here=machines is None or isinstance(machines, ThisMachine))

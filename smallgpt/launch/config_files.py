@@ -11,9 +11,6 @@ PACKAGE = Path(__file__).parents[1]
 CONF = next((path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()), PACKAGE / "conf")
 """Folder of smallgpt's own config: inside the package where it was installed from a wheel, beside it in a checkout."""
 
-OF_A_SIZE = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
-"""Fields of a model that a choice of the group `size` brings."""
-
 
 def group_files(group: str, hydra: Any) -> dict[str, Traversable]:
     """Files of a config group by the names of their choices, in alphabetical order.

@@ -11,8 +11,8 @@ from pydantic import ValidationError, create_model
 from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_line, program, shown
 from smallgpt.launch.bounds import refuse_oversized_model
 from smallgpt.launch.origin import of_checkpoint
-from smallgpt.launch.size_matching import matched_size
-from smallgpt.settings import Common, Evaluation, FineTuning, Group, Match, Settings, one_or_several
+from smallgpt.launch.size_matching import decoding_latency, matched_size
+from smallgpt.settings import Common, Evaluation, FineTuning, Group, Latency, Match, Settings, one_or_several
 from smallgpt.targets import imported, imported_model, imported_task, target
 
 FINETUNE = "smallgpt.tasks.finetune.run"
@@ -28,7 +28,7 @@ MEMBERS = {  # of the classes that may stand for a group, smallgpt's own or a us
     "schedule": ("for_steps", "factor"),
     "logger": ("build",),
 }
-DERIVED = {"model_class", "matched", "chosen", "overrides", "variant", "plain"}
+DERIVED = {"model_class", "matched", "decoding", "chosen", "overrides", "variant", "plain"}
 
 GroupType = TypeVar("GroupType", bound=Group)
 
@@ -57,8 +57,14 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
         fields["finetune"] = build(FineTuning, "finetune", plain["finetune"])
     if plain.get("match") is not None:
         fields["match"] = build(Match, "match", plain["match"])
-        fields["matched"] = matched_size(fields, matched_to(fields), variant, common.cache_dir)
+        baseline = {**fields["match"].reference, **(fields["match"].baseline or {})}
+        to = baseline_model("match.baseline", baseline, fields)
+        fields["matched"] = matched_size(fields, to, variant, common.cache_dir)
         fields["model"] = fields["matched"].config
+    if plain.get("latency") is not None:
+        fields["latency"] = build(Latency, "latency", plain["latency"])
+        to = baseline_model("latency.reference", fields["latency"].reference, fields)
+        fields["decoding"] = decoding_latency(fields, to, common.cache_dir)
     if plain.get("eval") is not None:
         fields["eval"] = build(Evaluation, "eval", plain["eval"])
     fields["task"] = target("task", plain.get("task"))[0]
@@ -162,13 +168,11 @@ def build_group(name: str, plain: dict[str, Any]) -> Group:
     return build(schema, name, target(name, values)[1] if name in CHOSEN_GROUPS else values)
 
 
-def matched_to(fields: dict[str, Any]) -> tuple[Any, Any]:
-    """The class and config of the baseline that a size is solved for."""
-    match = fields["match"]
-    values = {**match.reference, **(match.baseline or {})}
+def baseline_model(name: str, values: dict[str, Any], fields: dict[str, Any]) -> tuple[Any, Any]:
+    """The class and config of the baseline that a size is solved for, or a latency is measured beside."""
     if values.get("vocab_size") is None:
-        values["vocab_size"] = fields["model"].vocab_size
-    return build_model("match.baseline", values, fields["tokenizer"])
+        values = {**values, "vocab_size": fields["model"].vocab_size}
+    return build_model(name, values, fields["tokenizer"])
 
 
 def build_model(name: str, chosen: Any, tokenizer: Any) -> tuple[Any, Any]:

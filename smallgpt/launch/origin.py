@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from smallgpt.errors import UserError, shown
-from smallgpt.launch.config_files import OF_A_SIZE
-from smallgpt.run_directory import config_of_run, flat
+from smallgpt.run_directory import OF_A_SIZE, config_of_run, flat
 from smallgpt.settings import one_or_several
 from smallgpt.targets import imported_model, target
 

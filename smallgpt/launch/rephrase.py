@@ -26,7 +26,7 @@ from smallgpt.launch.loading import of_omegaconf, schema_of
 
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(?P<word>.*?)'(?=\s)", re.S)
 ADDED = re.compile("Multiple values for|appears more than once in|force-add of config groups")
-OPTIONAL = ("match", "eval", "experiment", "debug")  # groups of which nothing need be chosen
+OPTIONAL = ("match", "latency", "eval", "experiment", "debug")  # groups of which nothing need be chosen
 DELETED = re.compile(r"Could not delete(?: from config\.)? '(?P<key>[^']*)'")
 GIVEN_VALUES = re.compile(r"^[^=]*=\s*[{\[]")  # in place of the name of a choice
 SEARCHPATH = re.compile(r"provider=hydra\.searchpath.*, path=(?P<path>.*) is not available")

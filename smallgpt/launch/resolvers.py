@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from smallgpt.errors import UserError, nearest, program
 from smallgpt.launch.command_line import given
-from smallgpt.launch.config_files import OF_A_SIZE, group_files, read_values
+from smallgpt.launch.config_files import group_files, read_values
+from smallgpt.run_directory import OF_A_SIZE
 
 SIZE = {f"model.{key}" for key in OF_A_SIZE}
 
@@ -55,13 +56,13 @@ def jobs_of(sweep: DictConfig) -> Generator[None]:
         _sweep = None
 
 
-def baseline(name: str) -> Any:
+def baseline(name: str, key: str = "match.to") -> Any:
     """Values of a variant at the size and block of the sweep, or of a single run.
 
     What a job sets of its model beside is its own, and so is what a recipe sets: one sweep has one baseline. Of
-    `model.*` only a size is the sweep's, where it is the same for all its jobs.
+    `model.*` only a size is the sweep's, where it is the same for all its jobs. `key` is what names the variant.
     """
-    variant(name)  # says so where there is no such file
+    variant(name, key)  # says so where there is no such file
     hydra = HydraConfig.get() if _sweep is None else _sweep.hydra
     loader = GlobalHydra.instance().config_loader()
     words = OverridesParser.create(loader).parse_overrides(given(hydra))

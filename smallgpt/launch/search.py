@@ -1,8 +1,9 @@
 """`hydra/sweeper=optuna`: the jobs of a sweep follow from the results of those before, by Optuna's ask and tell.
 
-The study is one file at the top of the sweep's directory, and the number of a trial is that of its job. A trial is told
-when its job is completed or pruned. One that failed or was cut off stays open: Optuna's sampler keeps away from it, and
-the next start runs it again under its number, as a grid does.
+The study is one file at the top of the sweep's directory. A trial is told when its job is completed or pruned. One that
+failed or was cut off stays open: Optuna's sampler keeps away from it, and the next start runs it again under the number
+of its job, as a grid does. A trial whose values make no model fails at once and has no job, so jobs and trials may have
+different numbers.
 """
 
 import warnings
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -21,40 +22,30 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIISampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import Field
 
-from smallgpt.errors import UserError, nearest_key
-from smallgpt.launch.checks import check_job
+from smallgpt.errors import Impossible, UserError
+from smallgpt.files import write_text
+from smallgpt.launch.arms import arm_overrides
+from smallgpt.launch.checks import check_job, record_left_out
 from smallgpt.launch.command_line import given
 from smallgpt.launch.loading import build
-from smallgpt.launch.search_space import distribution, distribution_text, first, spelled
+from smallgpt.launch.objectives import objective
+from smallgpt.launch.pruning import pruning_for
+from smallgpt.launch.search_options import Options
+from smallgpt.launch.search_space import ARMS, SearchSpace
 from smallgpt.launch.study import STUDY, cut_torn_line, open_study, refuse_damaged, study_lock
 from smallgpt.launch.sweep_job import OVER, SweepJob
 from smallgpt.notices import say
 from smallgpt.packages import private
-from smallgpt.results import validations
-from smallgpt.settings import Group
+from smallgpt.settings import Settings
 
 EXAMPLE = "optimizer.lr=tag(log,interval(1e-4,1e-2))"
-
-
-class Options(Group):
-    """Options of `hydra/sweeper=optuna`."""
-
-    n_trials: int = Field(20, gt=0)
-    """Number of trials of the study, over all of its starts."""
-    sampler: Literal["tpe", "random"] = "tpe"
-    metric: str = "val.loss"
-    """Dotted key of a number in result.json; the least is the best."""
-    seed: int | None = Field(0, ge=0)
-    prune: bool = False
-    batch: int = Field(1, gt=0)
-    """Number of jobs that are chosen together, before the results of any of them are known."""
-    params: dict[str, Any] = Field(default_factory=dict)
-    """Overrides that a recipe gives; those of the command line replace them."""
+POPULATION = 10  # of nsga2; with Optuna's own, 50, a whole search would be its first, random generation
+MOST_IMPOSSIBLE = 100  # choices in a row that make no model
+IMPOSSIBLE = "impossible"  # of a trial: why its values make no model
+JOB = "job"  # of a trial: the number of its job
 
 
 class Search:
@@ -71,37 +62,30 @@ class Search:
         self.loader: ConfigLoader = GlobalHydra.instance().config_loader()
         self.config = config
         self.sweep_dir = Path(config.hydra.sweep.dir)
+        self.metrics = self.options.metric
+        self.metric_text = ",".join(self.metrics)
+        self.pruning = pruning_for(self.metrics)
         words = [f"{key}={value}" for key, value in self.options.params.items()]
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides([*words, *given(config.hydra)])
-        self.overrides = {override.get_key_element(): override for override in overrides}
-        self.refuse_pruning()
-        self.space = {
-            key: distribution(override) for key, override in self.overrides.items() if override.is_sweep_override()
-        }
-        if not self.space:
+        shared = list({override.get_key_element(): override for override in overrides}.values())
+        self.space = SearchSpace(shared, arm_overrides(self.loader, self.options.arms or [], shared))
+        if not self.space.values:
             raise UserError(f"hydra/sweeper=optuna: nothing to search over; give a key several values, as {EXAMPLE}")
+        launcher = str(config.hydra.launcher._target_)
+        if self.options.prune and not launcher.startswith("hydra_plugins.smallgpt_launcher."):
+            raise UserError("hydra.sweeper.prune=true: needs hydra/launcher=processes, slurm or ray")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
-    def refuse_pruning(self) -> None:
-        if not self.options.prune:
-            return
-        if not str(self.config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher."):
-            raise UserError("hydra.sweeper.prune=true: needs hydra/launcher=processes, slurm or ray")
-        if not self.options.metric.startswith("val."):
-            raise UserError(f"hydra.sweeper.prune=true: a validation does not measure {self.options.metric}")
-
-    def words(self, params: dict[str, Any]) -> list[str]:
-        """Overrides that run a trial with these values."""
-        return [
-            f"{key}={spelled(params[key], self.space[key])}" if key in self.space else str(override.input_line)
-            for key, override in self.overrides.items()
-        ]
+    def check(self, settings: Settings) -> None:
+        """Raises UserError where jobs with these settings cannot be searched over as the options say."""
+        if self.options.prune:
+            self.pruning.check(settings)
 
     def known_jobs(self) -> Iterator[tuple[int, list[str]]]:
         """Number and overrides of each job that can be checked before the search.
 
-        These are the next job, with the first value of every key, and those that are done.
+        These are the next job, with the first value of every key and with each arm, and those that are done.
 
         Raises:
             UserError: the study in the directory is another one.
@@ -113,23 +97,22 @@ class Search:
                 cut_torn_line(self.sweep_dir)
             study = self.study()
             self.refuse_other_study(study)
-            trials = study.get_trials(deepcopy=False)
-        firsts = {key: first(values) for key, values in self.space.items()}
-        yield len(trials), self.words(firsts)
-        for key, values in self.space.items():
-            for choice in values.choices[1:] if isinstance(values, CategoricalDistribution) else ():
-                # finds a choice that no file is there for; whether it goes with the others, its jobs will tell
-                self.loader.load_sweep_config(self.config, self.words(firsts | {key: choice}))
+            trials = with_jobs(study)
+        for firsts in self.space.firsts():
+            yield len(trials), self.space.words(firsts)
+        for params in self.space.choices():
+            # finds a choice that no file is there for; whether it goes with the others, its jobs will tell
+            self.loader.load_sweep_config(self.config, self.space.words(params))
         for trial in trials:
             if trial.state.is_finished():
-                yield trial.number, self.words(trial.params)
+                yield job_number(trial), self.space.words(trial.params)
 
     def study(self) -> optuna.Study:
-        return open_study(self.sweep_dir, self.options.prune)
+        return open_study(self.sweep_dir, self.options.prune and len(self.metrics) == 1, len(self.metrics))
 
     def refuse_other_study(self, study: optuna.Study) -> None:
         before = study.user_attrs.get("space", {})
-        now = {key: distribution_text(values) for key, values in self.space.items()}
+        now = self.space.texts()
         for key in (*now, *before) if before else ():
             if before.get(key) != now.get(key):
                 old, new = (f"over {text}" if text else "not at all" for text in (before.get(key), now.get(key)))
@@ -139,9 +122,9 @@ class Search:
                 )
         metric = study.user_attrs.get("metric")
         told = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        if told and metric != self.options.metric:
+        if (told and metric != self.metric_text) or len(study.directions) != len(self.metrics):
             raise UserError(
-                f"hydra.sweeper.metric={self.options.metric}: the study in {self.sweep_dir} has {metric}; "
+                f"hydra.sweeper.metric={self.metric_text}: the study in {self.sweep_dir} has {metric}; "
                 "choose another hydra.sweep.dir"
             )
 
@@ -151,6 +134,7 @@ class Search:
             with study_lock(self.sweep_dir):
                 # left by a search that was killed while it wrote; Optuna would wait for half a minute
                 (self.sweep_dir / f"{STUDY}.lock").unlink(missing_ok=True)
+                write_text(self.sweep_dir / "multirun.yaml", OmegaConf.to_yaml(self.config))  # as Hydra's sweeper does
                 return self.run_alone(launcher)
         except Timeout:
             raise UserError(
@@ -160,131 +144,141 @@ class Search:
     def run_alone(self, launcher: Launcher) -> list[list[JobReturn]]:
         study = self.study()
         self.refuse_other_study(study)
-        study.set_user_attr("space", {key: distribution_text(values) for key, values in self.space.items()})
-        study.set_user_attr("metric", self.options.metric)
+        study.set_user_attr("space", self.space.texts())
+        study.set_user_attr("metric", self.metric_text)
         returns = []
         # those of former starts together: the launcher skips what is done
-        trials = [self.reopened(study, trial) for trial in study.get_trials(deepcopy=False)]
+        trials = [again for trial in with_jobs(study) if (again := self.reopened(study, trial)) is not None]
         while True:
             if trials:
                 if self.options.prune:
                     launcher.hopeless = partial(self.is_hopeless, trials)  # ty: ignore
-                jobs = [self.words(trial.params) for trial in trials]
-                self.look_ahead(trials, jobs)
-                returns.append(list(launcher.launch(jobs, initial_job_idx=trials[0].number)))
+                jobs = [self.space.words(trial.params) for trial in trials]
+                returns.append(list(launcher.launch(jobs, initial_job_idx=job_number(trials[0]))))
                 for trial, job in zip(trials, returns[-1], strict=True):
                     if isinstance(trial, optuna.Trial):
                         self.tell(trial, job.return_value, run_directory(job))
                 self.say_best(study)
-            begun = len(study.get_trials(deepcopy=False))
+            begun = len(with_jobs(study))
             trials = [self.ask(study) for _ in range(min(self.options.batch, self.options.n_trials - begun))]
             if not trials:
                 return returns
 
-    def look_ahead(self, trials: Sequence[FrozenTrial | optuna.Trial], jobs: Sequence[list[str]]) -> None:
-        """Has match=latency measure before jobs disturb each other; a job that is wrong says so when it runs."""
-        for trial, words in zip(trials, jobs, strict=True):
-            if isinstance(trial, optuna.Trial):
-                with suppress(UserError):
-                    check_job(self.loader, self.config, trial.number, words)
-
     def ask(self, study: optuna.Study) -> optuna.Trial:
-        study.sampler = self.sampler(len(study.get_trials(deepcopy=False)))
-        trial = study.ask()
-        self.suggest(trial)
-        return trial
+        """The next trial whose values make a model. Raises UserError where there seems to be none."""
+        for _ in range(MOST_IMPOSSIBLE):
+            study.sampler = self.sampler(len(study.get_trials(deepcopy=False)))
+            trial = study.ask()
+            self.space.suggest(trial)
+            if self.has_job(trial):
+                return trial
+        why = study.get_trials(deepcopy=False)[-1].user_attrs[IMPOSSIBLE]
+        raise UserError(f"{MOST_IMPOSSIBLE} choices in a row make no model; the last: {why}")
 
-    def reopened(self, study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | optuna.Trial:
-        """Trial of an earlier start, which may have been killed before all values of the trial were chosen."""
+    def reopened(self, study: optuna.Study, trial: FrozenTrial) -> FrozenTrial | optuna.Trial | None:
+        """Trial of an earlier start, which may have been killed before all values of the trial were chosen.
+
+        None where these make no model.
+        """
         if trial.state.is_finished():
             return trial
         study.sampler = self.sampler(trial.number)
         with private("optuna"):
             again = optuna.Trial(study, trial._trial_id)
-        self.suggest(again)
-        return again
+        self.space.suggest(again)
+        return again if self.has_job(again) else None
 
-    def suggest(self, trial: optuna.Trial) -> None:
-        for key, values in self.space.items():
-            if isinstance(values, CategoricalDistribution):
-                trial.suggest_categorical(key, values.choices)
-            elif isinstance(values, IntDistribution):
-                trial.suggest_int(key, values.low, values.high, step=values.step, log=values.log)
-            elif isinstance(values, FloatDistribution):
-                trial.suggest_float(key, values.low, values.high, step=values.step, log=values.log)
+    def has_job(self, trial: optuna.Trial) -> bool:
+        """Gives a trial the number of its job; one whose values make no model has none, and fails.
+
+        What is measured of a model is measured here, before jobs disturb each other; a job that is wrong says so when
+        it runs.
+        """
+        number = trial.user_attrs.get(JOB, sum(each.number < trial.number for each in with_jobs(trial.study)))
+        try:
+            settings = check_job(self.loader, self.config, number, self.space.words(trial.params))
+        except Impossible as error:
+            if JOB not in trial.user_attrs:
+                say(f"left out: {error}")
+                trial.set_user_attr(IMPOSSIBLE, str(error))
+                trial.study.tell(trial.number, state=TrialState.FAIL)
+                self.record_impossible(trial.study)
+                return False
+        except UserError:
+            pass
+        else:
+            self.pruning.expect(trial, settings)
+        trial.set_user_attr(JOB, number)
+        return True
+
+    def record_impossible(self, study: optuna.Study) -> None:
+        """Writes down which choices make no model, for the report."""
+        found = [each for each in study.get_trials(deepcopy=False) if IMPOSSIBLE in each.user_attrs]
+        words = {tuple(self.space.words(each.params)): each.user_attrs[IMPOSSIBLE] for each in found}
+        record_left_out(self.sweep_dir, [(list(each), why) for each, why in words.items()])
 
     def sampler(self, number: int) -> BaseSampler:
-        """Sampler of one trial, with a seed of its own: a resumed search must not draw its first values again."""
+        """Sampler of one trial, with a seed of its own: a resumed search must not draw its first values again.
+
+        The first trials take one arm each, so that none is left untried.
+        """
         seed = self.options.seed
         if seed is not None:
             seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        return RandomSampler(seed) if self.options.sampler == "random" else TPESampler(seed=seed, constant_liar=True)
+        makers = {
+            "tpe": partial(TPESampler, constant_liar=True),
+            "random": RandomSampler,
+            "nsga2": partial(NSGAIISampler, population_size=POPULATION),
+        }
+        sampler = makers[self.options.sampler](seed=seed)
+        arms = list(self.space.arms)
+        return PartialFixedSampler({ARMS: arms[number]}, sampler) if number < len(arms) else sampler
 
     def is_hopeless(self, trials: Sequence[FrozenTrial | optuna.Trial], job: SweepJob) -> bool:
-        """Whether Optuna's pruner gives up a job at work, from what its validations measured so far."""
-        trial = next(trial for trial in trials if trial.number == job.number)
+        """Whether a job at work is given up, from what its validations measured so far."""
+        trial = next(trial for trial in trials if job_number(trial) == job.number)
         if not isinstance(trial, optuna.Trial):
             return False
-        self.report(trial, job.run_dir)
-        return trial.should_prune()
-
-    def report(self, trial: optuna.Trial, run_dir: Path) -> None:
-        """Reports validations to Optuna by the tokens seen, since the steps of different trials may differ in size."""
-        known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        name = self.options.metric.replace(".", "/", 1)
-        curve = {int(row["tokens"]): row[name] for row in validations(run_dir) if name in row}
-        for tokens, value in curve.items():
-            if tokens not in known:
-                trial.report(value, tokens)
+        self.pruning.report(trial, job.run_dir)
+        return self.pruning.is_hopeless(trial)
 
     def tell(self, trial: optuna.Trial, result: dict[str, Any], run_dir: Path) -> None:
         if result.get("status") not in OVER:
             return
-        self.report(trial, run_dir)
+        self.pruning.report(trial, run_dir)
         if result["status"] == "pruned":
             trial.study.tell(trial.number, state=TrialState.PRUNED)
             return
-        value = self.value(trial.number, result)
-        trial.study.tell(trial.number, value, TrialState.FAIL if value is None else TrialState.COMPLETE)
-
-    def value(self, number: int, result: dict[str, Any]) -> float | None:
-        """Metric of a result; None where it is not finite, which JSON has as null."""
-        value: Any = result
-        for name in self.options.metric.split("."):
-            if not isinstance(value, dict) or name not in value:
-                near = nearest_key(self.options.metric, numbers(result))
-                raise UserError(f"hydra.sweeper.metric={self.options.metric}: not in the result of job {number}{near}")
-            value = value[name]
-        if value is not None and not is_number(value):
-            raise UserError(f"hydra.sweeper.metric={self.options.metric}: no number in the result of job {number}")
-        return value
+        found = [objective(metric, result, job_number(trial)) for metric in self.metrics]
+        values = [value for value in found if value is not None]
+        if len(values) == len(found):
+            trial.study.tell(trial.number, values)
+        else:
+            trial.study.tell(trial.number, state=TrialState.FAIL)
 
     def say_best(self, study: optuna.Study) -> None:
-        told = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if not told:
+        if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            return
+        done = f"{len(with_jobs(study))} of {self.options.n_trials} trials"
+        if len(self.metrics) > 1:
+            jobs = sorted(map(job_number, study.best_trials))
+            say(f"{done}, {len(jobs)} on the front of {self.metric_text}: jobs {', '.join(map(str, jobs))}")
             return
         best = study.best_trial
-        chosen = " ".join(f"{key}={spelled(best.params[key], values)}" for key, values in self.space.items())
-        done = f"{len(study.get_trials(deepcopy=False))} of {self.options.n_trials} trials"
-        say(f"{done}, best {self.options.metric} {best.value:.4f}: job {best.number} {chosen}")
+        chosen = self.space.chosen(best.params)
+        say(f"{done}, best {self.metric_text} {best.value:.4f}: job {job_number(best)} {chosen}")
+
+
+def with_jobs(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials of a study that have a job, or will have one."""
+    return [trial for trial in study.get_trials(deepcopy=False) if IMPOSSIBLE not in trial.user_attrs]
+
+
+def job_number(trial: FrozenTrial | optuna.Trial) -> int:
+    """Number of a trial's job, which is the trial's own as long as all choices before it make a model."""
+    return trial.user_attrs.get(JOB, trial.number)
 
 
 def run_directory(job: JobReturn) -> Path:
     """Directory of a job of any launcher: `working_dir` of Hydra's own launchers is where the sweep was started."""
     return Path(str(job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else job.working_dir))
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a number; a bool is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def numbers(result: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys of the numbers in a result."""
-    found = []
-    for key, value in result.items():
-        if isinstance(value, dict):
-            found += numbers(value, f"{prefix}{key}.")
-        elif is_number(value):
-            found.append(f"{prefix}{key}")
-    return found

@@ -1,4 +1,4 @@
-"""The size at which a variant costs what the baseline does: `match=params|flops|latency`."""
+"""What a config is compared with a baseline for: its size (`match=params|flops|latency`) and its decoding latency."""
 
 from pathlib import Path
 from typing import Any
@@ -21,3 +21,19 @@ def matched_size(fields: dict[str, Any], baseline: tuple[Any, Any], variant: str
         return solve(config, quantity, match.depth, match.tolerance)
     except ValueError as error:
         raise Impossible(f"match.to={match.to}: {variant or config.model_type}: {one_line(error)}") from error
+
+
+def decoding_latency(fields: dict[str, Any], baseline: tuple[Any, Any], cache_dir: Path) -> dict[str, float]:
+    """Section `latency` of a result: seconds per token of the model, and of the baseline that was measured beside it.
+
+    It is measured where the settings are loaded: in a sweep before any job of the batch runs.
+    """
+    from smallgpt.speed.latency import Latencies
+
+    config = fields["model"]
+    own, of_baseline = Latencies(fields["model_class"], config, *baseline, fields["trainer"], cache_dir).of(config)
+    return {
+        "seconds_per_token": own,
+        "baseline_seconds_per_token": of_baseline,
+        "times_baseline": own / of_baseline,
+    }

@@ -21,6 +21,7 @@ from smallgpt.stop_signals import StopRequest
 POLL_SECONDS = 0.2
 LINE_SECONDS = 15.0
 LINE_JOBS = 4
+LOG_TAIL = 65_536  # bytes of a log that may hold its last line for people, behind a result as JSON
 LOOK_SECONDS = 2.0
 
 
@@ -200,8 +201,10 @@ def last_line(log: Path) -> str:
     """Last line of a log for people, which the result as JSON is not; empty where there is none yet."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 500))
-            lines = [line for line in file.read().decode(errors="replace").splitlines() if not line.startswith('{"')]
+            start = max(0, log.stat().st_size - LOG_TAIL)
+            file.seek(start)
+            lines = file.read().decode(errors="replace").splitlines()[bool(start) :]  # the first may lack its beginning
+            lines = [line for line in lines if not line.startswith('{"')]
     except OSError:
         return ""
     return re.sub(r"\s+", " ", lines[-1]).strip() if lines else ""

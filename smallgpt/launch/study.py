@@ -14,11 +14,17 @@ from smallgpt.notices import say
 STUDY = "study.log"
 
 
-def open_study(sweep_dir: Path, prune: bool) -> optuna.Study:
-    """Opens the study of a directory, or begins one."""
+def open_study(sweep_dir: Path, prune: bool, objectives: int = 1) -> optuna.Study:
+    """Opens the study of a directory, or begins one with so many objectives."""
     storage = JournalStorage(JournalFileBackend(str(sweep_dir / STUDY)))
     pruner = optuna.pruners.MedianPruner() if prune else optuna.pruners.NopPruner()
-    return optuna.create_study(study_name="search", storage=storage, pruner=pruner, load_if_exists=True)
+    return optuna.create_study(
+        study_name="search",
+        storage=storage,
+        pruner=pruner,
+        directions=["minimize"] * objectives,
+        load_if_exists=True,
+    )
 
 
 def study_lock(sweep_dir: Path) -> FileLock:

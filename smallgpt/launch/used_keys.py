@@ -9,8 +9,19 @@ from smallgpt.launch.loading import chosen_keys
 
 TRAINING = frozenset(
     (
-        *("model", "size", "block", "match", "data", "tokenizer", "optimizer", "schedule", "budget", "batch"),
-        *("trainer", "validation", "logger", "log_every", "compile", "seed", "cache_dir", "checkpoint", "resume"),
+        *("model", "size", "block", "match", "latency", "data", "tokenizer", "optimizer", "schedule", "budget"),
+        *(
+            "batch",
+            "trainer",
+            "validation",
+            "logger",
+            "log_every",
+            "compile",
+            "seed",
+            "cache_dir",
+            "checkpoint",
+            "resume",
+        ),
         *("prompt", "generation", "eval", "quantize", "experiment", "debug", "question"),
     )
 )
@@ -18,7 +29,7 @@ LOADED = frozenset(("checkpoint", "model", "quantize", "cache_dir", "trainer.acc
 TABLES = frozenset(("sweep", "baseline", "tune"))
 USED = {
     "train": TRAINING,
-    "finetune": TRAINING - {"size", "block", "match", "tokenizer", "compile"} | {"finetune"},
+    "finetune": TRAINING - {"size", "block", "match", "latency", "tokenizer", "compile"} | {"finetune"},
     "inspect": TRAINING - {"resume"},  # what a training with these words would cost
     "prepare": frozenset(("data", "tokenizer", "cache_dir")),
     "generate": LOADED | {"prompt", "generation", "seed", "compile"},

@@ -24,7 +24,7 @@ class CanonConfig(DecoderConfig):
     model_type = "smallgpt-canon"
     number_of_conv_states = 2
 
-    kernel_size: int = 4
+    conv_kernel: int = 4
     """Number of tokens that a convolution reads: the current one and those before it."""
     conv_blocks: int | None = None
     """Number of blocks, the first ones, that have convolutions; null: all."""
@@ -41,8 +41,8 @@ class CanonConfig(DecoderConfig):
         """Layout part of a block with two convolutions, whose sums are no matrix products and count no FLOPs."""
         return replace(
             part,
-            parameters=part.parameters + 2 * self.kernel_size * part.in_width,
-            state_elements=2 * (self.kernel_size - 1) * part.in_width,
+            parameters=part.parameters + 2 * self.conv_kernel * part.in_width,
+            state_elements=2 * (self.conv_kernel - 1) * part.in_width,
             activation_elements=part.activation_elements + 2 * part.in_width,
         )
 
@@ -51,8 +51,8 @@ class CanonConfig(DecoderConfig):
         return ["hybrid" if self.has_convolutions(i) else "full_attention" for i in range(self.n_layer)]
 
     def check(self) -> None:
-        if self.kernel_size < 2:
-            raise ValueError(f"kernel_size={self.kernel_size}: must be at least 2; model=gpt has no convolutions")
+        if self.conv_kernel < 2:
+            raise ValueError(f"conv_kernel={self.conv_kernel}: must be at least 2; model=gpt has no convolutions")
         if self.conv_blocks is not None and not 1 <= self.conv_blocks <= self.n_layer:
             raise ValueError(f"conv_blocks={self.conv_blocks}: must be from 1 to n_layer={self.n_layer}, or null")
         super().check()
@@ -80,8 +80,8 @@ class CanonBlock(Block):
 
     def __init__(self, config: CanonConfig, shape: BlockShape, layer_idx: int):
         super().__init__(config, shape, layer_idx)
-        self.conv_1 = DepthwiseConv(shape.width, config.kernel_size, layer_idx, state=0)
-        self.conv_2 = DepthwiseConv(shape.width, config.kernel_size, layer_idx, state=1)
+        self.conv_1 = DepthwiseConv(shape.width, config.conv_kernel, layer_idx, state=0)
+        self.conv_2 = DepthwiseConv(shape.width, config.conv_kernel, layer_idx, state=1)
 
     def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
         x_BTW = x_BTW + self.attn(self.conv_1(self.ln_1(x_BTW), context), context)

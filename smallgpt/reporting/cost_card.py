@@ -22,6 +22,7 @@ def print_cost_card(settings: Settings, cost: dict[str, Any]) -> None:
         "training": f"{scaled(cost['training_flops_per_token'], 'FLOP')} a token",
         "inference": f"{scaled(cost['inference_flops_per_token'], 'FLOP')} a token",
         "cache": f"{scaled(cost['cache_bytes_per_token'], 'B')} a token",
+        **({"decoding": decoding_line(settings.decoding)} if settings.decoding else {}),
         "fixed state": f"{scaled(cost['state_bytes'], 'B')} a sequence",
         "step": (
             f"{settings.batch.tokens:,} tokens: {settings.trainer.processes} device(s) x "
@@ -32,6 +33,11 @@ def print_cost_card(settings: Settings, cost: dict[str, Any]) -> None:
         "training in all": "depends on the budget" if training is None else scaled(training, "FLOP"),
     }
     print_pairs("cost", pairs)
+
+
+def decoding_line(latency: dict[str, float]) -> str:
+    """Measured time of a token in words."""
+    return f"{1000 * latency['seconds_per_token']:.3g} ms a token, {latency['times_baseline']:.3g} times the baseline's"
 
 
 def budget_line(settings: Settings, cost: dict[str, Any]) -> str:

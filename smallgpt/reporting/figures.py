@@ -8,9 +8,11 @@ from smallgpt.reporting.axis_units import Measure
 from smallgpt.reporting.charts import Figure, colour, dashes, figure, layered, missing, tooltip, values
 from smallgpt.reporting.diagrams import diagrams, parameter_bars
 from smallgpt.reporting.evaluation_figures import evaluation_figures
+from smallgpt.reporting.front_figures import front_figures
 from smallgpt.reporting.inference_figures import inference_figures
 from smallgpt.reporting.jobs import ReportedJob
 from smallgpt.reporting.quality_figures import pareto
+from smallgpt.reporting.scaling_figures import scaling_figures
 from smallgpt.reporting.study import Comparison
 
 RUN_AXES = {
@@ -29,8 +31,9 @@ def draw(comparison: Comparison, others: Sequence[ReportedJob] = ()) -> list[Fig
     """
     makers: dict[str, tuple[str, Callable[[], list[Figure]]]] = {
         "loss": ("Loss over training", lambda: loss_curves(comparison, others)),
-        "quality": ("Quality against cost", lambda: pareto(comparison)),
+        "quality": ("Quality against cost", lambda: (front_figures if comparison.metrics else pareto)(comparison)),
         "axis": ("What the study varies", lambda: [*axes(comparison), *tuned_axes(comparison)]),
+        "scaling": ("Loss against training compute", lambda: scaling_figures(comparison)),
         "inference": ("Bits per byte against cost", lambda: inference_figures(comparison)),
         "evaluation": ("What the models know", lambda: evaluation_figures(comparison)),
         "parameters": ("Where the parameters sit", lambda: parameter_bars(comparison)),

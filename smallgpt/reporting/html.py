@@ -24,7 +24,8 @@ PARTS = {  # of a page, with what the reader must know of their figures
         "Quality against cost",
         "Mean over seeds with its 95 % interval. On the dashed line, the Pareto front, are the arms that are better "
         "than all that cost less: the interval of the difference, over the seeds that both have, leaves 0 out. Of one "
-        "seed no interval is known.",
+        "seed no interval is known. Of a search with several metrics, the line joins the best at each cost, whatever "
+        "its interval.",
     ),
     "axis": (
         "What the study varies",

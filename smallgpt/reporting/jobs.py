@@ -11,7 +11,8 @@ from smallgpt.reporting.naming import Described
 from smallgpt.results import damage, misplaced, read_result, validations
 from smallgpt.run_directory import LOCATION_KEYS, SPEED_KEYS, config_of_run, flat, read_unwritable
 
-NEVER_COMPARED = LOCATION_KEYS | {"seed", "log_every", "model.allow_narrow"}  # the last only lets a model be built
+NEVER_COMPARED = LOCATION_KEYS | {"seed", "log_every", "latency", "model.allow_narrow"}
+"""Keys that make no other arm: `latency` is measured beside the training, the last only lets a model be built."""
 UNUSED = {"prompt", "generation", "benchmark", "checkpoint", "format", "quantize", "eval"}  # by a training
 DAMAGED = "damaged"
 """Status of a job whose files cannot be read; a report names it and shows the others."""
@@ -61,12 +62,15 @@ class ReportedJob:
             return {}
         return begun if isinstance(begun, dict) and misplaced(begun) is None else {}
 
+    @property
+    def words(self) -> list[str]:
+        """The words of its command line."""
+        return self.result.get("overrides", self.begun.get("overrides", []))
+
     @cached_property
     def overrides(self) -> dict[str, str]:
         """What its command line sets: a chosen file by its group, a value by its dotted key."""
-        pairs = [
-            text.lstrip("+~").partition("=") for text in self.result.get("overrides", self.begun.get("overrides", []))
-        ]
+        pairs = [text.lstrip("+~").partition("=") for text in self.words]
         return {key.partition("@")[0]: value for key, _, value in pairs}
 
     @cached_property

@@ -5,8 +5,10 @@ from collections.abc import Collection, Sequence
 from smallgpt.reporting.arm_table import ARM, arm_table
 from smallgpt.reporting.caveats import caveats
 from smallgpt.reporting.evaluation_tables import Table, evaluation_tables
+from smallgpt.reporting.front import front_tables
 from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.notes import about_the_data, about_the_study, arm_notes
+from smallgpt.reporting.scaling_tables import scaling_tables
 from smallgpt.reporting.speed_to_loss import speed_tables
 from smallgpt.reporting.statistics import winner
 from smallgpt.reporting.study import Comparison, Study, command
@@ -33,7 +35,9 @@ def markdown(study: Study) -> str:
 def findings(comparison: Comparison) -> list[tuple[str, str, list[Table]]]:
     """What stands below the table of the arms: the part of the page, its heading and its tables, if it has any."""
     parts = [
+        ("front", "The Pareto front", front_tables(comparison)),
         ("speed", "Speed to the baseline's loss", speed_tables(comparison)),
+        ("scaling", "Scaling with size", scaling_tables(comparison)),
         ("evaluation", "What the models know", evaluation_tables(comparison)),
         ("inference", "Inference", inference_tables(comparison)),
     ]

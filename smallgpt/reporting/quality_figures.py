@@ -19,6 +19,7 @@ COST_AXES = {  # what a job's result may have, and how a figure calls it
     ("train", "flops"): Measure("training compute", "FLOP"),
     ("cost", "inference_flops_per_token"): Measure("inference compute a token", "FLOP"),
     ("cost", "cache_bytes_per_token"): Measure("cache a token", "B"),
+    ("latency", "times_baseline"): Measure("time a token, over the baseline's"),
     **{("inference", key): measure for key, measure in INFERENCE_AXES.items()},
 }
 

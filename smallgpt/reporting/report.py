@@ -11,6 +11,7 @@ from smallgpt.files import write_bytes, write_text
 from smallgpt.notices import show
 from smallgpt.reporting.arm_table import OVER_DOCUMENTS, arm_table
 from smallgpt.reporting.caveats import caveats
+from smallgpt.reporting.front import front_tables
 from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.jobs import ReportedJob
 from smallgpt.reporting.markdown import markdown
@@ -22,7 +23,7 @@ from smallgpt.reporting.tables import print_table
 from smallgpt.results import evaluation_numbers, inference_numbers
 from smallgpt.run_directory import SPEED_KEYS
 
-SECTIONS = ("cost", "match", "train", "val", "best", "test", "data")
+SECTIONS = ("cost", "match", "latency", "train", "val", "best", "test", "data")
 # a terminal has no room for them
 PAGE_ONLY = {OVER_DOCUMENTS, "matched to", "bits per byte", "tokens / parameter", "cache B / token"}
 
@@ -42,6 +43,10 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
             names = [name for name in rows[0] if name not in PAGE_ONLY]
             print_table("arms", names, [[row[name] for name in names] for row in rows])
             show(" ".join(arm_notes(comparison)))
+        for table in front_tables(comparison):
+            columns = table.columns[:-1]  # a terminal has no room for commands
+            print_table("front", columns, [[cell.text for cell in row[:-1]] for row in table.rows])
+            show(" ".join(table.notes))
         for table in inference_tables(comparison):
             print_table("inference", table.columns, [[cell.text for cell in row] for row in table.rows])
             show(" ".join(table.notes))

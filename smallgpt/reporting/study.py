@@ -17,6 +17,7 @@ from smallgpt.notices import say
 from smallgpt.reporting.arms import Arm, group
 from smallgpt.reporting.jobs import DAMAGED, ReportedJob, read_jobs
 from smallgpt.reporting.naming import ABSENT
+from smallgpt.reporting.searches import is_search, searched_metrics
 from smallgpt.run_directory import LEFT_OUT
 from smallgpt.settings.group import one_or_several
 
@@ -31,6 +32,10 @@ class Comparison:
     arms: list[Arm]
     references: list[Arm]
     """Arms that the others are compared with, each with the one that has the same other choices."""
+    metrics: tuple[str, ...] = ()
+    """Metrics of a search that had several; their Pareto front is shown."""
+    searches: tuple[Path, ...] = ()
+    """Directories of such searches among the sweeps."""
 
     @cached_property
     def split(self) -> Literal["val", "test"]:
@@ -139,10 +144,12 @@ def read_study(sweeps: Sequence[Path], baseline: str | None = None, tune: Sequen
     if not tune and any(job.section("val") for job in jobs):  # without a loss nothing can be chosen
         tune = list(dict.fromkeys(key for job in jobs for key in one_or_several(job.config.get("tune"))))
     arms, repeated = group(jobs, tune)
+    metrics = next((found for sweep in sweeps if (found := searched_metrics(sweep))), ())
+    searches = tuple(sweep for sweep in sweeps if is_search(sweep))
     comparisons = []
     for fingerprint in dict.fromkeys(arm.fingerprint for arm in arms):
         same = [arm for arm in arms if arm.fingerprint == fingerprint]
-        comparisons.append(Comparison(fingerprint, same, references(same, baseline)))
+        comparisons.append(Comparison(fingerprint, same, references(same, baseline), metrics, searches))
     if baseline is not None and not any(is_called(arm, baseline) for arm in arms):
         labels = [arm.label for arm in arms]
         close = nearest(baseline, labels) or f"; there are {', '.join(labels) or 'none, for no job is completed'}"

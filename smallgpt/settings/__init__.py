@@ -9,7 +9,7 @@ from smallgpt.settings.finetuning import FineTuning
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
 from smallgpt.settings.run import Common, Settings
-from smallgpt.settings.training import Batch, Budget, Match, Trainer, Validation
+from smallgpt.settings.training import Batch, Budget, Latency, Match, Trainer, Validation
 
 __all__ = [
     "Batch",
@@ -20,6 +20,7 @@ __all__ = [
     "FineTuning",
     "Generation",
     "Group",
+    "Latency",
     "Match",
     "Settings",
     "Trainer",

@@ -9,7 +9,7 @@ from smallgpt.errors import nearest_divisors, nearest_multiples
 from smallgpt.settings.finetuning import FineTuning
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
-from smallgpt.settings.training import Batch, Budget, Match, Trainer, Validation
+from smallgpt.settings.training import Batch, Budget, Latency, Match, Trainer, Validation
 
 BATCH_EXAMPLES = 32
 FROM_CHECKPOINT = ("train", "inspect", "finetune")  # tasks whose model may begin with a checkpoint's weights
@@ -88,9 +88,12 @@ class Settings(Common):
     benchmark: Benchmark
     match: Match | None = None
     finetune: FineTuning | None = None
+    latency: Latency | None = None
     eval: Evaluation | None = None
     matched: Any = None
     """Result of `match`, a smallgpt.models.matching.Matched."""
+    decoding: dict[str, Any] | None = None
+    """Section `latency` of the result: what a token takes to decode here, measured where `latency` is chosen."""
     chosen: frozenset[str] = frozenset()
     """Keys that the command line names."""
     overrides: tuple[str, ...] = ()

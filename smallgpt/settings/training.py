@@ -89,6 +89,15 @@ class Trainer(Group):
         return self.devices * self.num_nodes
 
 
+class Latency(Group):
+    """Settings of the decoding latency that a run measures before its training, beside a baseline."""
+
+    to: str
+    """Name of the baseline's YAML."""
+    reference: dict[str, Any]
+    """Values of that variant at the size and block of the sweep."""
+
+
 class Match(Group):
     """Settings of what a model's width is solved for, so that it costs what the baseline does."""
 

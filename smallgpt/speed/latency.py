@@ -71,7 +71,7 @@ class Latencies:
         cache_dir: Path,
     ):
         if trainer.num_nodes > 1:
-            raise UserError(f"trainer.num_nodes={trainer.num_nodes}: match=latency measures on one machine")
+            raise UserError(f"trainer.num_nodes={trainer.num_nodes}: a latency is measured on one machine")
         self.model_type = config.model_type
         self.model_class, self.baseline_class, self.baseline = model_class, baseline_class, baseline
         self.device = device(trainer.accelerator)

@@ -21,12 +21,17 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         **budget_section(settings, price.training_flops_per_token, price.parameters),
     }
     print_cost_card(settings, card)
-    return {"cost": card, **match(settings)}
+    return {"cost": card, **match(settings), **latency(settings)}
 
 
 def match(settings: Settings) -> dict[str, Any]:
     """Section `match` of a result: what the size was solved for; nothing where it was not solved."""
     return {"match": settings.matched.to_dict()} if settings.matched else {}
+
+
+def latency(settings: Settings) -> dict[str, Any]:
+    """Section `latency` of a result: what a token takes to decode here; nothing where it was not measured."""
+    return {"latency": settings.decoding} if settings.decoding else {}
 
 
 def budget_section(settings: Settings, flops: float, parameters: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.models.decoder import Decoder
     from smallgpt.ranks import is_first_process
     from smallgpt.tasks.evaluate import of_run
-    from smallgpt.tasks.inspect import match
+    from smallgpt.tasks.inspect import latency, match
     from smallgpt.training.identity import refuse_other_identity, run_identity
     from smallgpt.training.loggers import until_the_end
     from smallgpt.training.metrics import Recorder
@@ -106,6 +106,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         sections: dict[str, Any] = {
             "cost": price.to_dict(),
             **match(settings),
+            **latency(settings),
             **begun_from,
             "data_fingerprint": prepared.fingerprint,
             "data": prepared.section(),

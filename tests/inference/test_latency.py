@@ -258,7 +258,7 @@ def test_a_run_that_was_begun_at_another_size_is_refused(
     ("words", "says"),
     [
         (["match.exclude_embeddings=true"], "match.exclude_embeddings=true: a token's time is that of the whole model"),
-        (["trainer.num_nodes=2"], "trainer.num_nodes=2: match=latency measures on one machine"),
+        (["trainer.num_nodes=2"], "trainer.num_nodes=2: a latency is measured on one machine"),
         (["model.block_size=2"], "model.block_size=2: too short a context to decode in; use at least 3"),
     ],
 )

@@ -199,7 +199,7 @@ def test_schedule_string(variant, changes, text):
         ("lineargpt", {"downsample_operator": "pool", "widths": [64, 48, 48, 32]}, ["pool", "64 features to 48"]),
         ("lineargpt", {"downsample_factor": 1.0}, ["downsample_factor=1.0", "over 1"]),
         ("gpt", {"mlp_taper": 1.0}, ["mlp_taper=1.0", "under 1"]),
-        ("canon", {"kernel_size": 1}, ["kernel_size=1", "at least 2", "model=gpt"]),
+        ("canon", {"conv_kernel": 1}, ["conv_kernel=1", "at least 2", "model=gpt"]),
         ("canon", {"conv_blocks": 5}, ["conv_blocks=5", "n_layer=4"]),
         ("bowtie", {"n_layer": 2}, ["n_layer=2", "at least 3 blocks"]),
         ("bowtie", {"narrowest": 0.25}, ["min_width=32", "goes down to 16", "narrowest=0.5", "allow_narrow=true"]),

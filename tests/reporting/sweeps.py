@@ -83,7 +83,8 @@ def write_config(run_dir: Path, words: list[str]) -> None:
         *groups, name = key.split(".")
         node = config
         for each in groups:
-            node = node.setdefault(each, {})
+            node[each] = node.get(each) or {}
+            node = node[each]
         node[name] = value
     (run_dir / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 

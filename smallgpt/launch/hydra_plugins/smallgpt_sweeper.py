@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
@@ -22,26 +21,29 @@ class GridSweeper(BasicSweeper):
     """Sweeper over every combination of the values on the command line, all checked before the first of them runs.
 
     Arms are sets of values that belong together: each is combined with everything else, and none with another. With
-    `tuned`, each takes its values of the keys in `tune` from the sweep in that directory, where they were tried.
+    `tuned`, each takes its values of the keys in `tune` from the sweep in that directory, where they were tried. With
+    `front`, the points on the Pareto front of the search in that directory are arms too.
     """
 
-    def __init__(self, params: Any = None, arms: Any = None, tuned: str | None = None, **unknown: Any):
+    def __init__(
+        self, params: Any = None, arms: Any = None, tuned: str | None = None, front: str | None = None, **unknown: Any
+    ):
         super().__init__(max_batch_size=None, params=params if hasattr(params, "items") else None)
-        self.arms, self.tuned = arms or [{}], tuned
+        self.arms, self.tuned, self.front = arms or [], tuned, front
         self.given, self.unknown = params, unknown
 
     def refuse_unknown(self) -> None:
         from smallgpt.errors import nearest_key, shown
+        from smallgpt.launch.arms import refuse_no_list
 
         for key, value in self.unknown.items():
             near = nearest_key(
-                f"hydra.sweeper.{key}", ["hydra.sweeper.params", "hydra.sweeper.arms", "hydra.sweeper.tuned"]
+                f"hydra.sweeper.{key}", [f"hydra.sweeper.{name}" for name in ("params", "arms", "tuned", "front")]
             )
             raise UserError(f"hydra.sweeper.{key}={shown(value)}: unknown key{near}")
         if self.given is not None and not hasattr(self.given, "items"):
             raise UserError(f"hydra.sweeper.params={shown(self.given)}: must name keys and their values")
-        if isinstance(self.arms, str | int | float) or not all(hasattr(arm, "items") for arm in self.arms):
-            raise UserError(f"hydra.sweeper.arms={shown(self.arms)}: must be a list of keys with their values")
+        refuse_no_list(self.arms)
 
     def sweep(self, arguments: list[str]) -> Any:
         from smallgpt.launch.resolvers import jobs_of
@@ -52,23 +54,29 @@ class GridSweeper(BasicSweeper):
             return super().sweep(arguments)
 
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
+        from smallgpt.launch.arms import arm_overrides
         from smallgpt.launch.checks import check_grid
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
-        jobs, best = [], self.tuned_arms()
+        jobs, best, front = [], self.tuned_arms(), None
         if best is not None:
             overrides = self.without_tuned(overrides, best.keys)
-        for arm in self.arms:
-            words = [f"{key}={'null' if value is None else value}" for key, value in arm.items()]
-            chosen = OverridesParser.create(config_loader=loader).parse_overrides(words)
-            refuse_chosen_twice(chosen, overrides)
-            jobs += BasicSweeper.split_arguments([*chosen, *overrides], max_batch_size)[0]
+        arms = arm_overrides(loader, self.arms, overrides)
+        if self.front is not None:
+            from smallgpt.launch.front_arms import FrontArms
+
+            front = FrontArms(Path(self.front))
+            arms = front.with_points(loader, arms, overrides)
+        for arm in arms or [[]]:
+            jobs += BasicSweeper.split_arguments([*arm, *overrides], max_batch_size)[0]
         if not jobs:
             empty = " ".join(str(override.input_line) for override in overrides if override.is_sweep_override())
             raise UserError(f"{empty or 'hydra.sweeper.arms'}: has no values, so there is no job; give one at least")
         if best is not None:
             jobs = [[*words, *best.words(words)] for words in jobs]
+        if front is not None:
+            front.refuse_known_seeds(jobs, self.config.seed)
         return [check_grid(loader, self.config, jobs)]
 
     def tuned_arms(self) -> Any:
@@ -86,24 +94,13 @@ class GridSweeper(BasicSweeper):
         for key in keys:
             given = [override for override in overrides if override.get_key_element() == key]
             if len(given) > (key in self.params):
-                value = given[-1].get_value_element_as_str()
-                raise UserError(f"{key}={value}: hydra.sweeper.tuned={self.tuned} chooses {key}; leave one of them out")
+                word = given[-1].input_line
+                raise UserError(f"{word}: hydra.sweeper.tuned={self.tuned} chooses {key}; leave one of them out")
         return [override for override in overrides if override.get_key_element() not in keys]
 
 
-def refuse_chosen_twice(arm: list[Override], overrides: list[Override]) -> None:
-    """Raises UserError where a word of the command line would make several arms the same."""
-    keys = {override.get_key_element() for override in arm}
-    for override in overrides:
-        if (key := override.get_key_element()) in keys:
-            raise UserError(
-                f"{key}={override.get_value_element_as_str()}: the arms of this sweep choose {key}; "
-                "hydra.sweeper.arms=null leaves them out"
-            )
-
-
 class OptunaSweeper(Sweeper):
-    """Sweeper that searches with Optuna; its options are those of `smallgpt.launch.search.Options`."""
+    """Sweeper that searches with Optuna; its options are those of `smallgpt.launch.search_options.Options`."""
 
     def __init__(self, **options: Any):
         self.options = options
@@ -133,7 +130,7 @@ class OptunaSweeper(Sweeper):
         with jobs_of(self.config):
             search = self.search(self.config)
             for number, words in search.known_jobs():
-                check_job(loader, self.config, number, words)
+                search.check(check_job(loader, self.config, number, words))
                 directories: set[str] = set()
                 for each in (number, number + 1):  # a search may draw values twice: the number tells them apart
                     refuse_shared(composed_job(loader, self.config, each, words), directories)
