@@ -50,6 +50,11 @@ class Run:
     """Weights of the run that the checkpoint stands for, such as `best, step 900`."""
 
 
+OF_SPLITS = {"loss": "loss", "bits_per_byte": "bits per byte", "accuracy": "accuracy", "macro_f1": "macro F1"}
+OF_SPLITS |= {"exact_match": "exact match", "f1": "F1", "rougeL": "ROUGE-L"}
+"""Scores of a split, with their names; those behind the second are a fine-tuning's."""
+
+
 def read_run(checkpoint: str) -> Run:
     """Reads what there is about a checkpoint: a run directory, or a model folder in its `checkpoints`."""
     path = Path(checkpoint).expanduser().absolute()
@@ -101,10 +106,18 @@ def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
     parts += [
         "## Limits",
         f"A small model: what it writes may be wrong, biased or offensive, and is not to be relied on. It reads at "
-        f"most {config.block_size:,} tokens. It continues text, and was not tuned to follow instructions. Texts "
+        f"most {config.block_size:,} tokens. {adapted_to(run.result)} Texts "
         "like its training data suit it best.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def adapted_to(result: dict[str, Any]) -> str:
+    """Sentence that says what a model was made for."""
+    if result.get("task") != "finetune":
+        return "It continues text, and was not tuned to follow instructions."
+    section = result.get("data") or {}
+    return f"It was adapted to {plain(section.get('kind', 'text'))} ({plain(section.get('corpus', 'own data'))})."
 
 
 def card_header(run: Run, form: str) -> str:
@@ -150,8 +163,8 @@ def quality(result: dict[str, Any]) -> list[tuple[str, ...]]:
     evaluation = result.get("evaluation") or {}
     rows: list[tuple[str, ...]] = []
     for split, section in (("validation", result.get("val") or {}), ("test", result.get("test") or {})):
-        for key, name in (("loss", "loss"), ("bits_per_byte", "bits per byte")):
-            if section.get(key):
+        for key, name in OF_SPLITS.items():
+            if section.get(key) is not None:
                 interval = section.get(f"{key}_interval")
                 rows.append((f"{split} {name}", number(section[key]), span(interval), measured_on(section)))
     for part in ("tasks", "corpora"):

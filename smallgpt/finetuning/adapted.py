@@ -67,10 +67,10 @@ class Adapted(nn.Module):
 
     def stream(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """Stream that the output head reads, (B, T, W)."""
-        if isinstance(self.causal, Decoder):
-            places: dict[str, Any] = self.places(mask_BT)
-            return self.causal.hidden_states(ids_BT, **places)
-        return self.causal.base_model(ids_BT, use_cache=False, **self.places(mask_BT))[0]
+        base: Any = self.causal.base_model
+        if base is self.causal:  # a variant of ours is its own base model
+            return base.hidden_states(ids_BT, **self.places(mask_BT))
+        return base(ids_BT, use_cache=False, **self.places(mask_BT))[0]
 
     def logits(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """Logits of the next token, (B, T, V)."""
