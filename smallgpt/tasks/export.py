@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import UserError, shown
-from smallgpt.packages import require
 from smallgpt.notices import say
+from smallgpt.packages import require
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
