@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from small_tickets import SMALL, TEMPLATE, tickets
 
 from smallgpt.data.tokenizers import TrainedBPE
 from smallgpt.launch.config_files import CONF
@@ -16,24 +16,6 @@ from smallgpt.launch.loading import load_settings
 from smallgpt.launch.written_values import as_values
 from smallgpt.models.parallelgpt import ParallelGPT, ParallelGPTConfig
 from smallgpt.tasks import finetune
-
-TEMPLATE = r"data.template={text}\nLabel: {label}"
-SMALL = [
-    *("trainer.threads=1", "log_every=1", "batch.examples=16", "schedule=constant", "optimizer.lr=1e-2"),
-    *("finetune.shots=[0,2]", "generation.max_new_tokens=6", "seed=1"),
-]
-
-
-def tickets(number: int = 150) -> list[dict[str, str]]:
-    numbers = np.random.default_rng(1)
-    signs = {"bug": ["broken", "crash", "error"], "wish": ["please", "could", "nice"]}
-    filler = ["the", "page", "user", "it", "when", "opens", "today", "login", "button", "again"]
-    rows = []
-    for place in range(number):
-        label = "bug" if numbers.random() < 0.6 else "wish"
-        words = [*numbers.choice(filler, 5), numbers.choice(signs[label]), str(place)]
-        rows.append({"text": " ".join(numbers.permutation(words)), "label": label})
-    return rows
 
 
 @pytest.fixture(scope="session")

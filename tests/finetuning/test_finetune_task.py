@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import CommandLine
-from conftest import SMALL, TEMPLATE, tickets
 from safetensors.torch import load_file
+from small_tickets import SMALL, TEMPLATE, tickets
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from smallgpt.errors import UserError
