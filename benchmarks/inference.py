@@ -60,7 +60,7 @@ def of_the_library(ours: PreTrainedModel) -> PreTrainedModel:
     )
     weights = {name: torch.zeros_like(value) for name, value in theirs.state_dict().items()}
     for name, value in ours.state_dict().items():
-        key = name.removeprefix("backbone.")
+        key = name.removeprefix("transformer.").removeprefix("backbone.")
         transposed = key.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))  # stored (in, out) there
         weights[key if key.startswith("lm_head") else f"transformer.{key}"] = value.T if transposed else value
     theirs.load_state_dict(weights)

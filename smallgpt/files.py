@@ -1,12 +1,14 @@
-"""Files and folders that appear whole or not at all, and the names that lie beside a missing one."""
+"""Files and folders that appear whole or not at all, what lies beside a missing one, and files that hold no code."""
 
 import os
 import shutil
+import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from smallgpt.errors import nearest
+from smallgpt.errors import nearest, one_line, shown
 
 
 def write_text(path: Path, text: str) -> None:
@@ -84,3 +86,23 @@ def size_of(folder: Path) -> int:
 def nearest_beside(path: Path) -> str:
     """Hint `; did you mean 'x'?` at the nearest name that lies where a missing path would, or an empty text."""
     return nearest(path.name, [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else [])
+
+
+def read_numbers_and_text(path: Path) -> Any:
+    """Reads a file of PyTorch's that holds numbers and text alone; its numbers stay on the disk until they are used.
+
+    Raises:
+        ValueError: what is wrong with it; code in it is never run.
+    """
+    import torch
+
+    if path.stat().st_size == 0:
+        raise ValueError("it is empty")
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is cut off, or another kind of file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        # PyTorch advises to load it without its guard, which runs what lies in it
+        foreign = "weights_only" in str(error)
+        raise ValueError("it holds code, which is never run" if foreign else shown(one_line(error))) from error

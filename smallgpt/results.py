@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def plain_json(value: Any) -> Any:
 
 
 def add_section(run_dir: Path, name: str, found: dict[str, Any], merge: Callable[..., dict[str, Any]]) -> None:
-    """Adds what was found out later to the result of a run that trained a model; does nothing elsewhere.
+    """Adds what was found out later to the result of a run that made a model; does nothing elsewhere.
 
     Args:
         merge: makes the new section of the one that was there (empty where there was none) and of what was found.
@@ -125,21 +126,25 @@ def add_section(run_dir: Path, name: str, found: dict[str, Any], merge: Callable
         return
     with FileLock(run_dir / ".result.lock"):
         result = read_result(run_dir)
-        if result is not None and result.get("task") in TRAINED:
+        if result is not None and result.get("task") in (*TRAINED, "import"):
             write_result(run_dir, {**result, name: merge(result.get(name) or {}, found)})
 
 
-def validations(run_dir: Path) -> list[dict[str, float]]:
-    """Rows of metrics.csv that have a validation loss; what is no finite number is left out of them."""
+def metric_rows(run_dir: Path) -> list[dict[str, float]]:
+    """Rows of metrics.csv as numbers; what is no finite number is left out of them."""
     path = run_dir / "metrics.csv"
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [
+        return [
             {key: number for key, text in row.items() if (number := finite(text)) is not None}
             for row in csv.DictReader(file)
         ]
-    return [row for row in rows if "val/loss" in row]
+
+
+def validations(run_dir: Path) -> list[dict[str, float]]:
+    """Rows of metrics.csv that have a validation loss."""
+    return [row for row in metric_rows(run_dir) if "val/loss" in row]
 
 
 def finite(text: str | None) -> float | None:
@@ -160,6 +165,20 @@ def evaluation_numbers(evaluation: dict[str, Any]) -> dict[str, dict[str, float]
     return {
         label: {key: +value for key, value in entry.items() if isinstance(value, int | float)}  # +: true is 1
         for label, entry in entries.items()
+    }
+
+
+def in_key(label: str) -> str:
+    """Label as a part of a key: W&B finds keys of letters, digits and underscores, and groups them by the slash."""
+    return re.sub(r"\W+", "_", label).strip("_")
+
+
+def evaluation_keys(evaluation: dict[str, Any]) -> dict[str, float]:
+    """Numbers of an evaluation under the keys that they have on W&B, such as `evaluation/piqa/accuracy`."""
+    return {
+        f"evaluation/{in_key(label)}/{measure}": value
+        for label, scores in evaluation_numbers(evaluation).items()
+        for measure, value in scores.items()
     }
 
 

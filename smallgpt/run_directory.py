@@ -94,6 +94,11 @@ def is_run(run_dir: Path) -> bool:
     return isinstance(plain.get("task"), dict) and "cache_dir" in plain
 
 
+def sweep_of(run_dir: Path) -> Path | None:
+    """The sweep's directory that a job's directory is in; None for a single run."""
+    return next((folder for folder in run_dir.absolute().parents if (folder / "multirun.yaml").exists()), None)
+
+
 def cannot_be_written(run_dir: Path, error: OSError) -> str:
     """Message of a directory that takes no files: its disk is full or read-only, or something else lies there."""
     return f"{run_dir}: cannot be written ({error.strerror or error})"

@@ -502,8 +502,8 @@ def damaged_graphs() -> Iterator[HostileCase]:
 
 
 def damaged_sweeps() -> Iterator[HostileCase]:
-    for task in ("report", "dashboard"):
-        logger = ("logger=wandb", "dry_run=true") if task == "dashboard" else ()
+    loggers = {"report": (), "dashboard": ("logger=wandb", "dry_run=true"), "log": ("logger=wandb",)}
+    for task, logger in loggers.items():
         for name in ("/nowhere", "swep", "run", "text.txt", "empty", "[]", "''"):
             damage = lambda folder: (folder / "empty").mkdir()  # noqa: E731
             yield HostileCase(f"{task} {name}", (f"task={task}", f"sweep={name}", *logger, OUT), damage)

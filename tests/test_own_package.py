@@ -13,7 +13,7 @@ from own_package import SMALL, write_own_package
 from transformers import CONFIG_MAPPING
 
 from smallgpt.errors import UserError
-from smallgpt.export.hf import bring_imported_models
+from smallgpt.model_folder import bring_imported_models
 
 MINE = ("--config-dir", "myconf")
 CHOICES = (
@@ -115,5 +115,5 @@ def test_its_export_brings_along_what_it_imports(own: CommandLine) -> None:
     assert {"model.py", "configuration.py", "decoder.py", "layers.py"} <= {path.name for path in folder.glob("*.py")}
     shutil.copy(own.folder / "packages" / "mine" / "model.py", folder)
     (folder / "layers.py").write_text("# one of the user's own")
-    with pytest.raises(UserError, match=r"format=hf: smallgpt has a file layers\.py too; give yours another name"):
+    with pytest.raises(UserError, match=r"^layers\.py: .* give yours another, so that both fit"):
         bring_imported_models(folder)

@@ -59,7 +59,10 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         self.config: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
-        self.weights = {name: w.double() for name, w in load_file(self.folder / "model.safetensors").items()}
+        self.weights = {
+            name.removeprefix("transformer."): w.double()
+            for name, w in load_file(self.folder / "model.safetensors").items()
+        }
         self.tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
 
     def norm(self, x: torch.Tensor, name: str) -> torch.Tensor:

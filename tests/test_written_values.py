@@ -41,6 +41,21 @@ def test_an_agents_command_line_is_a_run(cli: CommandLine):
     assert done.result["overrides"] == ["task=inspect", "optimizer.lr=0.003", "model=convgpt", "trainer.clip=null"]
 
 
+@pytest.mark.parametrize("form", ["args", "args_no_hyphens"])
+def test_what_a_wandb_agent_starts_is_a_run(cli: CommandLine, form: str):
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+    chosen = {"optimizer": {"value": {"lr": 0.003}}, "model": {"value": "convgpt"}, "compile": {"value": False}}
+    command = create_sweep_command(["${interpreter}", "${program}", "task=inspect", "hydra.run.dir=x", f"${{{form}}}"])
+    _, program, *words = [part.replace("${program}", "run.py") for part in command]
+    args = create_sweep_command_args({"args": chosen})[form]
+    done = cli(*[word for part in words for word in (args if part == f"${{{form}}}" else [part])])
+    assert program == "run.py" and done.code == 0, done.err
+    assert done.result["variant"] == "convgpt" and any(
+        "optimizer.lr=0.003" in word for word in done.result["overrides"]
+    )
+
+
 def test_variables_of_wandb_are_the_loggers_values(monkeypatch: pytest.MonkeyPatch):
     given = {"MODE": "disabled", "PROJECT": "p", "ENTITY": "e", "RUN_GROUP": "g", "NAME": "n", "NOTES": "o", "DIR": "d"}
     for name, value in {**given, "TAGS": "a, b", "JOB_TYPE": "j"}.items():

@@ -110,7 +110,8 @@ def counted(model: Decoder) -> list[Amount]:
         parameters = sum(n for owner, n in owners.items() if owner == name or (whole and owner.startswith(f"{name}.")))
         # a token takes `flops` + 4 * `attention_width` * length, as kernels read the whole square
         slope = (b / long - a / short) / (long - short) if long > short else 0.0
-        amounts.append(Amount(name, parameters, a / short - slope * short, slope / 4))
+        inside_base = name.removeprefix(f"{model.base_model_prefix}.")
+        amounts.append(Amount(inside_base, parameters, a / short - slope * short, slope / 4))
     return [amount for amount in amounts if any(amount.numbers)]
 
 

@@ -67,19 +67,23 @@ class ValidationWindows(Dataset[Batch]):
     """The first held-out documents, each alone behind its EOT, in windows that score each of its tokens once.
 
     The longest windows come first, and a batch is as wide as its longest, so that short documents cost little. Past the
-    last window come rows without targets, so that all ranks have batches of as many rows.
+    last window come rows without targets, so that all ranks have batches of as many rows. `bytes`, (B,), are those of a
+    document in the row of its last window, so that all batches together have each document's.
     """
 
     def __init__(self, prepared: PreparedData, block_size: int, documents: int):
         self.tokens, self.eos_id = prepared.validation(), prepared.eos_id
         ends = np.load(prepared.directory / "validation_ends.npy")[:documents].tolist()
-        starts = [0, *ends[:-1]]
-        windows = [
-            (start, window)
-            for start, end in zip(starts, ends, strict=True)
-            for window in document_windows(end - start - 1, block_size)
-        ]
-        self.windows = sorted(windows, key=lambda placed: placed[1].length, reverse=True)
+        sizes = np.load(prepared.directory / "validation_bytes.npy")[:documents].tolist()
+        windows, unread = [], 0
+        for start, end, size in zip([0, *ends[:-1]], ends, sizes, strict=True):
+            pieces = list(document_windows(end - start - 1, block_size))
+            unread += 0 if pieces else size  # its tokenizer knows none of its words
+            windows += [(start, piece, size if piece is pieces[-1] else 0) for piece in pieces]
+        windows.sort(key=lambda placed: placed[1].length, reverse=True)
+        self.windows = [(start, piece) for start, piece, _ in windows]
+        self.sizes = [size for _, _, size in windows]
+        self.sizes[:1] = [size + unread for size in self.sizes[:1]]
 
     def __getitem__(self, index: list[int]) -> Batch:
         windows = [self.windows[number] for number in index if number < len(self.windows)]
@@ -89,7 +93,12 @@ class ValidationWindows(Dataset[Batch]):
         for row, (start, (first, begin, end)) in enumerate(windows):
             ids_BT[row, : end - first] = self.tokens[start + first : start + end]
             targets_BT[row, begin - first : end - first] = self.tokens[start + begin + 1 : start + end + 1]
-        return {"input_ids": torch.from_numpy(ids_BT), "targets": torch.from_numpy(targets_BT)}
+        sizes_B = [self.sizes[number] if number < len(self.sizes) else 0 for number in index]
+        return {
+            "input_ids": torch.from_numpy(ids_BT),
+            "targets": torch.from_numpy(targets_BT),
+            "bytes": torch.tensor(sizes_B, dtype=torch.int64),
+        }
 
 
 def batch_of(rows: np.ndarray) -> Batch:
@@ -182,11 +191,11 @@ class StreamDataModule(L.LightningDataModule):
 
 
 class TokenDataModule(StreamDataModule):
-    """Batches {"input_ids": (B, T), "targets": (B, T)}, int64; target -100 is not scored.
+    """Batches {"input_ids": (B, T), "targets": (B, T)}, int64; target -100 is not scored. Held-out ones have "bytes".
 
     epoch_tokens: targets in one pass over the training text.
-    validation_bytes, validation_documents, validation_targets: of the documents that are scored,
-    the first whole ones within `validation_tokens` tokens (None: all). Their EOTs are not scored.
+    validation_documents, validation_targets: those that are scored, the first whole ones within
+    `validation_tokens` tokens (None: all). Their EOTs are not scored.
     """
 
     def __init__(
@@ -207,7 +216,7 @@ class TokenDataModule(StreamDataModule):
                 f"one window of model.block_size={block_size}; give more text or a smaller block"
             )
         self.epoch_tokens = self.train_windows.windows * block_size
-        self.validation_documents, tokens, self.validation_bytes = prepared.held_out(validation_tokens)
+        self.validation_documents, tokens, _ = prepared.held_out(validation_tokens)
         self.validation_targets = tokens - self.validation_documents
 
     def train_dataloader(self) -> DataLoader[Batch]:

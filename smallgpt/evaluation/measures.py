@@ -14,7 +14,6 @@ from smallgpt.evaluation.records import ItemRecord, TextRecord
 LEVEL, Z = 0.95, 1.96
 Z_POWER = 0.8416  # normal quantile of 80 % power
 ROUNDING = 1e-6  # bits per byte by which equal models may differ, whose products were summed in another order
-LARGEST_EXPONENT = 700.0  # of which a float can hold the exponential
 FEWEST_DOCUMENTS = 20  # for an interval of bits per byte
 
 
@@ -199,16 +198,25 @@ def text_score(texts: Sequence[TextRecord]) -> dict[str, Any]:
 
     Bits per byte are not comparable with another tokenizer's where the tokens do not give the text back.
     """
-    losses, sizes, tokens = [-t.loglikelihood for t in texts], [t.bytes for t in texts], sum(t.tokens for t in texts)
-    value, interval = _bits_per_byte(losses, sizes)
+    import torch
+
+    from smallgpt.text_metrics import text_metrics
+
+    losses, sizes, tokens = ([-t.loglikelihood for t in texts], [t.bytes for t in texts], [t.tokens for t in texts])
+    interval = _interval_per_byte(losses, sizes)
+    metrics = text_metrics()
+    metrics.update(
+        nats=torch.tensor(losses, dtype=torch.float64), tokens=torch.tensor(tokens), bytes=torch.tensor(sizes)
+    )
+    found = {name: value.item() for name, value in metrics.compute().items()}
     scores = {
-        "bits_per_byte": value,
+        "bits_per_byte": found["bits_per_byte"],
         "bits_per_byte_interval": interval,
-        "loss": sum(losses) / tokens,
-        "token_perplexity": math.exp(min(sum(losses) / tokens, LARGEST_EXPONENT)),
+        "loss": found["loss"],
+        "token_perplexity": found["perplexity"],
         "n": len(texts),
         "bytes": sum(sizes),
-        "tokens": tokens,
+        "tokens": sum(tokens),
         "bits_per_byte_comparable": not any(text.lost for text in texts),
         "lost_characters": sum(text.lost for text in texts),
     }
@@ -229,7 +237,14 @@ def compare_texts(first: Sequence[TextRecord], second: Sequence[TextRecord]) -> 
     pairs = _matched(first, second)
     if any(a.bytes != b.bytes for a, b in pairs):
         raise ValueError("not the same texts: their bytes differ")
-    value, interval = _bits_per_byte([a.loglikelihood - b.loglikelihood for a, b in pairs], [a.bytes for a, _ in pairs])
+    import torch
+
+    from smallgpt.text_metrics import BitsPerByte
+
+    losses, sizes = [a.loglikelihood - b.loglikelihood for a, b in pairs], [a.bytes for a, _ in pairs]
+    interval, metric = _interval_per_byte(losses, sizes), BitsPerByte()
+    metric.update(torch.tensor(losses, dtype=torch.float64), torch.tensor(sizes))
+    value = metric.compute().item()
     verdict = None
     if interval:
         none = interval[0] <= 0 <= interval[1] or abs(value) < ROUNDING
@@ -237,12 +252,11 @@ def compare_texts(first: Sequence[TextRecord], second: Sequence[TextRecord]) -> 
     return {"difference": value, "interval": interval, "verdict": verdict, "n": len(pairs)}
 
 
-def _bits_per_byte(losses: Sequence[float], sizes: Sequence[int]) -> tuple[float, list[float] | None]:
-    """Of losses in nats and bytes of documents, with its 95 % interval; see `ratio_interval`."""
+def _interval_per_byte(losses: Sequence[float], sizes: Sequence[int]) -> list[float] | None:
+    """The 95 % interval of the bits per byte of documents, from losses in nats; see `ratio_interval`."""
     if not sum(sizes):
         raise ValueError("no text: nothing has any bytes")
-    bits = [loss / math.log(2) for loss in losses]
-    return sum(bits) / sum(sizes), ratio_interval(bits, sizes)
+    return ratio_interval([loss / math.log(2) for loss in losses], sizes)
 
 
 def ratio_interval(amounts: Sequence[float], sizes: Sequence[int]) -> list[float] | None:

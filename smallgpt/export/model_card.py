@@ -25,7 +25,8 @@ ids = tokenizer("Once upon a time", return_tensors="pt")
 print(tokenizer.decode(model.generate(**ids, max_new_tokens=50)[0]))
 ```
 
-The model's code is in this folder: nothing but `torch` and `transformers` is needed.
+The model's code is in this folder: nothing but `torch` and `transformers` is needed. `peft` adapts the maps of its
+blocks with `LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")`.
 """,
     "onnx": """
 ```
@@ -48,6 +49,8 @@ class Run:
     """Source and licence of the data."""
     checkpoint: str | None = None
     """Weights of the run that the checkpoint stands for, such as `best, step 900`."""
+    imported: str | None = None
+    """Program and name of the checkpoint that task=import took the weights from; None for a model trained here."""
 
 
 OF_SPLITS = {"loss": "loss", "bits_per_byte": "bits per byte", "accuracy": "accuracy", "macro_f1": "macro F1"}
@@ -60,6 +63,9 @@ def read_run(checkpoint: str) -> Run:
     path = Path(checkpoint).expanduser().absolute()
     run_dir = path.parent.parent if path.parent.name == "checkpoints" else path
     result = read_result(run_dir) or {}
+    if result.get("task") == "import":
+        name = str(result.get("checkpoint", "not known"))
+        return Run(imported=f"{result['import']['program']} ({Path(name).name if Path(name).is_absolute() else name})")
     if result.get("task") not in TRAINED:
         return Run()
     try:
@@ -86,10 +92,11 @@ def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
     """Writes a model card in Markdown, with the hub's header."""
     config = model.config
     name = f"{config.model_type} {config.schedule_string()}"
+    made = f"imported from {plain(run.imported)}" if run.imported else "trained with smallgpt"
     parts = [
         card_header(run, form),
         f"# {plain(name)}",
-        f"A decoder-only language model with {cost(config).parameters:,} parameters, trained with smallgpt"
+        f"A decoder-only language model with {cost(config).parameters:,} parameters, {made}"
         f"{'' if quantize == 'none' else f'; its weights are stored as {quantize}'}.",
         "## Use" + "\n" + HOW[form].rstrip(),
         "## What it costs",
@@ -97,6 +104,8 @@ def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
         "## Data",
         card_table(("", ""), data(run))
         if run.result
+        else f"Not known: the weights were {made}."
+        if run.imported
         else "Not known: the checkpoint was no run directory of smallgpt.",
     ]
     if scores := quality(run.result):

@@ -1,13 +1,14 @@
 """Export of a model as one ONNX graph that reads a prompt and continues it, with the cache as inputs and outputs.
 
-    input_ids (B, T), attention_mask (B, S + T), logits_to_keep (N,),
-    past_key.0 (B, H, S, K), past_value.0, ..., past_conv.0 (B, W, k - 1)
-    -> logits (B, N, V), present_key.0 (B, H, S + T, K), ...
+    input_ids (B, T), attention_mask (B, S + T), position_ids (B, T), logits_to_keep (N,),
+    past_key_values.0.key (B, H, S, K), past_key_values.0.value, ..., past_conv.0 (B, W, k - 1)
+    -> logits (B, N, V), present.0.key (B, H, S + T, K), ...
 
-S is 0 at the first call, where the states of convolutions are zeros. The mask is 0 where a token is padding, which
-stands on the left; logits_to_keep says of which of the T tokens logits are made, counted from 0. Letters: B batch,
-T new tokens, S tokens of the cache, N tokens with logits, H heads, K head width, W width of the stream, k kernel of a
-convolution, V vocabulary.
+The names are those that optimum and onnxruntime-genai look for; what a convolution keeps has names of its own. S is 0
+at the first call, where the states of convolutions are zeros. The mask is 0 where a token is padding, which stands on
+the left. logits_to_keep says of which of the T tokens logits are made, counted from 0; left out: of all. Letters: B
+batch, T new tokens, S tokens of the cache, N tokens with logits, H heads, K head width, W width of the stream, k kernel
+of a convolution, V vocabulary.
 """
 
 import json
@@ -17,69 +18,21 @@ import shutil
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from smallgpt.inference.onnx_engine import GRAPH
-from smallgpt.models.configuration import DecoderConfig
+from smallgpt.export.genai import genai_config
+from smallgpt.export.graph_inputs import INPUTS, PAIR, cache_inputs, conv_kind, keep_all_by_default
+from smallgpt.inference.onnx_engine import GRAPH, VERSION
+from smallgpt.models.context import Context
 from smallgpt.models.decoder import Decoder
-from smallgpt.models.layers import Context
 
 OPSET = 20
 STANDALONE = Path(__file__).with_name("standalone.py")
 MOST_BYTES_IN_ONE_FILE = 1_500_000_000  # of weights; a protocol buffer ends at 2 GiB
-
-
-@dataclass(frozen=True)
-class CacheInput:
-    """Input of the graph that holds a part of the cache, and comes back longer, or newer, as an output."""
-
-    kind: str
-    """Kind of what it holds: key, value or conv; conv1 is of a block's second convolution."""
-    layer: int
-    shape: tuple[str | int, ...]
-    """Sizes of the tensor, with names for those that differ from call to call."""
-
-    @property
-    def past(self) -> str:
-        """Name of the graph's input."""
-        return f"past_{self.kind}.{self.layer}"
-
-    @property
-    def present(self) -> str:
-        """Name of the graph's output."""
-        return f"present_{self.kind}.{self.layer}"
-
-    def example(self, sizes: dict[str, int]) -> Tensor:
-        """Tensor of zeros in this shape, with numbers for the named sizes."""
-        return torch.zeros([sizes[size] if isinstance(size, str) else size for size in self.shape])
-
-
-def cache_inputs(config: DecoderConfig) -> list[CacheInput]:
-    """Cache inputs of the layers that inference runs, which come first in the cache."""
-    running = sum(part.active and part.cache_elements > 0 for part in config.layout())
-    shapes = config.block_shapes()[:running]
-    keys_and_values = [
-        CacheInput(kind, layer, ("batch", shape.n_head, "past", shape.head_width))
-        for layer, shape in enumerate(shapes)
-        for kind in ("key", "value")
-    ]
-    states = [
-        CacheInput(conv_kind(state), layer, ("batch", shapes[layer].width, config.kernel_size - 1))
-        for layer, kind in enumerate(config.layer_types[:running])
-        if kind == "hybrid"
-        for state in range(config.number_of_conv_states)
-    ]
-    return keys_and_values + states
-
-
-def conv_kind(state: int) -> str:
-    """Kind of the cache input of a block's convolution, counted from 0: conv, conv1."""
-    return f"conv{state or ''}"
 
 
 class GraphCache:
@@ -89,7 +42,7 @@ class GraphCache:
         self.tensors = tensors
 
     def update(self, key_BHTK: Tensor, value_BHTK: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        for kind, new_BHTK in (("key", key_BHTK), ("value", value_BHTK)):
+        for kind, new_BHTK in zip(PAIR, (key_BHTK, value_BHTK), strict=True):
             self.tensors[kind, layer] = torch.cat((self.tensors[kind, layer], new_BHTK), dim=2)
         return self.tensors["key", layer], self.tensors["value", layer]
 
@@ -109,22 +62,21 @@ class Graph(nn.Module):
         self.inputs = cache_inputs(model.config)
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor, *past: Tensor
+        self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, logits_to_keep: Tensor, *past: Tensor
     ) -> tuple[Tensor, ...]:
         T, total = input_ids.shape[1], attention_mask.shape[1]
         first = total - T  # with `narrow`: torch before 2.13 does not know the length of a slice from -T
-        position_BT = (attention_mask.cumsum(-1) - 1).clamp(min=0).narrow(1, first, T)
         key_S = torch.arange(total, device=input_ids.device)
         query_T1 = key_S.narrow(0, first, T).unsqueeze(1)
         # padding sees itself, so that no softmax is empty
         mask_B1TS = (key_S <= query_T1) & attention_mask.bool()[:, None, None, :] | (key_S == query_T1)
-        x_BTD = self.model.wte(input_ids)
+        x_BTD = self.model.transformer.wte(input_ids)
         padding_BT1 = attention_mask.narrow(1, first, T).unsqueeze(2).to(x_BTD.dtype)
         pairs = zip(self.inputs, past, strict=True)
         cache = GraphCache({(each.kind, each.layer): tensor for each, tensor in pairs})
         theta = self.model.config.rope_theta
-        context = Context(position_BT, mask_B1TS, cache, padding_BT1, theta)  # ty: ignore[invalid-argument-type]  # as one
-        x_BNW = self.model.read(x_BTD, context).index_select(1, logits_to_keep)
+        context = Context(position_ids, mask_B1TS, cache, padding_BT1, theta)  # ty: ignore[invalid-argument-type]  # as one
+        x_BNW = self.model.transformer.read(x_BTD, context).index_select(1, logits_to_keep)
         return self.model.lm_head(x_BNW), *(cache.tensors[each.kind, each.layer] for each in self.inputs)
 
 
@@ -136,12 +88,15 @@ def write_onnx_folder(model: Decoder, tokenizer: PreTrainedTokenizerBase, folder
     config = model.config
     description = {
         "model_type": config.model_type,
+        "graph_version": VERSION,
         **{key: getattr(config, key) for key in config.settable()},
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.eos_token_id,
         "cache": [{"past": each.past, "present": each.present, "shape": each.shape} for each in cache_inputs(config)],
     }
     (folder / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+    if genai := genai_config(config, tokenizer.eos_token_id):
+        (folder / "genai_config.json").write_text(json.dumps(genai, indent=2) + "\n")
     shutil.copyfile(STANDALONE, folder / "generate.py")
 
 
@@ -151,24 +106,27 @@ def export_graph(model: Decoder, path: Path) -> None:
     # sizes that differ from each other and from 1, which the exporter would take for fixed
     batch, time, past = 2, 3, 5
     ids = torch.zeros(batch, time, dtype=torch.long)
+    positions = torch.arange(past, past + time).expand(batch, time).contiguous() % model.config.block_size
     mask = torch.ones(batch, past + time, dtype=torch.long)
     keep = torch.arange(4) % time
     examples = [each.example({"batch": batch, "past": past}) for each in graph.inputs]
+    time_shape = {0: "batch", 1: "time"}
     dynamic = [{i: size for i, size in enumerate(each.shape) if isinstance(size, str)} for each in graph.inputs]
     with quiet(), torch.no_grad():
         from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
         program = torch.onnx.export(
             graph,
-            (ids, mask, keep, *examples),
+            (ids, mask, positions, keep, *examples),
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
-            input_names=["input_ids", "attention_mask", "logits_to_keep", *(each.past for each in graph.inputs)],
+            input_names=[*INPUTS, "logits_to_keep", *(each.past for each in graph.inputs)],
             output_names=["logits", *(each.present for each in graph.inputs)],
-            dynamic_shapes=({0: "batch", 1: "time"}, {0: "batch", 1: "total"}, {0: "kept"}, tuple(dynamic)),
+            dynamic_shapes=(time_shape, {0: "batch", 1: "total"}, time_shape, {0: "kept"}, tuple(dynamic)),
         )
         assert program is not None
+        keep_all_by_default(program.model)
         ClearMetadataAndDocStringPass()(program.model)  # it names files of this machine
         program.save(path, external_data=is_large(model))
 

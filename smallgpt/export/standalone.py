@@ -18,14 +18,17 @@ def generate(prompt: str, new_tokens: int = 100, temperature: float = 0.8, seed:
     config = json.loads((folder / "config.json").read_text())
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.encode_special_tokens = True  # written out in a prompt they are text
-    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it warns of an input that may be left out
+    session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
     sizes = {"batch": 1, "past": 0}
     cache = {c["past"]: np.zeros([sizes.get(n, n) for n in c["shape"]], np.float32) for c in config["cache"]}
     ids = tokenizer.encode(prompt, add_special_tokens=False).ids or [config["eos_token_id"]]
     new, text = ids, tokenizer.decode(ids)
     for _ in range(min(new_tokens, config["block_size"] - len(ids))):
         feed = {"input_ids": np.array([new]), "attention_mask": np.ones((1, len(ids)), np.int64)}
-        logits, *presents = session.run(None, feed | {"logits_to_keep": np.array([len(new) - 1])} | cache)
+        feed |= {"position_ids": np.arange(len(ids))[None, -len(new) :], "logits_to_keep": np.array([len(new) - 1])}
+        logits, *presents = session.run(None, feed | cache)
         cache = dict(zip(cache, presents, strict=True))
         scores = np.asarray(logits)[0, 0, : tokenizer.get_vocab_size()].astype(float)
         shares = np.exp((scores - scores.max()) / (temperature or 1))

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smallgpt.models.layers import Block, Context
+from smallgpt.models.context import Context
+from smallgpt.models.layers import Block
 from smallgpt.models.parallelgpt import ParallelGPTBackbone
 
 NARROW = 192
@@ -122,8 +123,9 @@ def join(modules: Sequence[nn.Module], parts: dict[str, int]) -> None:
 
 def batch_paths(model: nn.Module) -> None:
     """Makes the active paths of a ParallelGPT run as one batch, where there are several and they are narrow."""
-    backbone = getattr(model, "backbone", None)
+    base: Any = getattr(model, "transformer", None)
+    backbone = getattr(base, "backbone", None)
     if not isinstance(backbone, ParallelGPTBackbone) or len(backbone.active) < 2:
         return
     if backbone.inputs[0].in_features < NARROW * len(backbone.active):
-        model.backbone = BatchedPaths(backbone)
+        base.backbone = BatchedPaths(backbone)

@@ -78,8 +78,10 @@ def locate(checkpoint: str) -> str:
     """
     path = Path(checkpoint).expanduser()
     if path.is_file():
+        other = "; task=import reads nanoGPT's" if path.suffix == ".pt" else ""
         raise UserError(
             f"checkpoint={checkpoint}: a file; name the run directory or a model folder such as {path.parent / 'best'}"
+            f"{other}"
         )
     if path.is_dir():
         if onnx_engine.find_onnx_folder(checkpoint):
@@ -223,6 +225,12 @@ def load_checkpoint(checkpoint: str, wanted: Wanted = ANY) -> tuple[PreTrainedMo
     Raises:
         UserError: the checkpoint is missing, damaged, incomplete, or not the wanted model.
     """
+    model = load_model(checkpoint, wanted)
+    return model, checkpoint_tokenizer(checkpoint, locate(checkpoint), model.config.vocab_size)
+
+
+def load_model(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedModel:
+    """Loads the model alone of a checkpoint, ready for inference; see `load_checkpoint`."""
     config, folder = read_config(checkpoint, wanted), locate(checkpoint)
     disable_progress_bar()
     check_weight_files(checkpoint, Path(folder))
@@ -240,4 +248,4 @@ def load_checkpoint(checkpoint: str, wanted: Wanted = ANY) -> tuple[PreTrainedMo
         raise damaged(checkpoint, "the weights", error) from error
     model, report = loaded
     check_weights(checkpoint, model, report)
-    return model.eval(), checkpoint_tokenizer(checkpoint, folder)
+    return model.eval()

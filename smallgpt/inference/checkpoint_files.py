@@ -92,11 +92,23 @@ def not_finite(weights: Iterable[tuple[str, torch.Tensor]]) -> str | None:
     return next((name for name, value in weights if not bool(torch.isfinite(value).all())), None)
 
 
-def checkpoint_tokenizer(checkpoint: str, folder: str) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer of a model folder or hub name. Raises UserError where it is damaged."""
+def checkpoint_tokenizer(checkpoint: str, folder: str, vocabulary: int) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of a model folder or hub name.
+
+    Raises:
+        UserError: it is damaged, there is none, or it has more tokens than the model's `vocabulary`.
+    """
     try:
         with quiet_library():
             tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # of tokenizers, a plain Exception
         raise damaged(checkpoint, "tokenizer.json", error) from error
+    known = len(tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens))
+    if not known:  # of a folder without one the library makes one of special tokens alone
+        raise damaged(checkpoint, "the tokenizer", "no tokens")
+    if len(tokenizer) > vocabulary:
+        raise UserError(
+            f"checkpoint={checkpoint}: its tokenizer has {len(tokenizer):,} tokens and its model {vocabulary:,}; "
+            "copy the model's own tokenizer into the folder"
+        )
     return tokenizer

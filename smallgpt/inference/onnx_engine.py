@@ -11,10 +11,12 @@ from numpy import ndarray as Array
 
 from smallgpt.errors import UserError, one_line, shown
 from smallgpt.machine.memory import free_bytes, refuse_too_large
+from smallgpt.notices import say
 from smallgpt.packages import require
 from smallgpt.settings import Generation
 
 GRAPH = "model.onnx"
+VERSION = 2  # of the names of a graph's inputs, in its config.json; 1, with other names for the cache, has none there
 HALF_A_CHARACTER = "\ufffd"  # what tokenizers decode it to
 
 
@@ -49,7 +51,9 @@ class OnnxEngine:
             self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             self.tokenizer.encode_special_tokens = True  # written out in a prompt they are text, as everywhere
             self.session = onnxruntime.InferenceSession(folder / GRAPH, options, providers=["CPUExecutionProvider"])
-            if "logits_to_keep" not in {each.name for each in self.session.get_inputs()}:
+            optional = {each.name for each in self.session.get_overridable_initializers()}
+            self.inputs = {each.name for each in self.session.get_inputs()} | optional
+            if "logits_to_keep" not in self.inputs:
                 raise ValueError("exported by an older version; export it again")
             self.end, self.limit = int(self.config["eos_token_id"]), int(self.config["block_size"])
             self.empty_cache(1)
@@ -59,6 +63,8 @@ class OnnxEngine:
                 f"checkpoint={folder}: cannot be loaded, missing or damaged ({reason}); copy or export it again"
             ) from error
         self.folder = folder
+        if self.config.get("graph_version", 1) < VERSION:
+            say(f"checkpoint={folder}: the graph's inputs have the names of an older version, which run here alone")
 
     def check_type(self, model_type: str | None) -> None:
         """Raises UserError for another variant than `model_type`, unless that is None."""
@@ -90,6 +96,8 @@ class OnnxEngine:
         """
         places = np.array(range(ids_BT.shape[1]) if keep is None else keep, np.int64)
         feed = {"input_ids": ids_BT, "attention_mask": mask_BS, "logits_to_keep": places}
+        if "position_ids" in self.inputs:
+            feed["position_ids"] = (mask_BS.cumsum(1) - 1).clip(0)[:, -ids_BT.shape[1] :]
         past = {each["past"]: tensor for each, tensor in zip(self.cache_inputs, cache, strict=True)}
         names = ["logits", *(each["present"] for each in self.cache_inputs)]
         outputs: list[Any] = list(self.session.run(names, feed | past))

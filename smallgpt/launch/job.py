@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 from smallgpt.environment import environment
 from smallgpt.errors import Unfinished, UserError
 from smallgpt.files import write_bytes
+from smallgpt.launch.arm_names import arm_of_run
 from smallgpt.launch.command_line import announce, chosen_files, complain, given, own_tracebacks, refuse, unexpected
-from smallgpt.launch.loading import load_settings
+from smallgpt.launch.loading import load_settings, resolved_config
 from smallgpt.ranks import is_first_process
 from smallgpt.results import read_result, write_result
 from smallgpt.run_directory import refuse_removed, refuse_taken, result_header, write_config
@@ -68,7 +69,12 @@ def at_work_alone(run_dir: Path) -> Generator[None]:
 
 
 def execute(
-    cfg: DictConfig, overrides: list[str], choices: dict[str, str], run_dir: Path, alone: bool = False
+    cfg: DictConfig,
+    overrides: list[str],
+    choices: dict[str, str],
+    run_dir: Path,
+    alone: bool = False,
+    arm: str | None = None,
 ) -> dict[str, Any]:
     """Does the task and returns its result; raises nothing but SystemExit, when it was interrupted.
 
@@ -78,6 +84,7 @@ def execute(
         choices: the name of the chosen YAML of each group; that of the model names the variant.
         run_dir: where everything goes.
         alone: no part of a sweep, which counts refused jobs too.
+        arm: name of the job without its seed; None: nobody has named it.
     """
     result: dict[str, Any] = {"status": "failed", "error": None}
     stop: SystemExit | None = None
@@ -86,7 +93,8 @@ def execute(
     with own_tracebacks(), signals.answered():
         try:
             try:
-                settings = load_settings(cfg, overrides, choices.get("model", ""))
+                arm = arm or arm_of_run(choices, resolved_config(cfg), overrides, run_dir)
+                settings = load_settings(cfg, overrides, choices.get("model", ""), arm)
                 result |= result_header(settings, choices)
                 if is_first_process():
                     write_config(run_dir, settings.plain)

@@ -10,6 +10,7 @@ from pydantic import ValidationError, create_model
 
 from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_line, program, shown
 from smallgpt.launch.bounds import refuse_oversized_model
+from smallgpt.launch.foreign import of_foreign
 from smallgpt.launch.origin import of_checkpoint
 from smallgpt.launch.size_matching import decoding_latency, matched_size
 from smallgpt.settings import Common, Evaluation, FineTuning, Group, Latency, Match, Settings, one_or_several
@@ -19,6 +20,7 @@ FINETUNE = "smallgpt.tasks.finetune.run"
 TRAINING = ("smallgpt.tasks.train.run", "smallgpt.tasks.inspect.run", FINETUNE)
 EPOCHS = 3
 """Budget of a training on examples where none is given."""
+IMPORT = "smallgpt.tasks.import_.run"
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
 GROUPS = ("budget", "trainer", "batch", "validation", "generation", "benchmark")
 MEMBERS = {  # of the classes that may stand for a group, smallgpt's own or a user's
@@ -28,12 +30,12 @@ MEMBERS = {  # of the classes that may stand for a group, smallgpt's own or a us
     "schedule": ("for_steps", "factor"),
     "logger": ("build",),
 }
-DERIVED = {"model_class", "matched", "decoding", "chosen", "overrides", "variant", "plain"}
+DERIVED = {"model_class", "matched", "decoding", "chosen", "overrides", "variant", "arm", "plain"}
 
 GroupType = TypeVar("GroupType", bound=Group)
 
 
-def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "") -> Settings:
+def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "", arm: str = "") -> Settings:
     """Checked settings of a composed config; `overrides` are the words of the command line that changed it.
 
     The config comes without Hydra's own node. Raises UserError for the first thing that is wrong.
@@ -41,8 +43,12 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     plain = resolved_config(cfg)
     if task_path(plain) == FINETUNE:
         plain = for_finetuning(plain)
-    if begins_from_checkpoint(plain):
+    composed = variant
+    if is_import(plain):
+        plain, variant = of_foreign(plain, chosen_keys(overrides))
+    elif begins_from_checkpoint(plain):
         plain, variant = of_checkpoint(plain, chosen_keys(overrides))
+    arm = variant + arm.removeprefix(composed)
     names = set(Settings.model_fields) - DERIVED
     for key, value in plain.items():
         if key not in names:
@@ -70,7 +76,7 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     fields["task"] = target("task", plain.get("task"))[0]
     imported_task(fields["task"])
     fields["chosen"] = chosen_keys(overrides)
-    given = {"overrides": tuple(overrides), "variant": variant}
+    given = {"overrides": tuple(overrides), "variant": variant, "arm": arm or variant}
     return build(Settings, "", {**plain, **fields, **given, "plain": plain})
 
 
@@ -115,6 +121,11 @@ def model_of_library(plain: dict[str, Any]) -> tuple[Any, Any] | None:
     (checkpoint,) = one_or_several(plain["checkpoint"])
     config: Any = read_config(checkpoint)
     return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], config
+
+
+def is_import(plain: dict[str, Any]) -> bool:
+    """Whether a config takes over a model of another program."""
+    return task_path(plain) == IMPORT
 
 
 def resolved_config(cfg: DictConfig) -> dict[str, Any]:

@@ -41,9 +41,10 @@ def of_checkpoint(plain: dict[str, Any], chosen: Collection[str]) -> tuple[dict[
     config = read_config(checkpoint, Wanted(asked_type(plain) if "model" in chosen else None))
     own_variant = isinstance(config, DecoderConfig)
     if not own_variant and not adapts(plain):
+        makes = "task=import makes it one of them, " if config.model_type == "gpt2" else ""
         raise UserError(
             f"checkpoint={checkpoint}: a {config.model_type} model, none of smallgpt's, which alone train; "
-            "task=finetune adapts it"
+            f"{makes}task=finetune adapts it"
         )
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UserError(f"checkpoint={checkpoint}: a {config.model_type} model, which predicts no next token")

@@ -47,7 +47,7 @@ def run(run_dir: Path) -> int:
     job: dict[str, Any] = {"overrides": [], "choices": {}}  # for the result, which the first process writes
     if is_first_process():
         job = json.loads((run_dir / ".job.json").read_text())
-    result = execute(config, job["overrides"], job["choices"], run_dir)
+    result = execute(config, job["overrides"], job["choices"], run_dir, arm=job.get("arm"))
     return 0 if result["status"] == "completed" else 1
 
 

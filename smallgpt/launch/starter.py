@@ -48,8 +48,8 @@ class Starter:
             say(f"{skipped} of {len(self.jobs)} jobs are completed and skipped{also}")
             if unlogged := sum(job.logged_otherwise for job in self.jobs):
                 say(
-                    f"logger: {unlogged} of them ran with another one, and what is over is not logged again; another "
-                    "hydra.sweep.dir= runs them anew"
+                    f"logger: {unlogged} of them ran with another one, and what is over is not logged again; "
+                    f"task=log logger=wandb sweep={self.jobs[0].run_dir.parent} sends it to W&B as it is"
                 )
         with forwarded_signals(self):
             while self.waiting or self.running or self.elsewhere:

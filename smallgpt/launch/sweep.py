@@ -15,13 +15,16 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from smallgpt.files import write_text
+from smallgpt.launch.arm_names import arms_of_sweep
 from smallgpt.launch.command_line import chosen_files, given
-from smallgpt.launch.loading import resolved_config
+from smallgpt.launch.loading import chosen_keys, resolved_config
 from smallgpt.launch.starter import Starter
 from smallgpt.launch.sweep_job import Machines, SweepJob
 from smallgpt.notices import say
 from smallgpt.run_directory import SPEED_KEYS, UNWRITABLE, cannot_be_written, read_unwritable, write_config
 from smallgpt.settings import Trainer
+
+RECORD = ".job.json"  # in a job's directory, read by smallgpt.launch.process
 
 
 def launch(
@@ -39,6 +42,7 @@ def launch(
         machines.check(job.trainer)
         words = [word for word in job.overrides if word not in shared and word.partition("=")[0] not in SPEED_KEYS]
         job.name = " ".join([job.run_dir.name, *words])
+    name_arms(config, jobs)
     Starter(jobs, machines, hopeless).run()
     record_trouble(Path(config.hydra.sweep.dir), jobs)
     returns = []
@@ -68,11 +72,31 @@ def prepare_job(loader: ConfigLoader, config: DictConfig, words: list[str], numb
             job.logged_otherwise = before.exists() and logger_of(OmegaConf.load(before)) != logger_of(composed)
         else:
             write_config(run_dir, plain)
-            record = {"overrides": overrides, "choices": chosen_files(composed.hydra)}
-            write_text(run_dir / ".job.json", json.dumps(record))
+            write_record(job, {"overrides": overrides, "choices": chosen_files(composed.hydra)})
     except OSError as error:
         job.trouble = cannot_be_written(run_dir, error)
     return job
+
+
+def name_arms(config: DictConfig, jobs: list[SweepJob]) -> None:
+    """Adds to the record of each job that is to run the name of its arm, which only all of them together tell."""
+    known = set(given(config.hydra))
+    own = chosen_keys([word for job in jobs for word in job.overrides if word not in known])
+    search = str(config.hydra.sweeper._target_).endswith(".OptunaSweeper")
+    jobs = [job for job in jobs if not job.trouble]
+    names = arms_of_sweep([job.run_dir for job in jobs], own if search else ())
+    for job, name in zip(jobs, names, strict=True):
+        if not job.over:
+            try:
+                record = json.loads((job.run_dir / RECORD).read_text(encoding="utf-8"))
+                write_record(job, {**record, "arm": name})
+            except OSError as error:
+                job.trouble = cannot_be_written(job.run_dir, error)
+
+
+def write_record(job: SweepJob, record: dict[str, Any]) -> None:
+    """Writes what the process of a job must know beside its config."""
+    write_text(job.run_dir / RECORD, json.dumps(record))
 
 
 def record_trouble(sweep_dir: Path, jobs: list[SweepJob]) -> None:

@@ -38,9 +38,11 @@ USED = {
     | TABLES
     | {"benchmark", "compile", "eval", "experiment", "question", "seed", "validation.final_tokens"}
     | {"size", "block", "match", "tokenizer"},
+    "import": frozenset(("checkpoint", "tokenizer", "cache_dir")),
     "export": frozenset(("checkpoint", "model", "quantize", "cache_dir", "format")),
     "report": TABLES,
     "dashboard": TABLES | {"logger", "dry_run"},
+    "log": frozenset(("sweep", "logger")),
 }
 """Keys and groups that a task uses; a group stands for all of its keys."""
 TRAINS = ("train", "inspect", "finetune")
@@ -57,7 +59,12 @@ def refuse_unused(config: DictConfig, words: Iterable[str], alone: bool) -> None
         words: the command line's.
         alone: whether this is one run and no job of a sweep.
     """
-    task = str(OmegaConf.select(config, "task._target_") or "").removeprefix("smallgpt.tasks.").removesuffix(".run")
+    task = (
+        str(OmegaConf.select(config, "task._target_") or "")
+        .removeprefix("smallgpt.tasks.")
+        .removesuffix(".run")
+        .removesuffix("_")
+    )
     if task not in USED:
         return
     for word in words:

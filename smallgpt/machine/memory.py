@@ -135,6 +135,15 @@ def peak_memory(work: Callable[[], object], device: "torch.device") -> PeakMemor
     return PeakMemory(None if before is None or after is None else max(0, after - before), after)
 
 
+def peak_bytes(device: "torch.device") -> int | None:
+    """Bytes that this process has held at most so far: on a GPU what PyTorch took there, else in this machine."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_reserved(device)
+    return resident("VmHWM")
+
+
 def resident(field: str) -> int | None:
     """Resident bytes of this process: now (VmRSS), or at most so far (VmHWM); None where it is not known."""
     try:

@@ -1,7 +1,7 @@
 """Canon: GPT with a short causal convolution before attention and one before the MLP of each block.
 
 Each is depthwise, reads the last few tokens and adds to what it reads ("Canon layers", places A and C of Allen-Zhu,
-Physics of Language Models, part 4.1). Letters in names: B batch, T time, S time with the past before it, W width.
+Physics of Language Models, part 4.1). Letters in names: B batch, T time, W width.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers import initialization as init
 
 from .configuration import BlockShape, DecoderConfig, LayoutPart
+from .context import Context
 from .decoder import Decoder
-from .layers import Block, Context, with_past
+from .layers import Block
 
 
 class CanonConfig(DecoderConfig):
@@ -67,11 +68,14 @@ class DepthwiseConv(nn.Module):
         # of three dimensions, so that Muon takes it for no matrix
         self.weight = nn.Parameter(torch.zeros(kernel_size, 1, width))
 
+    def reset_parameters(self) -> None:
+        init.zeros_(self.weight)
+
     def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
-        T = x_BTW.shape[1]
-        x_BSW = with_past(x_BTW, len(self.weight) - 1, context, self.layer_idx, self.state)
-        for start, weight_1W in enumerate(self.weight):
-            x_BTW = torch.addcmul(x_BTW, x_BSW[:, start : start + T], weight_1W)
+        for tap_BTW, weight_1W in zip(
+            context.taps(x_BTW, len(self.weight), self.layer_idx, self.state), self.weight, strict=True
+        ):
+            x_BTW = torch.addcmul(x_BTW, tap_BTW, weight_1W)
         return x_BTW
 
 
@@ -109,12 +113,6 @@ class Canon(Decoder):
 
     config_class = CanonConfig
     backbone_class = CanonBackbone
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, DepthwiseConv):
-            init.zeros_(module.weight)
 
 
 AutoConfig.register(CanonConfig.model_type, CanonConfig, exist_ok=True)

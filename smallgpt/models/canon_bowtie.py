@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from .bowtie import BowtieConfig
 from .canon import Canon, CanonBlock, CanonConfig
-from .layers import Context
+from .context import Context
 from .width_schedule import CarriedBlock
 
 

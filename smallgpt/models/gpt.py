@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from .configuration import DecoderConfig
+from .context import Context
 from .decoder import Decoder
-from .layers import Block, Context
+from .layers import Block
 
 
 class GPTConfig(DecoderConfig):

@@ -1,19 +1,20 @@
 """Attention, MLP, norms, position codes and the decoder block that every variant is made of.
 
-Letters in names: B batch, T time, W width of the block, H heads, K head width, F hidden width of the MLP.
+Letters in names: B batch, T time, S keys, W width of the block, H heads, K head width, F hidden width of the MLP.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.cache_utils import Cache
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration import BlockShape, DecoderConfig
+from .context import Context
 
 Role = Literal["hidden", "residual", "stream"]
 
@@ -33,44 +34,6 @@ class Linear(nn.Linear):
         self.role, self.taps = role, taps
 
 
-@dataclass
-class Context:
-    """Inputs that all blocks of one forward pass share: positions, mask, cache and padding."""
-
-    position_BT: Tensor
-    mask_B1TS: Tensor | None = None
-    """Mask of the S keys that each query may see; None: causal, by the kernel itself."""
-    cache: Cache | None = None
-    padding_BT1: Tensor | None = None
-    """Mask that is 0 where the input is padding; None where nothing is."""
-    rope_theta: float = 10000.0
-    _rotations: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def rotation(self, head_width: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of the rotary positions, each (B, 1, T, head_width), computed once per width."""
-        if head_width not in self._rotations:
-            device = self.position_BT.device
-            exponent = torch.arange(0, head_width, 2, device=device, dtype=torch.float32) / head_width
-            angle_BTk = self.position_BT[..., None].float() * self.rope_theta**-exponent
-            angle_B1TK = torch.cat((angle_BTk, angle_BTk), dim=-1).unsqueeze(1)
-            self._rotations[head_width] = angle_B1TK.cos(), angle_B1TK.sin()
-        return self._rotations[head_width]
-
-
-def with_past(x_BTW: Tensor, past: int, context: Context, layer_idx: int, state: int = 0) -> Tensor:
-    """Inputs of a causal convolution: the `past` ones before, zeros at the beginning, then these; (B, past + T, W).
-
-    The cache keeps the last `past` of them; `state` counts a block's convolutions.
-    """
-    if context.padding_BT1 is not None:
-        x_BTW = x_BTW * context.padding_BT1
-    if context.cache is None:
-        return F.pad(x_BTW, (0, 0, past, 0))
-    # what it kept, then these inputs; at the first call these inputs alone
-    x_BWS = context.cache.update_conv_state(x_BTW.transpose(1, 2), layer_idx, state_idx=state, conv_kernel_size=past)
-    return F.pad(x_BWS, (x_BTW.shape[1] + past - x_BWS.shape[-1], 0)).transpose(1, 2)
-
-
 def norm(config: DecoderConfig, width: int) -> nn.Module:
     """Makes the norm that `config.norm` names, over `width` features."""
     if config.norm == "rmsnorm":
@@ -84,6 +47,57 @@ def rotate(x_BHTK: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x_BHTK * cos.to(x_BHTK.dtype) + torch.cat((-b, a), dim=-1) * sin.to(x_BHTK.dtype)
 
 
+class AttentionKernel(nn.Module):
+    """Scaled dot product by one of the library's attention implementations, which reads its attributes.
+
+    It is a module, so that `output_attentions` records what it returns.
+    """
+
+    is_causal = True
+    num_key_value_groups = 1
+
+    def __init__(self, layer_idx: int):
+        super().__init__()
+        self.layer_idx = layer_idx
+
+    def forward(
+        self, q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, dropout: float, context: Context
+    ) -> tuple[Tensor, Tensor | None]:
+        implementation: Any = ALL_ATTENTION_FUNCTIONS.get_interface(context.attention, attention_by_products)
+        return implementation(
+            self,
+            q_BHTK,
+            k_BHSK,
+            v_BHSK,
+            context.mask_B1TS,
+            dropout=dropout,
+            scaling=q_BHTK.shape[-1] ** -0.5,
+            position_ids=context.position_BT,
+            **context.attention_arguments,
+        )
+
+
+def attention_by_products(
+    module: nn.Module,
+    q_BHTK: Tensor,
+    k_BHSK: Tensor,
+    v_BHSK: Tensor,
+    mask_B1TS: Tensor | None,
+    dropout: float,
+    scaling: float,
+    **_others: Any,
+) -> tuple[Tensor, Tensor]:
+    """Attention by plain products, `eager` in the library's words: the one that can return its weights (B, H, T, S)."""
+    score_BHTS = q_BHTK @ k_BHSK.transpose(2, 3) * scaling
+    if mask_B1TS is not None and mask_B1TS.dtype == torch.bool:
+        score_BHTS = score_BHTS.masked_fill(~mask_B1TS, torch.finfo(score_BHTS.dtype).min)
+    elif mask_B1TS is not None:
+        score_BHTS = score_BHTS + mask_B1TS
+    weight_BHTS = score_BHTS.softmax(dim=-1, dtype=torch.float32).to(q_BHTK.dtype)
+    weight_BHTS = F.dropout(weight_BHTS, dropout, module.training)
+    return (weight_BHTS @ v_BHSK).transpose(1, 2), weight_BHTS
+
+
 class CausalSelfAttention(nn.Module):
     """Multi-head causal self-attention, with rotary positions and QK-norm where the config asks for them."""
 
@@ -91,6 +105,7 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.n_head, self.head_width = shape.n_head, shape.head_width
         self.layer_idx = layer_idx
+        self.kernel = AttentionKernel(layer_idx)
         self.dropout, self.qk_norm = config.dropout, config.qk_norm
         self.rope = config.position_encoding == "rope"
         self.c_attn = Linear(shape.width, 3 * shape.width, config.bias)
@@ -109,15 +124,23 @@ class CausalSelfAttention(nn.Module):
             q_BHTK, k_BHTK = rotate(q_BHTK, cos, sin), rotate(k_BHTK, cos, sin)
         if context.cache is not None:
             k_BHTK, v_BHTK = context.cache.update(k_BHTK, v_BHTK, self.layer_idx)
-        y_BHTK = F.scaled_dot_product_attention(
-            q_BHTK,
-            k_BHTK,
-            v_BHTK,
-            attn_mask=context.mask_B1TS,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=context.mask_B1TS is None and T > 1,
-        )
-        return self.resid_dropout(self.c_proj(y_BHTK.transpose(1, 2).reshape(B, T, W)))
+        dropout, mask_B1TS = self.dropout if self.training else 0.0, context.mask_B1TS
+        if T > 1 and (mask_B1TS is None or isinstance(mask_B1TS, Tensor)):
+            seen = T if mask_B1TS is None else mask_B1TS.shape[-1]
+            k_BHTK, v_BHTK = k_BHTK[:, :, :seen], v_BHTK[:, :, :seen]  # of a cache that has room for more
+        if context.attention == "sdpa":
+            y_BHTK = F.scaled_dot_product_attention(
+                q_BHTK,
+                k_BHTK,
+                v_BHTK,
+                attn_mask=mask_B1TS,
+                dropout_p=dropout,
+                is_causal=mask_B1TS is None and T > 1,
+            )
+            y_BTHK = y_BHTK.transpose(1, 2)
+        else:
+            y_BTHK, _ = self.kernel(q_BHTK, k_BHTK, v_BHTK, dropout, context)
+        return self.resid_dropout(self.c_proj(y_BTHK.reshape(B, T, W)))
 
 
 class MLP(nn.Module):
@@ -143,7 +166,7 @@ class MLP(nn.Module):
         return self.resid_dropout(self.c_proj(h_BTF))
 
 
-class Block(nn.Module):
+class Block(GradientCheckpointingLayer):
     """Pre-norm decoder block: y = x + Attn(Norm(x)); y + MLP(Norm(y))."""
 
     def __init__(self, config: DecoderConfig, shape: BlockShape, layer_idx: int):

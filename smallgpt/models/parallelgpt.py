@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import initialization as init
 
 from .configuration import BlockShape, DecoderConfig, LayoutPart
+from .context import Context
 from .decoder import Decoder
-from .layers import Block, Context, Linear
+from .layers import Block, Linear
 
 
 class ParallelGPTConfig(DecoderConfig):
@@ -109,6 +111,9 @@ class ParallelGPTBackbone(nn.Module):
         )
         self.path_weight = nn.Parameter(torch.zeros(config.n_path - 1))
 
+    def reset_parameters(self) -> None:
+        init.zeros_(self.path_weight)
+
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
         running = range(len(self.paths)) if self.training else self.active
         outputs = []
@@ -130,12 +135,6 @@ class ParallelGPT(Decoder):
 
     config_class = ParallelGPTConfig
     backbone_class = ParallelGPTBackbone
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, ParallelGPTBackbone):
-            nn.init.zeros_(module.path_weight)
 
 
 AutoConfig.register(ParallelGPTConfig.model_type, ParallelGPTConfig, exist_ok=True)

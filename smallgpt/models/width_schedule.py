@@ -1,7 +1,6 @@
 """The width schedule: a stream that is narrowed (or widened) along depth, and the operators that do it.
 
-A variant says its widths and the operator between them. Letters in names: B batch, T time, S time with the past before
-it, W width of the stream.
+A variant says its widths and the operator between them. Letters in names: B batch, T time, W width of the stream.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configuration import LEAST_WIDTH, BlockShape, DecoderConfig, LayoutPart
-from .layers import Block, Context, Linear, with_past
+from .context import Context
+from .layers import Block, Linear
 
 Operator = Literal["linear", "conv", "pool", "carry", "pad"]
 
@@ -103,9 +103,8 @@ class WidthScheduleConfig(DecoderConfig):
     @property
     def layer_types(self) -> list[str]:
         """Kind of cache of each block: `hybrid` where a convolution behind it keeps its last inputs in the cache."""
-        if self.downsample_operator != "conv" or self.kernel_size == 1:
-            return super().layer_types
-        return ["hybrid" if resize else "full_attention" for resize in self.resizes()]
+        keeps = self.downsample_operator == "conv" and self.kernel_size > 1
+        return ["hybrid" if keeps and resize else "full_attention" for resize in self.resizes()]
 
     def schedule_string(self) -> str:
         runs = [(width, len(list(run))) for width, run in groupby(self.stream_widths[:-1])]
@@ -173,8 +172,7 @@ class CausalConv(nn.Module):
     def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
         if self.kernel_size == 1:
             return self.proj(x_BTW)
-        T, x_BSW = x_BTW.shape[1], with_past(x_BTW, self.kernel_size - 1, context, self.layer_idx)
-        return self.proj(torch.cat([x_BSW[:, j : j + T] for j in range(self.kernel_size)], dim=-1))
+        return self.proj(torch.cat(context.taps(x_BTW, self.kernel_size, self.layer_idx), dim=-1))
 
 
 class Resize(nn.Module):

@@ -1,6 +1,7 @@
 """The runs of a sweep as a report reads them: config.yaml, result.json and metrics.csv of each run directory."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,16 +95,7 @@ class ReportedJob:
     @cached_property
     def compared(self) -> dict[str, Any]:
         """The config without seed, places, hardware, logging, and what the task does not use."""
-        ignored = set(NEVER_COMPARED)
-        if self.task != "benchmark":
-            ignored |= SPEED_KEYS
-        if self.task in TRAINING_TASKS:
-            ignored |= UNUSED - {"checkpoint"} if self.task == "finetune" else UNUSED
-        return {
-            key: value
-            for key, value in self.config.items()
-            if key not in ignored and key.partition(".")[0] not in ignored
-        }
+        return comparable(self.config, self.task)
 
     @property
     def described(self) -> Described:
@@ -116,6 +108,16 @@ class ReportedJob:
     @cached_property
     def curve(self) -> list[dict[str, float]]:
         return [] if self.status == DAMAGED else validations(self.run_dir)
+
+
+def comparable(config: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """Keys of a config that make a job what it is, whatever its seed, its places and its hardware."""
+    ignored = set(NEVER_COMPARED)
+    if task != "benchmark":
+        ignored |= SPEED_KEYS
+    if task in TRAINING_TASKS:
+        ignored |= UNUSED - {"checkpoint"} if task == "finetune" else UNUSED
+    return {key: value for key, value in config.items() if key not in ignored and key.partition(".")[0] not in ignored}
 
 
 def read_jobs(sweep_dir: Path, prefix: str = "") -> list[ReportedJob]:

@@ -1,6 +1,6 @@
 """What arms and jobs are called: the variant, then what tells them apart, in the fewest words."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,21 +39,26 @@ class Described:
         return replace(self, choices=choices, config=config)
 
 
-def distinguishing(members: Sequence[Described]) -> list[dict[str, Any]]:
+def distinguishing(members: Sequence[Described], always: Collection[str] = ()) -> list[dict[str, Any]]:
     """What names each member beside its variant: groups and keys with their values.
 
     Named is what a command line sets and what is not the same for all; then chosen files, and keys where these do not
     do, until no two members that differ are called the same. A key that follows from a choice is not named.
+
+    Args:
+        members: what is told apart.
+        always: groups and keys that are named even where all members have the same value.
     """
     names = [name for name in GROUPS if all(member.choices for member in members)]
     keys = dict.fromkeys(key for member in members for key in member.config)
     names += sorted(keys, key=lambda key: not key.startswith("model."))
     varied = [name for name in names if len({hashable(member.value(name)) for member in members}) > 1]
-    named = [name for name in varied if any(name in member.typed for member in members)]
+    named = [name for name in names if name in always]
+    named += [name for name in varied if name not in named and any(name in member.typed for member in members)]
     for name in varied:
         if name not in named and splits(name, named, members):
             named.append(name)
-    named.sort(key=varied.index)
+    named.sort(key=names.index)
     return [{name: member.value(name) for name in named if member.value(name) is not ABSENT} for member in members]
 
 

@@ -43,9 +43,9 @@ class Common(Group):
     question: str | None = None
     """Question that a sweep is to answer; its report begins with it."""
     sweep: tuple[str, ...] = ()
-    """Directories of sweeps that task=report shows and task=benchmark measures: one, or a list."""
+    """Directories of sweeps that are shown, logged or measured: one, or a list."""
     dry_run: bool = False
-    """Whether task=dashboard writes what it would send, and sends nothing."""
+    """Whether task=dashboard writes a preview and what it would send, and sends nothing."""
     baseline: str | None = None
     """Arm that a report compares the others with, as its table calls it; null: gpt, or where there is none the first.
 
@@ -99,6 +99,8 @@ class Settings(Common):
     overrides: tuple[str, ...] = ()
     variant: str = ""
     """Name of the model's YAML."""
+    arm: str = ""
+    """Name of the job without its seed, such as `lineargpt lr=0.001`."""
     plain: dict[str, Any]
 
     @model_validator(mode="after")
@@ -157,13 +159,13 @@ class Settings(Common):
 
     @property
     def origin(self) -> str | None:
-        """Checkpoint that a training begins from; None where the weights begin as random numbers."""
-        return self.checkpoint[0] if self.checkpoint and self.task_name in FROM_CHECKPOINT else None
+        """Checkpoint whose model takes the place of the config's: a training begins from it, or it is imported."""
+        return self.checkpoint[0] if self.checkpoint and self.task_name in (*FROM_CHECKPOINT, "import") else None
 
     @property
     def task_name(self) -> str:
         """Name of the task, such as `train` of `smallgpt.tasks.train.run`."""
-        return self.task.split(".")[-2]
+        return self.task.split(".")[-2].removesuffix("_")  # of `import_`, for Python keeps the word to itself
 
     @property
     def micro_batch_size(self) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import Unfinished, UserError
 from smallgpt.settings import Settings
-from smallgpt.tasks.trained import epochs, print_summary, samples_or_warning, score_sections
+from smallgpt.tasks.trained import epochs, keep_checkpoint, print_summary, samples_or_warning, score_sections
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +83,6 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         settings.schedule,
         length,
         clip=settings.trainer.clip,
-        validation_bytes=data.validation_bytes,
         compile=settings.compile,
     )
     recorder = Recorder(
@@ -102,6 +101,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         settings, run_dir, prepared.tokenizer_dir, scored_tokens, recorder, where, precision, identity, patience
     )
     with until_the_end(trainer.loggers) as loggers:
+        places = [logger.begin({"data_fingerprint": prepared.fingerprint}) for logger in loggers]
         trainer.fit(module, datamodule=data, ckpt_path=state if resumed else None, weights_only=True)
         sections: dict[str, Any] = {
             "cost": price.to_dict(),
@@ -111,15 +111,17 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             "data_fingerprint": prepared.fingerprint,
             "data": prepared.section(),
             "warnings": warnings,
-            "train": training_section(recorder, data.epoch_tokens),
+            "train": training_section(recorder, data.epoch_tokens, where),
+            **({"wandb": places[0]} if places else {}),
         }
         if trainer.is_global_zero:
             sections |= score_sections(settings, prepared, run_dir, where)
             sections["samples"] = samples_or_warning(settings, module, prepared, run_dir)
             print_summary(settings, sections)
             for logger in loggers:
-                logger.log_scores({split: sections[split] for split in ("val", "test") if split in sections})
-                logger.log_samples(sections["samples"])
+                logger.log_result(sections)
+                if logger.wants:
+                    keep_checkpoint(settings, sections, run_dir, logger)
         if settings.eval is not None and trainer.is_global_zero:
             try:
                 sections["evaluation"], items = of_run(settings, run_dir, where, prepared.fingerprint)
@@ -272,8 +274,10 @@ def warnings_of_epochs(settings: Settings, steps: int | None, epoch_tokens: int)
     ]
 
 
-def training_section(recorder: "Recorder", epoch_tokens: int) -> dict[str, Any]:
+def training_section(recorder: "Recorder", epoch_tokens: int, where: "torch.device") -> dict[str, Any]:
     """The section `train`: where the run ended."""
+    from smallgpt.machine.memory import peak_bytes
+
     latest = recorder.latest
     return {
         "tokens": latest["tokens"],
@@ -283,4 +287,5 @@ def training_section(recorder: "Recorder", epoch_tokens: int) -> dict[str, Any]:
         "tokens_per_second": latest["tokens"] / latest["seconds"],
         "loss": latest["train/loss"],
         "mfu": latest.get("speed/mfu"),
+        "peak_memory_bytes": peak_bytes(where),
     }

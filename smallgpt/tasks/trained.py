@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smallgpt.environment import environment
 from smallgpt.errors import UserError, one_line
 from smallgpt.notices import say, show
 from smallgpt.settings import Settings
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from smallgpt.data.prepared_data import PreparedData
+    from smallgpt.training.loggers import Lasting
     from smallgpt.training.module import LanguageModel
 
 
@@ -56,6 +58,18 @@ def samples_or_warning(
     except (UserError, RuntimeError, ValueError) as error:
         say(f"warning: no sample: {one_line(error)}")
         return []
+
+
+def keep_checkpoint(settings: Settings, sections: dict[str, Any], run_dir: Path, logger: "Lasting") -> None:
+    """Hands the checkpoint that a logger keeps over to it, with the model card that an export would write."""
+    from smallgpt.export.model_card import Run, model_card
+    from smallgpt.inference.checkpoint import load_checkpoint, which_weights
+
+    folder = run_dir / "checkpoints" / str(logger.wants)
+    model: Any = load_checkpoint(str(folder))[0]
+    result = {**sections, "seed": settings.seed, "environment": environment()}
+    run = Run(result, settings.plain, sections["data"].get("origin") or {}, which_weights(str(folder)))
+    logger.log_checkpoint(folder, model_card(model, run, "hf", "none"))
 
 
 def print_summary(settings: Settings, sections: dict[str, Any]) -> None:

@@ -19,6 +19,8 @@ import torch
 
 from smallgpt.errors import UserError
 from smallgpt.files import flush, whole_folder
+from smallgpt.model_folder import without_code, write_context_length, write_model
+from smallgpt.notices import say
 from smallgpt.results import write_weights_record
 from smallgpt.run_directory import removed
 from smallgpt.training.loggers import Lasting
@@ -49,6 +51,7 @@ class Checkpoints(L.Callback):
         self._random_states: list[dict[str, Any]] = []
         self._pending: dict[str, Any] | None = None
         self._seeded = False
+        self._said_without_code = False
 
     def state_dict(self) -> dict[str, float]:
         return {"best_loss": self.best_loss}
@@ -126,8 +129,16 @@ class Checkpoints(L.Callback):
         """`weights`: of the module, where the model has a part of them."""
         if weights is not None:
             weights = {name.removeprefix("model."): value for name, value in weights.items()}
-        module.model.save_pretrained(folder, state_dict=weights)
+        model: Any = module.model
+        try:
+            write_model(model, folder, weights)
+        except UserError as error:  # the weights are there, and smallgpt reads them without their code
+            without_code(folder)
+            if not self._said_without_code:
+                say(f"the checkpoints have no code of their own: {error}")
+            self._said_without_code = True
         shutil.copytree(self.tokenizer_dir, folder, dirs_exist_ok=True)
+        write_context_length(folder, model.config.block_size)
 
 
 def random_state() -> dict[str, Any]:

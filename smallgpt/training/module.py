@@ -29,7 +29,6 @@ class LanguageModel(L.LightningModule):
         schedule: the learning rate over the run.
         run_length: when the run ends.
         clip: the largest gradient norm, or None for no clipping.
-        validation_bytes: bytes of the text that one validation scores.
         compile: whether the loss is compiled; the weights keep their names.
         objective: loss of a batch; None: that of the next token.
     """
@@ -41,7 +40,6 @@ class LanguageModel(L.LightningModule):
         schedule: Schedule,
         run_length: RunLength,
         clip: float | None = 1.0,
-        validation_bytes: int | None = None,
         compile: bool = False,
         objective: Objective | None = None,
     ) -> None:
@@ -51,13 +49,13 @@ class LanguageModel(L.LightningModule):
         self.schedule = schedule if run_length.steps is None else schedule.for_steps(run_length.steps)
         self.run_length = run_length
         self.clip = math.inf if clip is None else clip
-        self.validation_bytes = validation_bytes
         self.clock = TrainingClock()
         self.learning_rate = 0.0
         self.gradient_norm = torch.zeros(())
         self.validation: dict[str, float] = {}
         self.micro_losses: list[Tensor] = []
         self.objective = objective or NextToken(model, compile)
+        self.metrics = self.objective.metrics()
 
     @property
     def sharded(self) -> bool:
@@ -116,24 +114,13 @@ class LanguageModel(L.LightningModule):
         self.clock.pause()
 
     def on_validation_epoch_start(self) -> None:
-        self._nats = torch.zeros((), dtype=torch.float64, device=self.device)
-        self._targets = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.metrics.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        nats, targets = self.objective.total(batch)
-        self._nats += nats.double()
-        self._targets += targets
+        self.metrics.update(**self.objective.measured(batch))
 
     def on_validation_epoch_end(self) -> None:
-        nats = self.trainer.strategy.reduce(self._nats, reduce_op="sum").item()
-        targets = self.trainer.strategy.reduce(self._targets, reduce_op="sum").item()
-        loss = nats / targets
-        self.validation = {
-            "val/loss": loss,
-            "val/perplexity": math.exp(min(loss, 700.0)),  # the largest that a float can hold
-        }
-        if self.validation_bytes:
-            self.validation["val/bits_per_byte"] = nats / math.log(2) / self.validation_bytes
+        self.validation = {f"val/{name}": value.item() for name, value in self.metrics.compute().items()}
 
     def on_validation_end(self) -> None:
         # after the callbacks' own: writing checkpoints is not training time

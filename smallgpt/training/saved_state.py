@@ -1,13 +1,13 @@
 """State that a training saved, last.ckpt: it is checked before a run goes on from it, and nothing in it is executed."""
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from smallgpt.errors import UserError, one_line, shown
+from smallgpt.errors import UserError
+from smallgpt.files import read_numbers_and_text
 
 KEYS = {"state_dict", "optimizer_states", "callbacks", "loops", "global_step"}  # Lightning's
 KEYS |= {"seconds", "metrics", "random_states"}  # smallgpt's
@@ -47,18 +47,11 @@ def check_weights_of_state(path: Path, expected: Mapping[str, torch.Size]) -> No
 
 
 def opened(path: Path) -> Any:
-    """Content of a file of PyTorch's, numbers and texts alone. Raises UserError where it is anything else."""
-    if path.stat().st_size == 0:
-        raise damaged_state(path, "it is empty")
-    if not zipfile.is_zipfile(path):
-        raise damaged_state(path, "it is cut off, or another kind of file")
+    """Content of a saved state. Raises UserError where it is damaged, or holds anything but numbers and text."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        # PyTorch advises to load it without its guard, which runs what lies in it
-        foreign = "weights_only" in str(error)
-        why = "it holds code, which is never run" if foreign else shown(one_line(error))
-        raise damaged_state(path, why) from error
+        return read_numbers_and_text(path)
+    except ValueError as error:
+        raise damaged_state(path, str(error)) from error
 
 
 def damaged_state(path: Path, why: str) -> UserError:

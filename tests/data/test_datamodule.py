@@ -120,7 +120,9 @@ def test_each_held_out_token_once_and_exact_bytes(
     assert all(len(batch["targets"]) == micro and batch["targets"].shape[1] <= block_size for batch in batches)
     assert limit is None or data.validation_targets <= limit or data.validation_documents == 1
     tokenizer = AutoTokenizer.from_pretrained(prepared.tokenizer_dir)
-    assert data.validation_bytes == sum(len(tokenizer.decode(ids).encode()) for ids, _ in documents)
+    sizes = torch.cat([batch["bytes"] for batch in batches])
+    assert int(sizes.sum()) == sum(len(tokenizer.decode(ids).encode()) for ids, _ in documents)
+    assert len(sizes) == micro * len(batches) and int((sizes > 0).sum()) == len(documents)
     assert data.validation_documents == len(documents)
 
 

@@ -23,7 +23,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def model_of(case: Case, **changes):
     """Weights far from their small initial values, so that an error in any part shows in the logits."""
-    model = build_model(case, vocab_size=320, block_size=CONTEXT, **changes)
+    model = build_model(case, **{"vocab_size": 320, "block_size": CONTEXT} | changes)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in model.parameters():

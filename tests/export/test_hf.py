@@ -96,7 +96,7 @@ def test_a_folder_that_differs_is_refused_and_leaves_nothing(tmp_path, damage, s
         hf.write_hf_folder(model, words, folder, bf16=False)
         if damage == "weights":
             with torch.no_grad():
-                model.wte.weight *= 1.1  # a norm takes away what is added to all coordinates
+                model.transformer.wte.weight *= 1.1  # a norm takes away what is added to all coordinates
         else:
             (folder / "layers.py").unlink()
         verify_hf.verify_hf(model, words, folder, before)

@@ -49,7 +49,8 @@ def foreign() -> GPT2LMHeadModel:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_token_reads_every_weight_that_runs_and_a_row_of_each_table(case: Case) -> None:
     model = build_model(case)
-    tables = {name: p for name, p in model.named_parameters() if name in ("wte.weight", "wpe.weight")}
+    lookups = ("transformer.wte.weight", "transformer.wpe.weight")
+    tables = {name: p for name, p in model.named_parameters() if name in lookups}
     dropped = (".paths.0.", ".inputs.0.") if case.changes.get("active_paths") else ("nothing",)
     weights = {
         name: p
@@ -61,7 +62,7 @@ def test_a_token_reads_every_weight_that_runs_and_a_row_of_each_table(case: Case
     assert read_bytes(model) == expected
     packed = for_inference(model)  # a head tied to the embedding has a matrix of its own now
     expected += 4 * model.config.n_embd * model.config.tie_word_embeddings
-    together = isinstance(model.backbone, BatchedPaths)  # the share of the last path is stored, too
+    together = isinstance(model.transformer.backbone, BatchedPaths)  # the share of the last path is stored, too
     assert together == (str(case) == "parallelgpt-gpt2")
     assert read_bytes(packed) == expected + 4 * together
 

@@ -96,7 +96,7 @@ def test_paths_that_are_not_there(run: Path) -> None:
     with pytest.raises(UserError, match=r"^model\.active_paths=\[2\]: must name [^\n]*0 to 1"):
         read_config(str(run), Wanted(at_inference={"active_paths": [2]}))
     model, _ = load_checkpoint(str(run), Wanted(at_inference={"active_paths": [1]}))
-    assert list(model.backbone.active) == [1] and model.config.active_paths == [1]
+    assert list(model.transformer.backbone.active) == [1] and model.config.active_paths == [1]
 
 
 @pytest.mark.slow

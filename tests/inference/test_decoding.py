@@ -139,8 +139,8 @@ def test_beams_find_the_same_packed(model):
 @pytest.mark.parametrize(("width", "paths", "together"), [(64, None, True), (768, None, False), (768, [1], False)])
 def test_narrow_paths_run_together_in_fp32(width, paths, together):
     case = Case("parallelgpt", "gpt2", {"n_path": 4, "active_paths": paths})
-    assert isinstance(for_inference(build_model(case, n_embd=width)).backbone, BatchedPaths) == together
-    assert not isinstance(for_inference(build_model(case, n_embd=width), "bf16").backbone, BatchedPaths)
+    assert isinstance(for_inference(build_model(case, n_embd=width)).transformer.backbone, BatchedPaths) == together
+    assert not isinstance(for_inference(build_model(case, n_embd=width), "bf16").transformer.backbone, BatchedPaths)
 
 
 def test_sampling_repeats_with_a_seed_and_is_the_librarys(model):

@@ -72,7 +72,7 @@ def numbers(k, shape, centre):
 @torch.no_grad()
 def filled_model(variant, **changes):
     model = build_model(Case(variant, "gpt2", KERNEL.get(variant, {})), **{**SIZE, **changes})
-    weights, names = dict(model.named_parameters()), roles(variant)
+    weights, names = {n.removeprefix("transformer."): p for n, p in model.named_parameters()}, roles(variant)
     assert sorted(names) == sorted(weights)
     for k, name in enumerate(names):
         weights[name].copy_(numbers(k, tuple(weights[name].shape), 1 if ".ln_" in f".{name}" else 0))
@@ -106,6 +106,6 @@ def test_they_tell_a_small_change_of_the_model(variant, changes):
     model = filled_model(variant, **changes)
     if moved:
         with torch.no_grad():
-            model.backbone.path_weight += moved
+            model.transformer.backbone.path_weight += moved
     distance = (logits_of(model) - torch.tensor(LOGITS[variant], dtype=torch.double)).abs().max()
     assert distance > 1e-4

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from helpers import SMALL, Case, build_config, build_model
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from smallgpt.models.context import Context
 from smallgpt.models.cost import cost
-from smallgpt.models.layers import Context, Linear
+from smallgpt.models.layers import Linear
 from smallgpt.models.width_schedule import CausalConv
 from smallgpt.training.optimizers import hidden_matrices
 
@@ -41,7 +42,7 @@ def test_gpt_equals_the_librarys_gpt2(activation):
     weights = {}
     for name, value in theirs.transformer.state_dict().items():
         conv1d = name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))  # stored (in, out) there
-        key = f"backbone.{name}" if name.startswith("h.") else name
+        key = f"transformer.backbone.{name}" if name.startswith("h.") else f"transformer.{name}"
         weights[key] = value.T if conv1d else value
     missing = ours.load_state_dict(weights, strict=False)
     assert missing.missing_keys == ["lm_head.weight"] and not missing.unexpected_keys
@@ -70,7 +71,7 @@ def test_convgpt_begins_as_lineargpt_and_then_sees_earlier_tokens(kernel):
     model = build_model(Case("convgpt"), kernel_size=kernel)
     torch.testing.assert_close(logits(model), logits(build_model(Case("lineargpt"))))
     model.next_token_loss(IDS[:, :-1], IDS[:, 1:]).backward()
-    earlier = model.backbone.resize["1"].proj.weight.grad[:, : -SMALL["n_embd"]]
+    earlier = model.transformer.backbone.resize["1"].proj.weight.grad[:, : -SMALL["n_embd"]]
     assert (earlier != 0).any(dim=0).all()
 
 
@@ -111,7 +112,7 @@ def test_one_path_is_the_whole_with_all_the_weight():
     both = build_model(Case("parallelgpt"))
     for path, weight in ((0, 40.0), (1, -40.0)):
         with torch.no_grad():
-            both.backbone.path_weight.fill_(weight)
+            both.transformer.backbone.path_weight.fill_(weight)
         one = build_model(Case("parallelgpt"), active_paths=[path])
         one.load_state_dict(both.state_dict())
         torch.testing.assert_close(logits(one), logits(both))
@@ -136,7 +137,7 @@ def test_training_runs_every_path():
 def test_carry_leaves_the_rest_of_the_stream_alone():
     model = build_model(Case("lineargpt"), downsample_operator="carry")
     seen = []
-    model.backbone.h[2].register_forward_hook(lambda _m, args, out: seen.append((args[0], out)))
+    model.transformer.backbone.h[2].register_forward_hook(lambda _m, args, out: seen.append((args[0], out)))
     logits(model)
     before, after = seen[0]
     assert torch.equal(before[..., 32:], after[..., 32:]) and not torch.equal(before[..., :32], after[..., :32])

@@ -75,7 +75,9 @@ def write_config(run_dir: Path, words: list[str]) -> None:
     for group, name in given.items():
         values |= GROUPS.get(group, {}).get(name, {})
     values |= {
-        key: yaml.safe_load(re.sub(r"^(\d)e-3$", r"0.00\1", value)) for key, value in given.items() if key not in GROUPS
+        key: yaml.safe_load(re.sub(r"^(\d)e-3$", r"0.00\1", value))
+        for key, value in given.items()
+        if key not in (*GROUPS, "experiment")
     }
     values.pop("model", None)
     config: dict[str, Any] = {}

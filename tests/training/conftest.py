@@ -38,7 +38,8 @@ def run_task(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str
         chosen = [f"task={task.__module__.rpartition('.')[2]}"]
         with initialize_config_dir(str(CONF), version_base=None):
             config = compose("config", overrides=[*chosen, *shared, *SMALL, *overrides])
-        return task(load_settings(config, list(overrides)), run_dir)
+        variant = next((word.removeprefix("model=") for word in overrides if word.startswith("model=")), "gpt")
+        return task(load_settings(config, list(overrides), variant), run_dir)
 
     return run
 
@@ -78,7 +79,6 @@ def fit(tmp_path: Path, tokenizer_dir: Path) -> Callable[..., Run]:
             optimizer or AdamW(lr=1e-2),
             schedule or Constant(warmup=0),
             RunLength(steps=None if seconds else steps, seconds=seconds),
-            validation_bytes=data.validation_bytes,
             **options,
         )
         recorder = Recorder(rows * BLOCK * accumulation, FLOPS_PER_TOKEN, 1e9, every=log_every)

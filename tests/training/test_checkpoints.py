@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import lightning as L
@@ -13,7 +14,7 @@ def loss_of(folder: Path, run) -> float:
     nats, targets = 0.0, 0
     with torch.no_grad():
         for batch in run.data.validation_batches():
-            nats += model.next_token_loss(**batch, reduction="sum").item()
+            nats += model.next_token_loss(batch["input_ids"], batch["targets"], reduction="sum").item()
             targets += int((batch["targets"] != -100).sum())
     return nats / targets
 
@@ -32,7 +33,20 @@ def test_nothing_unfinished_is_left(fit):
     names = sorted(path.name for path in (run.directory / "checkpoints").iterdir())
     assert names == ["best", "last", "last.ckpt"]
     files = {path.name for path in (run.directory / "checkpoints" / "best").iterdir()}
-    assert files == {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "weights.json"}
+    assert files >= {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "weights.json"}
+
+
+def test_a_checkpoint_brings_the_code_that_reads_it_elsewhere(fit):
+    run = fit(steps=2, every=1)
+    for name in ("best", "last"):
+        folder = run.directory / "checkpoints" / name
+        classes = json.loads((folder / "config.json").read_text())["auto_map"]
+        assert classes == {
+            "AutoConfig": "gpt.GPTConfig",
+            "AutoModel": "gpt.GPTModel",
+            "AutoModelForCausalLM": "gpt.GPT",
+        }
+        assert {"gpt.py", "decoder.py", "base_model.py", "context.py"} <= {path.name for path in folder.glob("*.py")}
 
 
 def test_training_state_needs_no_trust(fit):

@@ -74,9 +74,9 @@ def test_training_equals_a_plain_loop(fit):
 
 def test_clipping_can_be_off(fit):
     clipped, free = fit(steps=1, clip=1e-9, name="a"), fit(steps=1, clip=None, name="b")
-    start = tiny_model().backbone.state_dict()
+    start = tiny_model().transformer.backbone.state_dict()
     moved = [
-        sum((p - start[n]).abs().sum().item() for n, p in r.module.model.backbone.named_parameters())
+        sum((p - start[n]).abs().sum().item() for n, p in r.module.model.transformer.backbone.named_parameters())
         for r in (clipped, free)
     ]
     assert moved[0] < 0.5 * moved[1]

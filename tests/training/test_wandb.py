@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from small_words import SMALL
-from wandb_runs import history, records, summary, wandb_folders
+from wandb_runs import history, read, records, summary, wandb_folders
 
 from smallgpt.errors import UserError
 from smallgpt.tasks import train
-from smallgpt.training import weights_and_biases
+from smallgpt.training import wandb_run, weights_and_biases
 from smallgpt.training.metrics import Recorder
 
 RUN_PY = Path(__file__).parents[2] / "run.py"
@@ -25,6 +25,11 @@ SHORT = ["budget.tokens=6144", "validation.every=4", "log_every=2", "optimizer.l
 
 class Killed(BaseException):
     """Ends a run where it is."""
+
+
+def models(folder: Path) -> list[dict[str, Any]]:
+    """Artifacts that hold a model; W&B makes one for each table too."""
+    return [artifact for artifact in records(folder, "artifact") if artifact["type"] == "model"]
 
 
 def recorded(run_dir: Path) -> dict[int, dict[str, float]]:
@@ -67,9 +72,12 @@ def test_metrics_are_those_of_the_record_against_tokens(trained):
     [folder] = wandb_folders(run_dir)
     assert history(folder) == recorded(run_dir)
     assert sorted(history(folder)) == [2, 4, 6, 8, 10, 12]
-    names, everything = records(folder, "metric")
-    assert names["name"] == "tokens"
+    *axes, everything = records(folder, "metric")
+    assert [axis["name"] for axis in axes] == ["tokens", "flops", "seconds", "step"]
+    assert all(axis["options"]["hidden"] for axis in axes)  # a chart of tokens against tokens says nothing
     assert (everything["glob_name"], everything["step_metric"]) == ("*", "tokens")
+    [row] = [row for step, row in history(folder).items() if step == 12]
+    assert {"train/lr", "train/grad_norm", "speed/tokens_per_second", "val/loss"} <= row.keys()
 
 
 def test_a_run_ends_finished_with_its_samples(trained):
@@ -77,10 +85,37 @@ def test_a_run_ends_finished_with_its_samples(trained):
     [folder] = wandb_folders(run_dir)
     read_back = summary(folder)
     assert (read_back["state"], read_back["exit_code"]) == ("finished", 0)
-    assert read_back["tags"] == ["short", "first"]
-    assert read_back["summary"]["result/val/loss"] == result["val"]["loss"]
-    table = json.loads((folder / "files" / read_back["summary"]["samples"]["path"]).read_text())
+    assert read_back["tags"] == ["short", "first", "gpt"]
+    found = read_back["summary"]
+    assert found["result/val/loss"] == result["val"]["loss"]
+    assert found["result/tokens_per_second"] == result["train"]["tokens_per_second"]
+    assert found["result/peak_memory_bytes"] == result["train"]["peak_memory_bytes"] > 1e8
+    assert found["parameters/embedding"] == result["cost"]["parameters_by_group"]["embedding"]
+    losses = {step: row["val/loss"] for step, row in recorded(run_dir).items() if "val/loss" in row}
+    assert found["best/val/loss"] == min(losses.values()) and losses[found["best/step"]] == found["best/val/loss"]
+    assert found["last/val/loss"] == losses[12] and found["last/step"] == 12
+    table = json.loads((folder / "files" / found["samples"]["path"]).read_text())
     assert table == {"columns": ["text"], "data": [[text] for text in result["samples"]]}
+    layers = json.loads((folder / "files" / found["layers"]["path"]).read_text())
+    assert sum(row[-1] for row in layers["data"]) == result["cost"]["parameters"]
+
+
+def test_the_config_says_what_runs_are_told_apart_by(trained):
+    run_dir, result = trained
+    [folder] = wandb_folders(run_dir)
+    config = summary(folder)["config"]
+    assert config["variant"] == config["arm"] == "gpt" and config["matched"] is None
+    assert config["data_fingerprint"] == result["data_fingerprint"]
+    assert config["environment"]["torch"] and config["machine"] == config["environment"]["cpu"]
+    assert config["commit"] == config["environment"]["commit"]
+    assert config["data"]["path"] == "text"  # its folder is this machine's
+
+
+def test_where_a_run_can_be_looked_at_is_in_its_result(trained):
+    run_dir, result = trained
+    place = result["wandb"]
+    assert place["id"] == (run_dir / "wandb_id.txt").read_text() and place["url"] is None
+    assert place["folder"] == run_dir / "wandb"
 
 
 def test_a_single_run_has_no_group(trained):
@@ -122,7 +157,35 @@ def test_a_run_that_fails_after_its_training_is_failed(run_task, tmp_path, monke
     with pytest.raises(RuntimeError, match="no score"):
         run_task(train.run, tmp_path, "budget.tokens=1024", "logger=wandb")
     [folder] = wandb_folders(tmp_path)
-    assert summary(folder)["exit_code"] == 1
+    found = summary(folder)
+    assert found["exit_code"] == 1 and found["summary"]["error"] == "RuntimeError: no score"
+
+
+def test_histograms_a_checkpoint_and_an_alert_are_logged_where_they_are_asked_for(
+    run_task, tmp_path, monkeypatch, trained
+):
+    [folder] = wandb_folders(trained[0])
+    assert "gradients/" not in read(folder) and not models(folder)
+
+    def fail(*_, **__):
+        raise UserError(f"{tmp_path}/somewhere: cannot be read")
+
+    monkeypatch.setattr(train, "print_summary", lambda *_: None)
+    monkeypatch.setattr(wandb_run.WholeRun, "log_evaluation", fail)
+    monkeypatch.setattr("smallgpt.tasks.evaluate.of_run", fail)
+    wanted = ("logger.watch=gradients", "logger.log_model=best", "logger.alert=true", "logger.x_axis=flops")
+    with pytest.raises(UserError):
+        run_task(train.run, tmp_path, "budget.tokens=1024", "log_every=1", "logger=wandb", "eval=quick", *wanted)
+    [folder] = wandb_folders(tmp_path)
+    rows = [record["item"] for record in records(folder, "history")]
+    assert [row["_step"] for row in rows if row.get("gradients/wte.weight._type") == "histogram"] == [1, 2]
+    assert records(folder, "metric")[-1]["step_metric"] == "flops"
+    [model] = models(folder)
+    files = {entry["path"] for entry in model["manifest"]["contents"]}
+    assert {"README.md", "model.safetensors", "config.json", "tokenizer.json"} <= files
+    assert "# " in model["description"] and model["aliases"][0] == "best"
+    [alert] = records(folder, "alert")
+    assert alert["level"] == "ERROR" and alert["text"].startswith("somewhere: cannot be read")
 
 
 def test_a_sweep_is_a_group_of_runs(cli, tmp_path):
@@ -135,13 +198,16 @@ def test_a_sweep_is_a_group_of_runs(cli, tmp_path):
     done = cli("-m", "model=gpt,parallelgpt", "model.n_layer=2", *words, *data, *SMALL[1:])
     assert done.code == 0, done.err
     assert "wandb:" not in done.err + done.out
+    listed = (tmp_path / "multirun_outputs" / "variants" / "wandb").glob("offline-run-*")
+    assert len(list(listed)) == 2  # one folder for `wandb leet` and `wandb sync`
     ids = set()
     for number, variant in enumerate(("gpt", "parallelgpt")):
-        [folder] = wandb_folders(tmp_path / "multirun_outputs" / "variants" / str(number))
+        run_dir = tmp_path / "multirun_outputs" / "variants" / str(number)
+        [folder] = wandb_folders(run_dir.parent, (run_dir / "wandb_id.txt").read_text())
         [run] = records(folder, "run")
         ids.add(run["run_id"])
         assert run["run_group"] == "variants"
-        assert run["job_type"] == variant and run["display_name"] == f"{variant}-{number}"
+        assert run["job_type"] == variant and run["display_name"] == f"{variant} s5"
         config = run["config"]["update"]
         assert config["seed"] == 5 and config["optimizer"]["betas"] == [0.9, 0.95]
         assert config["model"]["n_layer"] == 2 and ("n_path" in config["model"]) == (variant == "parallelgpt")
@@ -181,10 +247,10 @@ def test_an_evaluation_is_summary_values_and_a_table_a_task(tmp_path):
         "continuations": {"hit_rate": 0.25},
     }
     options = {"mode": "offline", "project": "smallgpt", "config": {}}
-    logger = weights_and_biases.WholeRun(tmp_path, options)
+    logger = wandb_run.WholeRun(tmp_path, options)
     logger.log_metrics({"tokens": 512.0, "val/loss": 4.0}, step=7)
     logger.log_evaluation(section, {label: items, "последнее слово": []})
-    logger.end(failed=False)
+    logger.end()
 
     [folder] = wandb_folders(tmp_path)
     found = {key: value for key, value in summary(folder)["summary"].items() if key.startswith("evaluation/")}
@@ -208,9 +274,9 @@ def test_an_evaluation_is_summary_values_and_a_table_a_task(tmp_path):
 
 def test_only_the_first_process_has_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    logger = weights_and_biases.WholeRun(tmp_path, {"mode": "offline"})
+    logger = wandb_run.WholeRun(tmp_path, {"mode": "offline"})
     logger.experiment.log({})
-    logger.end(failed=True)
+    logger.end("reason")
     assert not list(tmp_path.iterdir())
 
 
@@ -241,7 +307,7 @@ def test_variables_that_a_wandb_agent_sets_are_heeded_or_named(tmp_path, monkeyp
     assert ignored.startswith("WANDB_CONSOLE: ignored") and "logger.mode=online tells it" in unheard
     weights_and_biases.say_of_variables("online", "sweep")
     assert "WANDB_CONSOLE, WANDB_RUN_ID: ignored" in capsys.readouterr().err
-    assert weights_and_biases.WholeRun(tmp_path, {})._id() == "given"
+    assert wandb_run.WholeRun(tmp_path, {})._id() == "given"
     (tmp_path / "multirun.yaml").touch()
     (tmp_path / "0").mkdir()
-    assert weights_and_biases.WholeRun(tmp_path / "0", {})._id() != "given"  # one id for all jobs would mix them
+    assert wandb_run.WholeRun(tmp_path / "0", {})._id() != "given"  # one id for all jobs would mix them

@@ -56,6 +56,8 @@ class RandomTokens(L.LightningDataModule):
     def validation_batches(self) -> list[dict[str, torch.Tensor]]:
         batches = [self.batch(index, seed=2) for index in range(3)]
         batches[-1]["targets"][-1, 5:] = -100
+        for batch, size in zip(batches, (0, self.validation_bytes - 1, 1), strict=True):
+            batch["bytes"] = torch.tensor([size] + [0] * (self.rows - 1))
         return batches
 
     def val_dataloader(self) -> DataLoader:

@@ -11,9 +11,9 @@ from typing import Any
 from smallgpt.training.metrics import HEADER
 
 
-def wandb_folders(run_dir: Path) -> list[Path]:
-    """One for each time that the run was started."""
-    return sorted(path for path in (run_dir / "wandb").glob("*run-*") if not path.is_symlink())
+def wandb_folders(holder: Path, run_id: str = "*") -> list[Path]:
+    """One for each time that the run was started; those of a sweep lie together, in its directory."""
+    return sorted(path for path in (holder / "wandb").glob(f"*run-*-{run_id}") if not path.is_symlink())
 
 
 @cache
