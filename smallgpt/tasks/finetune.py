@@ -120,7 +120,7 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
             "data_fingerprint": found.fingerprint,
             "data": found.section(len(train)),
             "warnings": warnings,
-            "train": training_section(recorder, round(len(train) * data.tokens_per_example)),
+            "train": training_section(recorder, round(len(train) * data.tokens_per_example), where),
             "finetune": {
                 "method": how.method,
                 "kind": found.kind,
@@ -137,8 +137,7 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
             sections["best"] = read_weights_record(best)
             print_scores(settings, sections)
             for logger in loggers:
-                logger.log_scores({split: sections[split] for split in ("val", "test")})
-                logger.log_samples(sections["samples"])
+                logger.log_result(sections)
         if settings.eval is not None and trainer.is_global_zero:
             try:
                 sections["evaluation"], items = of_run(settings, run_dir, where, found.fingerprint)
