@@ -218,7 +218,11 @@ def result_header(settings: Settings, choices: dict[str, str]) -> dict[str, Any]
     return {
         "task": settings.task_name,
         "variant": settings.variant,
-        "choices": {group: name for group, name in choices.items() if not (settings.origin and group in OF_A_MODEL)},
+        "choices": {
+            group: name
+            for group, name in choices.items()
+            if not settings.origin or group not in OF_A_MODEL or group in settings.chosen
+        },
         "overrides": list(settings.overrides),
         "seed": settings.seed,
         **({"question": settings.question} if settings.question else {}),

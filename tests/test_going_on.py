@@ -55,17 +55,56 @@ def test_what_differs_from_the_checkpoint_is_refused(run: CommandLine):
     for words, part in (
         (["checkpoint=nowhere"], "checkpoint=nowhere"),
         (["checkpoint=[first,second]"], "a training begins from the weights of one"),
-        (["model=convgpt"], "a smallgpt-gpt model, but model= asks for smallgpt-conv"),
-        (["model.n_layer=3"], "model.n_layer=3: first has n_layer=1, not 3; leave it out"),
-        (["size=paper"], "size=: first has "),
-        (["block=gpt2"], "block=: first has "),
+        (["model=parallelgpt", "model.n_path=1"], "model.n_path=1: needs at least 2 paths"),
+        (["model=taper", "model.kernel_size=2"], "model.kernel_size"),
+        (["model.n_layer=3"], "model.n_layer=3: a training begins from weights of as many or more, and these have 1"),
+        (["size=paper"], "and these have "),
+        (["block=gpt2"], "the weights are those of "),
+        (["model.n_head=1"], "model.n_head=1: makes heads 64 wide, and the weights have some of 32; checkpoint=first"),
+        (["model.vocab_size=512"], "model.vocab_size=512: the weights are those of vocab_size="),
         (["tokenizer=gpt2"], "tokenizer=gpt2: checkpoint=first has its own tokenizer"),
         (["match=params"], "match=params: checkpoint=first has its own tokenizer and size"),
     ):
         given = [] if words[0].startswith("checkpoint=") else ["checkpoint=first"]
         assert part in run.refused(*DATA, *given, *words)
+    for words, part in (
+        (["first_weights=random"], "first_weights=random: without checkpoint= all weights begin as random numbers"),
+        (["distill.temperature=3"], "distill.temperature=3: without distill.from= there is no teacher"),
+        (["distill.from=./nowhere"], "distill.from=./nowhere: no such folder"),
+        (["distill.from=first"], "distill.from=first: has logits of 320 tokens, and the model has 4096"),
+        (["distill.from=first", "checkpoint=first", "distill.weight=2"], "distill.weight=2: must be at most 1"),
+        (["distill.from=first", "checkpoint=first", "compile=true"], "compile=true: cannot be used with a teacher"),
+    ):
+        assert part in run.refused(*DATA, *words)
     card = run("task=inspect", *DATA, "checkpoint=first")
     assert card.code == 0 and card.result["cost"]["schedule"].startswith("1@64 ")
+    card = run("task=inspect", *DATA, "checkpoint=first", "budget.tokens=512", "budget_with_origin=true")
+    assert card.code == 0 and card.result["cost"]["tokens"] == 512 + 1024
+
+
+def test_a_recipe_shrinks_a_trained_model(run: CommandLine):
+    words = ("checkpoint=first", "model=gpt", "model.n_embd=32", "model.n_head=1", "seed=1", "budget.flops=2e8")
+    done = run("-m", "experiment=shrink", *DATA, *words, "hydra/launcher=basic", "hydra.sweep.dir=sweep")
+    assert done.code == 0, done.err
+    random, warm, taught = (json.loads(Path("sweep", job, "result.json").read_text()) for job in "012")
+    assert random["origin"]["weights"] == "random" and "narrowing" not in random["origin"]
+    assert warm["origin"]["narrowing"]["layers"] == [0] and "weights made narrower: blocks from 1" in done.out
+    assert warm["origin"]["narrowing"] == taught["origin"]["narrowing"]
+    assert taught["distillation"]["teacher"] == str(Path("first").resolve()) and "distillation" not in warm
+    assert taught["train"]["tokens"] < warm["train"]["tokens"] == random["train"]["tokens"]
+    assert "first_weights=checkpoint" in Path("sweep/results.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_recipe_continues_on_other_text(run: CommandLine):
+    Path("text.txt").write_text(TEXT.replace("Line", "Verse"))
+    words = ("checkpoint=first", "seed=1", "budget.tokens=512", "validation.every=9")
+    done = run("-m", "experiment=transfer", *DATA, *words, "hydra/launcher=basic", "hydra.sweep.dir=sweep")
+    assert done.code == 0, done.err
+    results = [json.loads(Path("sweep", job, "result.json").read_text()) for job in "012"]
+    assert [each["train"]["tokens"] for each in results] == [512, 512, 512 + 1024]
+    assert len({each["data_fingerprint"] for each in results}) == 1
+    assert len({each["cost"]["parameters"] for each in results}) == 1
 
 
 def test_a_finished_run_goes_on_to_a_larger_budget(run: CommandLine):

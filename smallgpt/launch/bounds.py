@@ -89,10 +89,10 @@ def refuse_beyond_machine(settings: Settings) -> None:
 
 def refuse_endless_warmup(settings: Settings) -> None:
     """Raises UserError for a warm-up that is longer than the run, as far as the budget says how long that is."""
-    from smallgpt.models.cost import cost
+    from smallgpt.models.cost import training_cost
 
     if settings.on_examples or not hasattr(settings.model, "layout"):  # the task itself says how long that is
         return
-    steps = settings.steps(cost(settings.model).training_flops_per_token)
+    steps = settings.steps(training_cost(settings.model, settings.teacher).training_flops_per_token)
     if steps is not None:
         settings.schedule.refuse_endless(steps)

@@ -13,6 +13,7 @@ from smallgpt.launch.bounds import refuse_oversized_model
 from smallgpt.launch.foreign import of_foreign
 from smallgpt.launch.origin import of_checkpoint
 from smallgpt.launch.size_matching import decoding_latency, matched_size
+from smallgpt.launch.teacher import checked_teacher
 from smallgpt.settings import Common, Evaluation, FineTuning, Group, Latency, Match, Settings, one_or_several
 from smallgpt.targets import imported, imported_model, imported_task, target
 
@@ -22,7 +23,7 @@ EPOCHS = 3
 """Budget of a training on examples where none is given."""
 IMPORT = "smallgpt.tasks.import_.run"
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
-GROUPS = ("budget", "trainer", "batch", "validation", "generation", "benchmark")
+GROUPS = ("budget", "distill", "trainer", "batch", "validation", "generation", "benchmark")
 MEMBERS = {  # of the classes that may stand for a group, smallgpt's own or a user's
     "data": ("name", "parts", "fingerprint", "check"),
     "tokenizer": ("padded_vocab_size", "build", "fingerprint", "check"),
@@ -30,7 +31,7 @@ MEMBERS = {  # of the classes that may stand for a group, smallgpt's own or a us
     "schedule": ("for_steps", "factor"),
     "logger": ("build",),
 }
-DERIVED = {"model_class", "matched", "decoding", "chosen", "overrides", "variant", "arm", "plain"}
+DERIVED = {"model_class", "matched", "teacher", "decoding", "chosen", "overrides", "variant", "arm", "plain"}
 
 GroupType = TypeVar("GroupType", bound=Group)
 
@@ -47,7 +48,7 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     if is_import(plain):
         plain, variant = of_foreign(plain, chosen_keys(overrides))
     elif begins_from_checkpoint(plain):
-        plain, variant = of_checkpoint(plain, chosen_keys(overrides))
+        plain, variant = of_checkpoint(plain, chosen_keys(overrides), variant)
     arm = variant + arm.removeprefix(composed)
     names = set(Settings.model_fields) - DERIVED
     for key, value in plain.items():
@@ -61,6 +62,10 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     )
     if plain.get("finetune") is not None:
         fields["finetune"] = build(FineTuning, "finetune", plain["finetune"])
+    if (distill := fields["distill"]).teacher is not None and is_training(plain):
+        name, fields["teacher"] = checked_teacher(distill.teacher, fields["model"], fields["tokenizer"])
+        plain = {**plain, "distill": {**plain["distill"], "from": name}}
+        fields["distill"] = build_group("distill", plain)
     if plain.get("match") is not None:
         fields["match"] = build(Match, "match", plain["match"])
         baseline = {**fields["match"].reference, **(fields["match"].baseline or {})}
@@ -87,7 +92,12 @@ def chosen_keys(overrides: Sequence[str]) -> frozenset[str]:
 
 def begins_from_checkpoint(plain: dict[str, Any]) -> bool:
     """Whether a config trains, or prices, a model that begins from the weights of a checkpoint."""
-    return bool(plain.get("checkpoint")) and task_path(plain) in TRAINING
+    return bool(plain.get("checkpoint")) and is_training(plain)
+
+
+def is_training(plain: dict[str, Any]) -> bool:
+    """Whether the task of a config trains a model, or prices the training."""
+    return task_path(plain) in TRAINING
 
 
 def task_path(plain: dict[str, Any]) -> str:
@@ -211,11 +221,11 @@ def build(schema: type[GroupType], name: str, values: Any) -> GroupType:
     if values is None:
         raise UserError(f"{name}: nothing is chosen; give {name}=<choice>, see `{program()} --help`")
     if not isinstance(values, dict):
-        raise UserError(f"{name}={shown(values)}: must be a group, such as {name}.{next(iter(schema.model_fields))}=")
+        raise UserError(f"{name}={shown(values)}: must be a group, such as {name}.{schema.written_keys()[0]}=")
     prefix = f"{name}." if name else ""
-    unknown = [key for key in values if key not in schema.model_fields]
+    unknown = [key for key in values if key not in schema.written_keys()]
     if unknown:
-        keys = [f"{prefix}{key}" for key in schema.model_fields]
+        keys = [f"{prefix}{key}" for key in schema.written_keys()]
         key = f"{prefix}{unknown[0]}"
         raise UserError(f"{key}={shown(values[unknown[0]])}: unknown key{nearest_key(key, keys)}")
     try:

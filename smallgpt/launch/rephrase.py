@@ -114,9 +114,9 @@ def unknown_key(key: str) -> str:
     worth_it = group != "model" or others or "did you mean" not in near
     if name and "." not in name and worth_it and group in config and group != "hydra":
         try:
-            fields = schema_of(group, OmegaConf.to_container(config[group])).model_fields
+            fields = schema_of(group, OmegaConf.to_container(config[group])).written_keys()
         except (UserError, KeyError):
-            fields = {}
+            fields = []
         if name in fields:
             return f"{word}: not in the chosen file of {group}; write +{word} to add it"
         if fields and others:

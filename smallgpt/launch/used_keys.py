@@ -9,7 +9,19 @@ from smallgpt.launch.loading import chosen_keys
 
 TRAINING = frozenset(
     (
-        *("model", "size", "block", "match", "latency", "data", "tokenizer", "optimizer", "schedule", "budget"),
+        *(
+            "model",
+            "size",
+            "block",
+            "match",
+            "latency",
+            "data",
+            "tokenizer",
+            "optimizer",
+            "schedule",
+            "budget",
+            "batch",
+        ),
         *(
             "batch",
             "trainer",
@@ -22,6 +34,7 @@ TRAINING = frozenset(
             "checkpoint",
             "resume",
         ),
+        *("distill", "first_weights", "budget_with_origin"),
         *("prompt", "generation", "eval", "quantize", "experiment", "debug", "question"),
     )
 )
@@ -29,7 +42,7 @@ LOADED = frozenset(("checkpoint", "model", "quantize", "cache_dir", "trainer.acc
 TABLES = frozenset(("sweep", "baseline", "tune"))
 USED = {
     "train": TRAINING,
-    "finetune": TRAINING - {"size", "block", "match", "latency", "tokenizer", "compile"} | {"finetune"},
+    "finetune": TRAINING - {"size", "block", "match", "latency", "tokenizer", "compile", "distill"} | {"finetune"},
     "inspect": TRAINING - {"resume"},  # what a training with these words would cost
     "prepare": frozenset(("data", "tokenizer", "cache_dir")),
     "generate": LOADED | {"prompt", "generation", "seed", "compile"},
@@ -70,7 +83,7 @@ def refuse_unused(config: DictConfig, words: Iterable[str], alone: bool) -> None
     for word in words:
         (key,) = chosen_keys([word])
         if is_under(key, OF_ALL) or is_used(key, USED[task]) or (not alone and key in OF_SWEEPS):
-            if reason := unused_here(task, key, config):
+            if reason := unused_here(task, key, config) or (alone and without_origin(key, config)):
                 raise UserError(f"{word}: {reason}; leave it out")
         elif alone and key in OF_SWEEPS:
             raise UserError(f"{word}: belongs to a sweep; add -m")
@@ -98,6 +111,15 @@ def unused_here(task: str, key: str, config: DictConfig) -> str:
         return f"task={task} uses it with eval= alone"
     if task in TRAINS and checkpoint and group in ("tokenizer", "match"):
         return f"checkpoint={checkpoint} has its own tokenizer and size"
+    return ""
+
+
+def without_origin(key: str, config: DictConfig) -> str:
+    """Why a key is not used in a run without a checkpoint or a teacher, which arms may have; empty where it is."""
+    if key in ("first_weights", "budget_with_origin") and not OmegaConf.select(config, "checkpoint"):
+        return "without checkpoint= all weights begin as random numbers"
+    if key in ("distill.weight", "distill.temperature") and not OmegaConf.select(config, "distill.from"):
+        return "without distill.from= there is no teacher"
     return ""
 
 

@@ -27,7 +27,7 @@ from .layers import AttentionKernel, Block, Linear, norm
 logger = logging.get_logger(__name__)
 EMBEDDING_STD = 0.02
 READ_BY_ATTENTION = {"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx"}
-"""Where the documents of a row lie, for flash attention; elsewhere `position_ids` say it, which trainers give too."""
+"""Arguments that tell flash attention where a row's documents lie; elsewhere `position_ids`, given beside them, do."""
 RECORDED = {"output_hidden_states", "output_attentions"}
 
 

@@ -7,7 +7,7 @@ Norms, activations and softmax are left out, as is usual (arXiv 2203.15556, appe
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -32,6 +32,7 @@ class Cost:
     attention_flops_per_token: float
     head_flops_per_token: float
     training_flops_per_token: float
+    """Forward and backward FLOPs, and the forward FLOPs of a teacher where there is one."""
     inference_flops_per_token: float
     """Forward FLOPs without the parts that inference leaves out."""
     cache_bytes_per_token: int
@@ -39,6 +40,8 @@ class Cost:
     """Bytes kept per sequence besides the cache, whatever its length."""
     layout: list[dict]
     """Every part in the order the data takes: its label, group, widths, parameters and path."""
+    teacher_flops_per_token: float = 0.0
+    """Forward FLOPs of the teacher whose logits the training learns from."""
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -78,6 +81,15 @@ def cost(config: DecoderConfig, sequence_length: int | None = None, cache_dtype_
         state_bytes=kept * sum(part.state_elements for part in running),
         layout=[{name: getattr(part, name) for name in SHOWN} for part in parts],
     )
+
+
+def training_cost(config: DecoderConfig, teacher: DecoderConfig | None = None) -> Cost:
+    """Cost of a model whose training also runs a teacher on each token."""
+    price = cost(config)
+    if teacher is None:
+        return price
+    more = cost(teacher, config.block_size).inference_flops_per_token
+    return replace(price, training_flops_per_token=price.training_flops_per_token + more, teacher_flops_per_token=more)
 
 
 def cost_of_library_model(model: PreTrainedModel) -> Cost:

@@ -116,7 +116,7 @@ def comparable(config: Mapping[str, Any], task: str) -> dict[str, Any]:
     if task != "benchmark":
         ignored |= SPEED_KEYS
     if task in TRAINING_TASKS:
-        ignored |= UNUSED - {"checkpoint"} if task == "finetune" else UNUSED
+        ignored |= UNUSED - ({"checkpoint"} if config.get("checkpoint") else set())  # it began from that
     return {key: value for key, value in config.items() if key not in ignored and key.partition(".")[0] not in ignored}
 
 

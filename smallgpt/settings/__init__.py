@@ -9,13 +9,14 @@ from smallgpt.settings.finetuning import FineTuning
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
 from smallgpt.settings.run import Common, Settings
-from smallgpt.settings.training import Batch, Budget, Latency, Match, Trainer, Validation
+from smallgpt.settings.training import Batch, Budget, Distill, Latency, Match, Trainer, Validation
 
 __all__ = [
     "Batch",
     "Benchmark",
     "Budget",
     "Common",
+    "Distill",
     "Evaluation",
     "FineTuning",
     "Generation",

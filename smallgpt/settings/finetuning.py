@@ -33,8 +33,6 @@ class FineTuning(Group):
     """Names of the maps that LoRA adds to; none: all but the output head."""
     adapter: Path | None = None
     """Folder of a LoRA adapter, as `peft` saves it, that the training begins from."""
-    random_weights: bool = False
-    """Whether to begin from random weights of the checkpoint's model, to see what its own are worth."""
     frozen_path: int = Field(0, ge=0)
     """Path of ParallelGPT that stays as it is, with embedding and output head."""
     shots: tuple[int, ...] = (0, 4, 16)

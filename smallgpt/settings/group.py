@@ -18,6 +18,11 @@ class Group(BaseModel):
         protected_namespaces=(),
     )
 
+    @classmethod
+    def written_keys(cls) -> list[str]:
+        """Names of the settings as a user writes them, which may be words that Python keeps for itself."""
+        return [field.alias or name for name, field in cls.model_fields.items()]
+
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:

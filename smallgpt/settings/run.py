@@ -9,7 +9,7 @@ from smallgpt.errors import nearest_divisors, nearest_multiples
 from smallgpt.settings.finetuning import FineTuning
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
-from smallgpt.settings.training import Batch, Budget, Latency, Match, Trainer, Validation
+from smallgpt.settings.training import Batch, Budget, Distill, Latency, Match, Trainer, Validation
 
 BATCH_EXAMPLES = 32
 FROM_CHECKPOINT = ("train", "inspect", "finetune")  # tasks whose model may begin with a checkpoint's weights
@@ -23,6 +23,10 @@ class Common(Group):
     """Text that task=generate continues, or a list of texts; none: the start of a document."""
     checkpoint: tuple[str, ...] = ()
     """Run directories, model folders or names on the hub: one, or a list; a training begins from the weights of one."""
+    first_weights: Literal["checkpoint", "random"] = "checkpoint"
+    """Weights that a training with `checkpoint` begins with: its own, or random ones in a model of its size."""
+    budget_with_origin: bool = False
+    """Whether the tokens that the checkpoint was trained on are added to the budget, for the same training in all."""
     resume: Literal["auto", "last", "extend"] | None = None
     """Run that is continued: that of the run directory (auto), the last one (last), or one to a larger budget (extend).
 
@@ -81,6 +85,7 @@ class Settings(Common):
     schedule: Any
     logger: Any
     budget: Budget
+    distill: Distill
     trainer: Trainer
     batch: Batch
     validation: Validation
@@ -90,6 +95,8 @@ class Settings(Common):
     finetune: FineTuning | None = None
     latency: Latency | None = None
     eval: Evaluation | None = None
+    teacher: Any = None
+    """Config of the model that `distill.from` names."""
     matched: Any = None
     """Result of `match`, a smallgpt.models.matching.Matched."""
     decoding: dict[str, Any] | None = None
@@ -140,6 +147,14 @@ class Settings(Common):
             raise ValueError(
                 f"batch.micro={micro}: does not divide {what} of a step on one device; nearest that work: {near}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_alone(self) -> Self:
+        for key, value in (("trainer.strategy", self.trainer.strategy == "fsdp"), ("compile", self.compile)):
+            if value and self.teacher is not None:
+                shown = "fsdp" if key == "trainer.strategy" else "true"
+                raise ValueError(f"{key}={shown}: cannot be used with a teacher, distill.from=; leave one of them out")
         return self
 
     @property

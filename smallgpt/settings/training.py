@@ -59,6 +59,17 @@ class Budget(Group):
         return self
 
 
+class Distill(Group):
+    """Settings of a teacher, a trained model whose logits are learned from too."""
+
+    teacher: str | None = Field(None, alias="from")
+    """Run directory, model folder or name on the hub of the teacher; null: none."""
+    weight: float = Field(0.5, gt=0, le=1)
+    """Weight of the teacher's part of the loss; that of the text has the rest."""
+    temperature: float = Field(2.0, gt=0)
+    """Number that the logits of both are divided by: over 1, unlikely tokens count for more."""
+
+
 class Trainer(Group):
     """Settings of the hardware and of how a step runs on it."""
 

@@ -48,6 +48,7 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
     from smallgpt.results import read_weights_record
     from smallgpt.tasks.evaluate import of_run
     from smallgpt.tasks.train import origin, peak, price_of, trainer_for, training_section
+    from smallgpt.training.first_weights import narrowing_line, take_weights
     from smallgpt.training.identity import refuse_other_identity, run_identity
     from smallgpt.training.loggers import until_the_end
     from smallgpt.training.metrics import Recorder
@@ -72,8 +73,9 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
     train, validation = encoder.encode(chosen), encoder.encode(found.of("validation"))
     seed_everything(settings.seed, verbose=False)
     causal = settings.model_class(settings.model)
-    if not how.random_weights:
-        causal.load_state_dict(begun_with.state_dict())
+    begun_from = origin(settings)
+    if settings.first_weights != "random":
+        begun_from["origin"] |= take_weights(causal, begun_with)
     causal.generation_config.eos_token_id = causal.generation_config.pad_token_id = tokenizer.eos_token_id
     price = price_of(settings, causal)
     model = adapt(causal, how, found.labels if with_head else (), settings.origin)
@@ -85,6 +87,8 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
     if is_first_process():
         for warning in warnings:
             say(f"warning: {warning}")
+        if narrowing := begun_from["origin"].get("narrowing"):
+            print(narrowing_line(narrowing))
     module = LanguageModel(
         model,
         settings.optimizer,
@@ -116,7 +120,7 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
         weights, every = learning(model)
         sections: dict[str, Any] = {
             "cost": price.to_dict(),
-            **origin(settings),
+            **begun_from,
             "data_fingerprint": found.fingerprint,
             "data": found.section(len(train)),
             "warnings": warnings,

@@ -9,11 +9,11 @@ from smallgpt.settings import Settings
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     """Prints the cost card and returns its section `cost`."""
     from smallgpt.contract.required import require_contract
-    from smallgpt.models.cost import cost, training_memory
+    from smallgpt.models.cost import training_cost, training_memory
     from smallgpt.reporting.cost_card import print_cost_card
 
     require_contract(settings.model_class, settings.model, settings.cache_dir, f"model={settings.variant}")
-    price = cost(settings.model)
+    price = training_cost(settings.model, settings.teacher)
     card = {
         **price.to_dict(),
         "schedule": settings.model.schedule_string(),

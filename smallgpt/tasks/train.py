@@ -11,6 +11,7 @@ from smallgpt.tasks.trained import epochs, keep_checkpoint, print_summary, sampl
 if TYPE_CHECKING:
     import torch
     from lightning import Trainer
+    from transformers import PreTrainedModel
 
     from smallgpt.data.datamodule import TokenDataModule
     from smallgpt.data.prepared_data import PreparedData
@@ -37,6 +38,9 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.ranks import is_first_process
     from smallgpt.tasks.evaluate import of_run
     from smallgpt.tasks.inspect import latency, match
+    from smallgpt.tasks.teacher import distillation, distilled, load_teacher
+    from smallgpt.training.distillation import weights_hash
+    from smallgpt.training.first_weights import narrowing_line, take_weights
     from smallgpt.training.identity import refuse_other_identity, run_identity
     from smallgpt.training.loggers import until_the_end
     from smallgpt.training.metrics import Recorder
@@ -55,12 +59,12 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     resumed = settings.resume is not None and state.exists()
     if resumed and settings.finetune is None:
         check_state(state, settings.model_class, settings.model)
-    begun_from, begun_with = origin(settings), None if resumed else first_weights(settings)
+    begun_from, begun_with, teacher = origin(settings), first_weights(settings), load_teacher(settings)
     prepared = prepare(settings.data, settings.tokenizer, settings.cache_dir)
     seed_everything(settings.seed, verbose=False)
     model = settings.model_class(settings.model)
     if begun_with is not None:
-        model.load_state_dict(begun_with)
+        begun_from["origin"] |= take_weights(model, begun_with)
         begun_with = None  # its memory is free for the training
     model.generation_config.eos_token_id = prepared.eos_id
     model.generation_config.pad_token_id = prepared.eos_id
@@ -77,6 +81,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     warnings = [*prepared.warnings(), *warnings_of_epochs(settings, length.steps, data.epoch_tokens)]
     if is_first_process():
         announce(settings, length.steps, data.epoch_tokens, warnings)
+        if narrowing := begun_from.get("origin", {}).get("narrowing"):
+            print(narrowing_line(narrowing))
     module = LanguageModel(
         subject,
         settings.optimizer,
@@ -84,6 +90,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         length,
         clip=settings.trainer.clip,
         compile=settings.compile,
+        objective=distilled(settings, model, teacher, prepared),
     )
     recorder = Recorder(
         settings.batch.tokens,
@@ -93,7 +100,9 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     )
     if not resumed and is_first_process():  # rows of a run that was stopped before its first checkpoint
         (run_dir / "metrics.csv").unlink(missing_ok=True)
-    identity = run_identity(prepared.fingerprint, settings.model_class)
+    identity = run_identity(
+        prepared.fingerprint, settings.model_class, None if teacher is None else weights_hash(teacher)
+    )
     if resumed:
         refuse_other_identity(state, identity)
     _, scored_tokens, _ = prepared.held_out(settings.validation.final_tokens)
@@ -108,6 +117,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             **match(settings),
             **latency(settings),
             **begun_from,
+            **distillation(settings),
             "data_fingerprint": prepared.fingerprint,
             "data": prepared.section(),
             "warnings": warnings,
@@ -132,21 +142,23 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     return sections
 
 
-def first_weights(settings: Settings) -> "dict[str, torch.Tensor] | None":
-    """Weights of the checkpoint that the training begins from; None where they begin as random numbers."""
+def first_weights(settings: Settings) -> "PreTrainedModel | None":
+    """Trained model that the training takes its first weights from; None where they are random numbers."""
     from smallgpt.inference.checkpoint import load_checkpoint
 
-    if settings.origin is None or (settings.finetune is not None and settings.finetune.random_weights):
+    if settings.origin is None or settings.first_weights == "random":
         return None
-    return load_checkpoint(settings.origin)[0].state_dict()
+    return load_checkpoint(settings.origin)[0]
 
 
 def price_of(settings: Settings, model: Any) -> "Cost":
     """Cost of the model that is trained, one of smallgpt's or of transformers' own."""
     from smallgpt.models.configuration import DecoderConfig
-    from smallgpt.models.cost import cost, cost_of_library_model
+    from smallgpt.models.cost import cost_of_library_model, training_cost
 
-    return cost(settings.model) if isinstance(settings.model, DecoderConfig) else cost_of_library_model(model)
+    if not isinstance(settings.model, DecoderConfig):
+        return cost_of_library_model(model)
+    return training_cost(settings.model, settings.teacher)
 
 
 def origin(settings: Settings) -> dict[str, Any]:
@@ -155,7 +167,8 @@ def origin(settings: Settings) -> dict[str, Any]:
 
     if settings.origin is None:
         return {}
-    checkpoint, weights = settings.origin, which_weights(settings.origin)
+    checkpoint = settings.origin
+    weights = "random" if settings.first_weights == "random" else which_weights(checkpoint)
     return {"origin": {"checkpoint": checkpoint, "weights": weights, "variant": variant_of(checkpoint)}}
 
 
@@ -284,7 +297,7 @@ def training_section(recorder: "Recorder", epoch_tokens: int, where: "torch.devi
         "epochs": latest["tokens"] / epoch_tokens,
         "steps": latest["step"],
         "seconds": latest["seconds"],
-        "tokens_per_second": latest["tokens"] / latest["seconds"],
+        "tokens_per_second": latest["tokens"] / latest["seconds"] if latest["seconds"] else None,
         "loss": latest["train/loss"],
         "mfu": latest.get("speed/mfu"),
         "peak_memory_bytes": peak_bytes(where),

@@ -77,11 +77,12 @@ def print_summary(settings: Settings, sections: dict[str, Any]) -> None:
     from smallgpt.speed.benchmark_table import with_interval
 
     train, val = sections["train"], sections["val"]
+    speed = train["tokens_per_second"]  # none where the clock did not move
     rows = {
         "model": settings.model.model_type,
         "parameters": f"{sections['cost']['parameters']:,}",
         "tokens": f"{train['tokens']:,} in {train['steps']:,} steps, {epochs(train['epochs'])}",
-        "time": f"{train['seconds']:.1f} s, {train['tokens_per_second']:,.0f} tokens/s",
+        "time": f"{train['seconds']:.1f} s" + ("" if speed is None else f", {speed:,.0f} tokens/s"),
         "train loss": f"{train['loss']:.4f}",
         "validation loss": f"{val['loss']:.4f} on {val['documents']:,} documents",
         "perplexity": f"{val['perplexity']:.2f}",

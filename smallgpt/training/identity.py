@@ -10,10 +10,15 @@ from smallgpt.errors import UserError
 from smallgpt.models.decoder import Decoder
 
 
-def run_identity(data_fingerprint: str, model_class: type[Decoder]) -> dict[str, Any]:
-    """The identity of a run, which is saved with the state of its training."""
+def run_identity(data_fingerprint: str, model_class: type[Decoder], teacher: str | None = None) -> dict[str, Any]:
+    """The identity of a run, which is saved with the state of its training.
+
+    Args:
+        teacher: hash of the teacher's weights, where the training has one.
+    """
     of_ours = issubclass(model_class, Decoder)  # a model of transformers' own is not made of our code
-    return {"data_fingerprint": data_fingerprint, "model_code": model_code(model_class) if of_ours else {}}
+    own = {"data_fingerprint": data_fingerprint, "model_code": model_code(model_class) if of_ours else {}}
+    return own if teacher is None else {**own, "teacher": teacher}
 
 
 def refuse_other_identity(state: Path, identity: dict[str, Any]) -> None:
@@ -26,6 +31,11 @@ def refuse_other_identity(state: Path, identity: dict[str, Any]) -> None:
         raise UserError(
             f"resume: {state} was trained on other data: its fingerprint was {before} and is now {now}; give the text "
             "and the tokenizer of then, or begin anew with another hydra.run.dir"
+        )
+    if saved.get("teacher") != identity.get("teacher"):
+        raise UserError(
+            f"resume: {state} was trained with another teacher: the weights of distill.from= have changed since; "
+            "restore them, or begin anew with another hydra.run.dir"
         )
     codes = saved["model_code"], identity["model_code"]
     for module in sorted({**codes[0], **codes[1]}):

@@ -58,7 +58,7 @@ def test_tickets_become_a_tested_classifier(run_finetune, tmp_path, checkpoint, 
         (["finetune=head"], 66),
         (["finetune=lora", "finetune.rank=2", "finetune.classifier=words"], None),
         (["finetune=path", "finetune.padding=left"], None),
-        (["finetune=full", "finetune.classifier=words", "finetune.random_weights=true"], None),
+        (["finetune=full", "finetune.classifier=words", "first_weights=random"], None),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -57,7 +57,14 @@ def test_roles_of_the_linear_maps():
                 roles.setdefault(module.role, set()).add(re.sub(r"\.?\d+\.?", ".", name).split("backbone.")[-1])
     assert roles == {
         "residual": {"h.attn.c_proj", "h.mlp.c_proj", "paths..attn.c_proj", "paths..mlp.c_proj"},
-        "hidden": {"h.attn.c_attn", "h.mlp.c_fc", "paths..attn.c_attn", "paths..mlp.c_fc", "lm_head", "head_proj"},
+        "hidden": {
+            "h.attn.c_attn",
+            "h.mlp.c_fc",
+            "paths..attn.c_attn",
+            "paths..mlp.c_fc",
+            "lm_head",
+            "transformer.head_proj",
+        },
         "stream": {"inputs.", "resize.proj"},
     }
 

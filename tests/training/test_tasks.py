@@ -102,7 +102,8 @@ def test_generation_starts_without_a_prompt_and_stops_at_the_context(run_task, t
     folder = trained[0] / "checkpoints" / "last"
     result = run_task(generate.run, tmp_path, f"checkpoint={folder}", "generation.max_new_tokens=500")
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert 0 < len(tokenizer(result["samples"][0])["input_ids"]) <= 32
+    # 32 tokens at most, of which each may be a byte that is no text and is shown as a sign of three bytes
+    assert 0 < len(tokenizer(result["samples"][0])["input_ids"]) <= 3 * 32
 
 
 def damaged(trained: tuple[Path, Any], target: Path, damage: Callable[[Path], Any]) -> Path:
