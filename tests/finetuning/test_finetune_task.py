@@ -15,6 +15,7 @@ from smallgpt.errors import UserError
 from smallgpt.evaluation.own import read_own_task
 from smallgpt.finetuning.adapted import read_adapted
 from smallgpt.inference.checkpoint import load_checkpoint
+from smallgpt.models.gpt import GPT, GPTConfig
 from smallgpt.training.early_stopping import EarlyStopping
 from smallgpt.training.metrics import Recorder
 
@@ -109,6 +110,7 @@ def test_what_is_wrong_is_refused_before_any_work(cli: CommandLine, checkpoint, 
         ((*words, "data.template={text}: {labl}"), "data.template={labl}: no such field in"),
         ((*words, TEMPLATE, "finetune.frozen_path=5", "finetune=path"), "finetune.frozen_path=5: this model has"),
         ((*words, TEMPLATE, "compile=true"), "compile=true: task=finetune does not use it"),
+        ((*words, TEMPLATE, "distill.weight=0.3"), "distill.weight=0.3: task=finetune does not use it"),
         (("finetune=lora",), "finetune=lora: task=train does not use it, task=finetune would; leave it out"),
     ]
     for given, message in refused:
@@ -216,6 +218,24 @@ def test_a_published_model_is_adapted_too(run_finetune, tmp_path, published, wor
     )
     model, _ = load_checkpoint(str(tmp_path / "checkpoints" / "best"))
     assert model.config.model_type == "gpt2"
+
+
+def test_a_published_model_is_taken_as_it_is(run_finetune, tmp_path, published):
+    for word in ("model.n_layer=1", "model=gpt"):
+        with pytest.raises(UserError, match=f"^{word.split('=')[0]}=.*: unknown to .*, a gpt2 model; leave it out"):
+            run_finetune(tmp_path, published, word)
+
+
+def test_a_smaller_model_begins_from_the_weights_of_a_larger_one(run_finetune, tmp_path, checkpoint):
+    tokenizer, larger = load_checkpoint(str(checkpoint))[1], tmp_path / "larger"
+    config = GPTConfig(vocab_size=320, n_layer=2, n_head=2, n_embd=32, block_size=48)
+    for each in (GPT(config), tokenizer):
+        each.save_pretrained(larger)
+    words = ("model.n_layer=1", "finetune=head", "budget.examples=16", "finetune.shots=[]")
+    result = run_finetune(tmp_path / "run", larger, *words)
+    assert result["origin"]["narrowing"]["layers"] == [0] and result["origin"]["weights"] is None
+    written = (tmp_path / "run" / "checkpoints" / "last" / "config.json").read_text()
+    assert json.loads(written)["n_layer"] == 1
 
 
 def test_answers_to_questions_and_summaries(run_finetune, tmp_path, checkpoint):
