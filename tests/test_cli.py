@@ -19,7 +19,11 @@ from smallgpt.results import plain_json
 from smallgpt.run_directory import config_hash
 
 CHOICES = sorted(
-    f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra"
+    choice
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name != "hydra"
+    and (choice := f"{path.parent.relative_to(CONF)}={path.stem}")
+    != "task=import"  # needs another program's checkpoint
 )
 WORK = """
 from smallgpt.targets import task
@@ -75,6 +79,7 @@ NEEDS = {
     "tokenizer=pretrained": ["tokenizer.name=some/name", "tokenizer.vocab_size=1000"],
     "budget=flops": ["budget.flops=1e12"],
     "budget=seconds": ["budget.seconds=60"],
+    "experiment=scaling": ["budget.flops=1e12"],  # each arm has its own
     "match=latency": ["trainer.threads=1", "size=debug"],
     "experiment=matched_latency": ["trainer.threads=1", "size=debug"],
 }

@@ -82,6 +82,7 @@ def test_what_differs_from_the_checkpoint_is_refused(run: CommandLine):
     assert card.code == 0 and card.result["cost"]["tokens"] == 512 + 1024
 
 
+@pytest.mark.slow
 def test_a_recipe_shrinks_a_trained_model(run: CommandLine):
     words = ("checkpoint=first", "model=gpt", "model.n_embd=32", "model.n_head=1", "seed=1", "budget.flops=2e8")
     done = run("-m", "experiment=shrink", *DATA, *words, "hydra/launcher=basic", "hydra.sweep.dir=sweep")

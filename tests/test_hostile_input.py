@@ -68,6 +68,7 @@ def test_there_are_enough_cases_of_different_names():
     assert len(names) == len(set(names)) >= 300
 
 
+@pytest.mark.slow
 def test_some_of_the_hostile_input_is_refused(world, tmp_path):
     found = faults(all_cases()[::SHORT], world, tmp_path)
     assert not found, "\n".join(found)

@@ -64,6 +64,7 @@ def cluster(tmp_path: Path) -> Cluster:
     return Cluster(tmp_path)
 
 
+@pytest.mark.slow
 @needs_submitit
 def test_slurm_gets_one_array_and_a_repeated_command_submits_nothing(cluster):
     cluster.with_slurm()

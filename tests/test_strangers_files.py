@@ -97,7 +97,7 @@ def test_a_job_of_a_sweep_reads_its_config_as_text(tmp_path, monkeypatch):
     write_config(tmp_path, {"prompt": "${oc.env:HOME}"})
     (tmp_path / ".job.json").write_text(json.dumps({"overrides": [], "choices": {}}))
     seen = []
-    monkeypatch.setattr(job, "execute", lambda config, *_: seen.append(config.prompt) or {"status": "completed"})
+    monkeypatch.setattr(job, "execute", lambda config, *_, **__: seen.append(config.prompt) or {"status": "completed"})
     assert process.run(tmp_path) == 0
     assert seen == ["${oc.env:HOME}"]
 

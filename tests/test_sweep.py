@@ -121,6 +121,7 @@ def test_a_failing_job_stops_no_other_and_alone_runs_again(sweep):
     assert json.loads(out.splitlines()[-1])["completed"] == 4
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_every_job_is_completed_once(sweep):
     random.seed(0)
     for _ in range(3):
@@ -135,6 +136,7 @@ def test_killed_and_started_again_every_job_is_completed_once(sweep):
     assert sweep.lines("completed") == {str(seed): 1 for seed in range(1, 6)}
 
 
+@pytest.mark.slow
 def test_jobs_take_no_more_cores_than_the_sweep_may(sweep):
     del sweep.env["OMP_NUM_THREADS"]
     core = min(os.sched_getaffinity(0))

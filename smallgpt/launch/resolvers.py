@@ -15,9 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 from smallgpt.errors import UserError, nearest, program
 from smallgpt.launch.command_line import given
 from smallgpt.launch.config_files import group_files, read_values
-from smallgpt.run_directory import OF_A_SIZE
-
-SIZE = {f"model.{key}" for key in OF_A_SIZE}
 
 _sweep: DictConfig | None = None
 
@@ -62,11 +59,14 @@ def baseline(name: str, key: str = "match.to") -> Any:
     What a job sets of its model beside is its own, and so is what a recipe sets: one sweep has one baseline. Of
     `model.*` only a size is the sweep's, where it is the same for all its jobs. `key` is what names the variant.
     """
+    from smallgpt.run_directory import OF_A_SIZE
+
     variant(name, key)  # says so where there is no such file
     hydra = HydraConfig.get() if _sweep is None else _sweep.hydra
     loader = GlobalHydra.instance().config_loader()
     words = OverridesParser.create(loader).parse_overrides(given(hydra))
-    of_size = [word.input_line for word in words if word.key_or_group in SIZE and not word.is_sweep_override()]
+    size = {f"model.{field}" for field in OF_A_SIZE}
+    of_size = [word.input_line for word in words if word.key_or_group in size and not word.is_sweep_override()]
     chosen = (*(f"{group}={hydra.runtime.choices[group]}" for group in ("size", "block")), f"model={name}")
     searchpath = [word for word in hydra.overrides.hydra if word.startswith("hydra.searchpath=")]
     folders = tuple(source.path for source in hydra.runtime.config_sources)

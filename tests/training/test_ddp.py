@@ -165,6 +165,7 @@ class Killed(BaseException):
     """Nobody catches it, as nobody catches kill -9."""
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_told_to_stop_go_on_in_the_same_bits(alone, started, tmp_path):
     two = tmp_path / "two"
     process = started(two)
@@ -218,6 +219,7 @@ def test_one_goes_on_as_two_that_end_together_and_one_again(alone, started, tmp_
     assert far(tmp_path / "one", job) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_dead_process_ends_the_run(started, tmp_path):
     run = tmp_path / "run"
     process = started(run)

@@ -48,7 +48,7 @@ def test_muon_leaves_embeddings_positions_and_head_to_adamw():
     model = tiny_model()
     names = {id(p): name for name, p in model.named_parameters()}
     chosen = {names[id(p)] for p in hidden_matrices(model)}
-    inside = {name for name, p in model.transformer.backbone.named_parameters("backbone") if p.dim() == 2}
+    inside = {name for name, p in model.transformer.backbone.named_parameters("transformer.backbone") if p.dim() == 2}
     assert chosen == inside
 
 

@@ -178,7 +178,7 @@ def test_histograms_a_checkpoint_and_an_alert_are_logged_where_they_are_asked_fo
         run_task(train.run, tmp_path, "budget.tokens=1024", "log_every=1", "logger=wandb", "eval=quick", *wanted)
     [folder] = wandb_folders(tmp_path)
     rows = [record["item"] for record in records(folder, "history")]
-    assert [row["_step"] for row in rows if row.get("gradients/wte.weight._type") == "histogram"] == [1, 2]
+    assert [row["_step"] for row in rows if row.get("gradients/transformer.wte.weight._type") == "histogram"] == [1, 2]
     assert records(folder, "metric")[-1]["step_metric"] == "flops"
     [model] = models(folder)
     files = {entry["path"] for entry in model["manifest"]["contents"]}
