@@ -127,6 +127,20 @@ def suite_of(variant: str, block: str) -> type[unittest.TestCase]:
             ids = common.ids_tensor([self.batch_size, self.seq_length], self.vocab_size)
             return self.get_config(), {"input_ids": ids, "attention_mask": ids.new_ones(ids.shape).tril()}
 
+    def check_states(self: Any, batch_size: int, hidden_states: Any, *others: Any, **options: Any) -> None:
+        """Lets the mixin check all but the width, which is that of a layer."""
+        width = config_of_model().hidden_size
+        widened = tuple(tuple(x.new_empty(*x.shape[:-1], width) for x in step) for step in hidden_states)
+        super(tests, self)._check_hidden_states_for_generate(batch_size, widened, *others, **options)
+
+    def check_weights(self: Any, batch_size: int, attentions: Any, *others: Any, **options: Any) -> None:
+        """Lets the mixin check all but the number of heads, which is that of a layer."""
+        heads = [shape.n_head for shape in config_of_model().block_shapes()]
+        for step in attentions:
+            self.assertListEqual([x.shape[1] for x in step], heads)
+        same = tuple(tuple(x.new_empty(x.shape[0], heads[0], *x.shape[2:]) for x in step) for step in attentions)
+        super(tests, self)._check_attentions_for_generate(batch_size, same, *others, **options)
+
     members = {
         # widths, and with them heads, differ from layer to layer
         "_get_attention_shape": lambda self, batch_size, length, config: (
@@ -136,7 +150,13 @@ def suite_of(variant: str, block: str) -> type[unittest.TestCase]:
         "setUp": lambda self: setattr(self, "model_tester", Tester()),
         "all_model_classes": tuple(filter(None, (base, head))),
     }
-    return type(f"{head.__name__}ModelTest", (*mixins, unittest.TestCase), members)
+    if variant != "library":
+        members |= {
+            "_check_hidden_states_for_generate": check_states,
+            "_check_attentions_for_generate": check_weights,
+        }
+    tests = type(f"{head.__name__}ModelTest", (*mixins, unittest.TestCase), members)
+    return tests
 
 
 class Outcomes(unittest.TextTestResult):

@@ -13,7 +13,7 @@ SUITE = Path(__file__).with_name("library_suite.py")
 REASONS = {
     "test_inherits_generation_mixin": "it looks at a class's own bases, and ours have the mixin from Decoder",
     "test_generate_compilation_all_outputs": "where every layer has a convolution it takes a cache's size for unknown",
-    "test_sdpa_padding_matches_padding_free_with_position_ids": "a bowtie in bf16: rounding; in fp32 they are equal",
+    "test_sdpa_padding_matches_padding_free_with_position_ids": "in half precision, by rounding; fp32 is equal",
     "test_num_layers_is_small": "a bowtie has at least three blocks",
 }
 

@@ -183,7 +183,7 @@ def test_histograms_a_checkpoint_and_an_alert_are_logged_where_they_are_asked_fo
     [model] = models(folder)
     files = {entry["path"] for entry in model["manifest"]["contents"]}
     assert {"README.md", "model.safetensors", "config.json", "tokenizer.json"} <= files
-    assert "# " in model["description"] and model["aliases"][0] == "best"
+    assert "# " in model["description"] and "best" in model["aliases"]  # in no order
     [alert] = records(folder, "alert")
     assert alert["level"] == "ERROR" and alert["text"].startswith("somewhere: cannot be read")
 
