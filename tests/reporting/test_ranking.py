@@ -35,9 +35,7 @@ def test_the_best_and_what_they_beat_are_shown_and_the_rest_is_folded(tmp_path: 
     (seeds,) = [figure for figure in figures if figure.name == "seeds"]
     assert len(re.findall("lineargpt", seeds.text)) == 2 * 9  # a point and a mean of each
     whole = page(study, [figures], "study")
-    assert (
-        "10 of 15, ranked" in whole and whole.count("lineargpt lr=0.014") > 1
-    )
+    assert "10 of 15, ranked" in whole and whole.count("lineargpt lr=0.014") > 1
     hidden = whole.partition('<tbody id="folded_0_1" hidden>')[2].partition("</tbody>")[0]
     assert "lineargpt lr=0.014" in hidden and "lineargpt lr=0.001" not in hidden
     assert "<details><summary>5 more</summary>" in whole
