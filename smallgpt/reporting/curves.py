@@ -1,6 +1,6 @@
 """What an arm did while it trained: the mean of its seeds with its interval, point by point, and every single run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -74,7 +74,7 @@ def mean_curve(runs: Sequence[Sequence[dict[str, float]]], keys: Sequence[str], 
     return found
 
 
-def compact(numbers: Sequence[float]) -> list[float | None]:
+def compact(numbers: Iterable[float]) -> list[float | None]:
     """Six digits of each number, which is more than a figure shows; None for none."""
     return [None if number != number else float(f"{number:.6g}") for number in map(float, numbers)]
 

@@ -13,10 +13,10 @@ COLUMN = 234  # points: 3.25 inches, a column of most papers
 DOTS = 300  # an inch
 SMALLER = 0.55  # marks and heights of a paper, over those of the page
 FONT = "Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
+VIEW = {"stroke": "#cccccc"}
 LOOK = {
     "font": FONT,
     "background": "white",
-    "view": {"stroke": "#cccccc"},
     "axis": {
         "labelFontSize": 7,
         "titleFontSize": 8,
@@ -61,7 +61,7 @@ def paper_spec(figure: Figure) -> dict[str, Any]:
     spec = copy.deepcopy({key: value for key, value in figure.spec.items() if key != "title"})
     by_rows = spec["height"] != HEIGHT  # as high as it has rows, with letters between them
     config = {**spec.get("config", {}), **LOOK}
-    config["view"] = {**LOOK["view"], **spec.get("config", {}).get("view", {})}
+    config["view"] = {**VIEW, **spec.get("config", {}).get("view", {})}
     spec |= {"width": COLUMN, "autosize": {"type": "fit-x", "contains": "padding"}, "padding": 2, "config": config}
     spec["height"] = spec["height"] if by_rows else round(HEIGHT * SMALLER * 0.8)
     for layer in spec.get("layer", [spec]):
