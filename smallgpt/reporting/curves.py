@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.identical import identical
@@ -105,18 +104,23 @@ def coinciding(comparison: Comparison, curves: Sequence[ArmCurve]) -> list[str]:
     for names in same:
         if len(names) > 1:
             found.append(f"{' and '.join(names)} are one line: equal to the last bit.")
-    one_line = {frozenset(pair) for names in same for pair in combinations(names, 2)}
-    lines = {
-        curve.label: points(curve) for curve in curves if curve.label in drawn and len(curve.loss.get(LOSS, ())) > 1
-    }
+    lines = {curve.label: points(curve) for curve in curves if len(curve.loss.get(LOSS, ())) > 1}
     heights = [loss for line in lines.values() for loss in line.values()]
-    for one, other in combinations(lines, 2):
-        common = lines[one].keys() & lines[other].keys()
-        if frozenset((one, other)) in one_line or len(common) < 2:
-            continue
-        gap = max(abs(lines[one][at] - lines[other][at]) for at in common)
-        if gap <= LINE * (max(heights) - min(heights)):
-            found.append(f"{one} and {other} look like one line: nowhere more than {gap:.4f} apart.")
+    together: list[tuple[list[str], float]] = []  # names, and how far the first is from the others
+    for name in [name for name in lines if not any(name in names[1:] for names in same)]:
+        for i, (names, apart) in enumerate(together):
+            common = lines[name].keys() & lines[names[0]].keys()
+            gap = max((abs(lines[name][at] - lines[names[0]][at]) for at in common), default=max(heights))
+            if len(common) > 1 and gap <= LINE * (max(heights) - min(heights)):
+                together[i] = ([*names, name], max(apart, gap))
+                break
+        else:
+            together.append(([name], 0.0))
+    found += [
+        f"{' and '.join(names)} look like one line: nowhere more than {apart:.4f} from the first."
+        for names, apart in together
+        if len(names) > 1
+    ]
     return found
 
 

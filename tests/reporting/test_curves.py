@@ -54,7 +54,7 @@ def test_lines_that_cover_each_other_are_said_to(tmp_path: Path):
     said = coinciding(found, [arm_curve(arm) for arm in found.arms])
     assert said == [
         "lineargpt and convgpt are one line: equal to the last bit.",
-        "gpt and parallelgpt look like one line: nowhere more than 0.0010 apart.",
+        "gpt and parallelgpt look like one line: nowhere more than 0.0010 from the first.",
     ]
 
 
