@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 640, 340
 LONG_LABEL = 36  # letters
-PALETTE = ("#4c78a8", "#e8751a", "#d64550", "#3a9d95", "#4f9a45", "#c79a00", "#9d5fa8", "#e0708f", "#8a5f45", "#7f7f7f")
+PALETTE = ("#4c78a8", "#e8751a", "#d64550", "#3a9d95", "#4f9a45", "#c79a00", "#9d5fa8", "#e0708f", "#8a5f45", "#17a3c9")
 FOLDED = "#a3acb6"
 """Colour of what is in a figure, but not in its legend."""
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])

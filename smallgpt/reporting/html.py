@@ -93,6 +93,7 @@ def comparison_section(study: Study, comparison: Comparison, figures: Sequence[F
     costs = [ARM, *[name for name in rows[0] if name in COSTS]]
     best, rival = answer(comparison)
     shown = shown_arms(comparison)
+    grey = f"Grey: what is not among the first {MOST_ARMS}." if len(rows) > len(shown) else ""
     alone = len(study.comparisons) == 1
     curves = interactive_curves(comparison, study.unfinished if alone else [])  # a failed job's data is not known
     return {
@@ -117,7 +118,7 @@ def comparison_section(study: Study, comparison: Comparison, figures: Sequence[F
             for name, heading, tables in findings(comparison)
         ],
         "parts": [
-            (name, heading, hint, drawn)
+            (name, heading, f"{hint} {grey}" if name in ("quality", "axis") else hint, drawn)
             for name, (heading, hint) in PARTS.items()
             if (drawn := [figure for figure in figures if figure.part == name])
         ],

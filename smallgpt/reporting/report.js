@@ -45,17 +45,17 @@ function curveSpec(curves, panel, state) {
     if (mark.type === "circle" && panel.key !== LOSS) mark.opacity = 0;
   }
   const banded = mean.some(row => typeof row.low === "number");
-  spec.layer = spec.layer.filter(layer => layer.mark.type !== "area" || banded);
+  spec.layer = spec.layer.filter(({data, mark}) => spec.datasets[data.name].length && (mark.type !== "area" || banded));
   const scaled = names => ({domain: curves.arms.map(arm => arm.label), range: curves.arms.map(arm => arm[names])});
   for (const {encoding} of spec.layer) {
-    const kind = log => ({type: log ? "log" : "linear", zero: false, nice: false});
+    const kind = log => log ? {type: "log", nice: false} : {type: "linear", zero: false, nice: false};
     Object.assign(encoding.x, {title: axis.title, axis: axis.ticks, scale: kind(state.logX)});
     Object.assign(encoding.y, {title: panel.unit, scale: {...kind(logY), padding: 8}});
     encoding.color.scale = scaled("colour");
     if (encoding.strokeDash) encoding.strokeDash.scale = scaled("dash");
   }
   const select = {type: "interval", zoom: "wheel![event.shiftKey]"};
-  spec.layer[0].params = [{name: "zoom", select, bind: "scales"}];
+  if (spec.layer.length) spec.layer[0].params = [{name: "zoom", select, bind: "scales"}];
   return spec;
 }
 
@@ -68,7 +68,12 @@ function drawCurves(curves, part) {
     state.arms = new Set([...form.querySelectorAll("[name=arm]:checked")].map(box => curves.arms[box.value].label));
     part.querySelectorAll("[data-panel]").forEach((element, i) => {
       const panel = curves.panels[element.dataset.panel];
-      embed(element, curveSpec(curves, panel, state), panel.title).then(result => result?.view.addEventListener(
+      const spec = curveSpec(curves, panel, state);
+      if (!spec.layer.length) {
+        element.textContent = "Nothing to draw: no arm is chosen that has such numbers.";
+        return;
+      }
+      embed(element, spec, panel.title).then(result => result?.view.addEventListener(
         "click", (event, item) => {
           const arm = item?.datum?.arm;
           if (!arm || panel.key !== LOSS) return;
