@@ -22,9 +22,7 @@ INSTEAD: dict[str, dict[str, list[str]]] = {
     "-m": {"seed=1,2,3": ["seed=1"], "": [*SMALL, *TEXT, "hydra/launcher=basic"]},
     "task=report": {},
     "task=evaluate": {"": ["eval.limit=2", "eval.untrained=false", "eval.long_options=windows"]},
-    "checkpoint=multirun_outputs/first/0": {
-        "": ["batch.tokens=512", "generation.max_new_tokens=5", "trainer.threads=1"]
-    },
+    "task=finetune": {"": ["batch.examples=8", "budget.examples=16", "finetune.shots=null", *SMALL[-2:]]},
     "task=export": {},
 }
 
@@ -38,9 +36,8 @@ def small(words: list[str]) -> list[str]:
 def write_texts() -> None:
     sentences = "\n\n".join(f"Sentence {i} of a text with {i % 7} words and {i % 11} others." for i in range(1000))
     Path("text.txt").write_text(sentences)
-    Path("books").mkdir()
-    for number in range(3):
-        Path("books", f"{number}.txt").write_text(sentences.replace("text", f"book {number}"))
+    rows = [f"number {i} is {'even' if i % 2 else 'odd'},{i % 2}" for i in range(60)]
+    Path("tickets.csv").write_text("\n".join(["text,label", *rows]) + "\n")
 
 
 def test_every_command_is_tested():
