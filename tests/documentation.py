@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "pages"
 FILE = re.compile(r"^`([\w/]+\.(?:py|yaml))`\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PROGRAM = re.compile(r"^ *((?:srun .*)?python run\.py.*(?:\\\n.*)*)", re.MULTILINE)
+PROGRAM = re.compile(r"^ *((?:srun .*)?python run\.py(?:[^\\\n]|\\\n|\\.)*)", re.MULTILINE)
 
 
 def commands(path: Path) -> list[list[str]]:

@@ -39,7 +39,7 @@ def test_an_optimizer_learns_and_goes_on_in_the_same_bits(own: CommandLine):
     parts = own(*words, "hydra.run.dir=parts", "resume=extend")
     assert parts.code == 0, parts.err
     assert parts.result["val"]["loss"] == whole.result["val"]["loss"]
-    assert own.refused(*MINE, "optimizer=lion", "optimizer.lr=-1") == "optimizer.lr=-1: must be over 0"
+    assert own.refused(*MINE, "optimizer=lion", "optimizer.lr=-1").startswith("optimizer.lr=-1: must be over 0")
 
 
 def test_a_corpus_is_prepared_and_trained_on(own: CommandLine):

@@ -15,7 +15,7 @@ SMALL = [
     *("size=debug", "model.n_layer=2", "batch.tokens=512", "validation.tokens=2000", "validation.final_tokens=2000"),
     *("generation.max_new_tokens=5", "trainer.threads=1"),
 ]
-TEXT = ["data=files", "data.path=text.txt", "tokenizer.vocab_size=300", "budget.tokens=1024"]
+TEXT = ["data=files", "data.path=text.txt", "data.holdout=0.3", "tokenizer.vocab_size=300", "budget.tokens=1024"]
 INSTEAD: dict[str, dict[str, list[str]]] = {
     # of the command that begins so: words that another takes the place of, and words that are added
     "task=inspect": {},
