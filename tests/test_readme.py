@@ -21,7 +21,7 @@ INSTEAD: dict[str, dict[str, list[str]]] = {
     "task=inspect": {},
     "-m": {"seed=1,2,3": ["seed=1"], "": [*SMALL, *TEXT, "hydra/launcher=basic"]},
     "task=report": {},
-    "task=evaluate": {"": ["eval.limit=2", "eval.untrained=false", "eval.long_options=windows"]},
+    "task=evaluate": {"": ["eval.tasks=[copa]", "eval.limit=2", "eval.untrained=false", "eval.long_options=windows"]},
     "task=finetune": {"": ["batch.examples=8", "budget.examples=16", "finetune.shots=null", *SMALL[-2:]]},
     "task=export": {},
 }
