@@ -15,6 +15,7 @@ from docs.reference import settings_page
 from smallgpt.errors import UserError
 from smallgpt.launch.config_files import CONF
 from smallgpt.launch.used_keys import refuse_unused
+from smallgpt.launch.written_values import as_values
 
 FOREIGN = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=\"?(?:https?:)?//[^\s\">]+")
 OWN_CHOICES = {"mine", "skipgpt", "lion", "sums", "vocabulary", "repetition"}  # of the guides' recipes
@@ -72,7 +73,7 @@ def first_values(words: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(PAGES.rglob("*.md"))], ids=lambda page: page.stem)
 def test_the_commands_of_a_page_have_keys_and_choices_that_exist(page: Path):
-    for words in commands(page):
+    for words in map(as_values, commands(page)):
         given = [word for word in first_values(words) if word.partition("=")[2] not in OWN_CHOICES]
         given = [word for word in given if not re.search(r"=(?:tag|interval|range)\(", word)]
         own = {word.partition("=")[0] for word in words if word.partition("=")[2] in OWN_CHOICES}
