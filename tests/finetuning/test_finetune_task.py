@@ -214,7 +214,10 @@ def published(tmp_path_factory, checkpoint) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("words", [["finetune=full"], ["finetune=lora", "finetune.classifier=words"]], ids=str)
+WANDB = ("logger=wandb", "logger.mode=offline", "logger.log_model=best")
+
+
+@pytest.mark.parametrize("words", [["finetune=full"], ["finetune=lora", "finetune.classifier=words", *WANDB]], ids=str)
 def test_a_published_model_is_adapted_too(run_finetune, tmp_path, published, words):
     result = run_finetune(tmp_path, published, *words, "budget.epochs=1")
     assert result["test"]["n"] > 0 and result["cost"]["parameters"] == sum(
@@ -222,6 +225,7 @@ def test_a_published_model_is_adapted_too(run_finetune, tmp_path, published, wor
     )
     model, _ = load_checkpoint(str(tmp_path / "checkpoints" / "best"))
     assert model.config.model_type == "gpt2"
+    assert ("wandb" in result) == (WANDB[0] in words) == (tmp_path / "wandb").is_dir()
 
 
 def test_a_published_model_is_taken_as_it_is(run_finetune, tmp_path, published):
