@@ -14,7 +14,7 @@ OF_ANSWERS = {
 }
 """Scores of answers, with their names."""
 MAIN = ("accuracy", "f1", "rougeL")
-"""Of each kind of task the score by which it is told what is better."""
+"""Score of each kind of task by which it is told what is better."""
 
 
 def main_score(arms: Sequence[Arm], split: str) -> str | None:
