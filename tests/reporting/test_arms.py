@@ -292,7 +292,7 @@ def test_numbers_of_examples_are_arms_with_what_they_have_to_beat(tmp_path: Path
     assert {"macro F1", "accuracy of 4 shots"} <= rows[0].keys()
     (curve,) = (found for found in draw(comparison) if found.name == "learning_curve")
     assert curve.error is None
-    points = curve.spec["datasets"][curve.spec["layer"][0]["data"]["name"]]
+    (points,) = curve.spec["datasets"].values()
     for series in ("gpt", "majority", "4 shots"):
         assert [row["examples"] for row in points if row["series"] == series] == [16, 64, 5000]
     assert points[0]["seeds"] == 2 and points[0]["low"] < points[0]["score"] < points[0]["high"]
