@@ -9,6 +9,7 @@ from smallgpt.reporting.diagrams import diagrams, parameter_bars
 from smallgpt.reporting.evaluation_figures import evaluation_figures
 from smallgpt.reporting.front_figures import front_figures
 from smallgpt.reporting.inference_figures import inference_figures
+from smallgpt.reporting.learning_curves import learning_curves
 from smallgpt.reporting.quality_figures import pareto
 from smallgpt.reporting.scaling_figures import scaling_figures
 from smallgpt.reporting.seed_figures import seed_figures
@@ -22,6 +23,7 @@ def draw(comparison: Comparison) -> list[Figure]:
         "loss": ("Loss over training", lambda: curve_figures(comparison)),
         "quality": ("Quality against cost", lambda: (front_figures if comparison.metrics else pareto)(comparison)),
         "axis": ("What the study varies", lambda: [*axes(comparison), *tuned_axes(comparison)]),
+        "examples": ("What further examples are worth", lambda: learning_curves(comparison)),
         "scaling": ("Loss against training compute", lambda: scaling_figures(comparison)),
         "inference": ("Bits per byte against cost", lambda: inference_figures(comparison)),
         "evaluation": ("What the models know", lambda: evaluation_figures(comparison)),
