@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import UserError, nearest
 from smallgpt.files import nearest_beside
-from smallgpt.results import damage, metric_rows, read_result
+from smallgpt.results import metric_rows, read_record, read_result
 from smallgpt.run_directory import config_of_run
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def load(run: "str | Path | Run") -> Run:
     result = read_result(path)
     if (path / "multirun.yaml").exists() and result is None:
         raise UserError(f"run={path}: is a sweep; smallgpt.compare reads it, and smallgpt.load each job in it")
-    if why := damage(path):
+    if why := read_record(path)[2]:
         raise UserError(f"run={path}: {why}")
     if result is None:
         raise UserError(f"run={path}: holds no result.json; it is no run directory, or its run was killed")
