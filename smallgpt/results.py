@@ -60,6 +60,7 @@ RESULT_SECTIONS = (
     "data",
     "inference",
     "evaluation",
+    "poc",
     "choices",
     "environment",
 )

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from smallgpt.launch.config_files import CONF
 
-OF_A_RUN = {"learning_curve", "shrink", "transfer"}  # they take a trained model: tests/finetuning, test_going_on.py
+OF_A_RUN = {"learning_curve", "shrink", "transfer", "poc"}  # tests/finetuning, test_going_on.py, test_poc.py
 RECIPES = sorted({path.stem for path in (CONF / "experiment").glob("*.yaml")} - OF_A_RUN)
 SEARCHES = {"frontier": ("hydra.sweeper.n_trials=7", "hydra.sweeper.prune=false")}  # each arm has its turn
 WITH_ARMS = ("downsample_operator", "paper_comparison")

@@ -42,14 +42,15 @@ from smallgpt.settings import Settings
 from smallgpt.tasks.benchmark import check_benchmark
 from smallgpt.tasks.evaluate import check_evaluation
 from smallgpt.tasks.finetune import check_finetuning
+from smallgpt.tasks.poc import check_poc
 
 OF_A_SWEEP = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.sweep.")
 OPEN_IN_HYDRA = tuple(  # nodes of Hydra that take keys of one's own
     f"hydra.{name}"
     for name in ("launcher.", "sweeper.", "job.env_", "callbacks.", "job_logging", "hydra_logging", "help")
 )
-TASKS_WITH_DATA = {"train", "prepare", "inspect", "finetune"}
-TASKS_WITH_MODEL = {"train", "inspect"}
+TASKS_WITH_DATA = {"train", "prepare", "inspect", "finetune", "poc"}
+TASKS_WITH_MODEL = {"train", "inspect", "poc"}
 
 
 class Checks(Callback):
@@ -148,7 +149,7 @@ def checked_settings(config: DictConfig, here: bool = True) -> Settings:
     if settings.task_name in TASKS_WITH_DATA:
         settings.data.check()
         settings.tokenizer.check()
-    if settings.task_name in TASKS_WITH_MODEL:
+    if settings.task_name in TASKS_WITH_MODEL and not (settings.task_name == "poc" and settings.origin):
         refuse_endless_warmup(settings)
         from smallgpt.contract.required import require_contract  # imports PyTorch
 
@@ -156,6 +157,8 @@ def checked_settings(config: DictConfig, here: bool = True) -> Settings:
         require_contract(settings.model_class, settings.model, settings.cache_dir, name)
     if settings.task_name == "finetune":
         check_finetuning(settings)
+    if settings.task_name == "poc":
+        check_poc(settings)
     if settings.task_name == "benchmark" or settings.eval is not None:
         from smallgpt.machine.device import device  # imports PyTorch
 

@@ -11,6 +11,8 @@ from smallgpt.files import write_bytes, write_text
 from smallgpt.notices import show
 from smallgpt.reporting.arm_table import OVER_DOCUMENTS, arm_table
 from smallgpt.reporting.caveats import caveats
+from smallgpt.reporting.decision_summary import summary
+from smallgpt.reporting.decision_tables import decision_findings, write_decision
 from smallgpt.reporting.front import front_tables
 from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.jobs import ReportedJob
@@ -50,6 +52,9 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
         for table in inference_tables(comparison):
             print_table("inference", table.columns, [[cell.text for cell in row] for row in table.rows])
             show(" ".join(table.notes))
+        for _, heading, (table, *_) in decision_findings(comparison)[:1]:
+            print_table(heading, table.columns, [[cell.text for cell in row] for row in table.rows])
+            show("\n".join(summary(comparison)))
         if any(comparison.losses(arm) for arm in comparison.arms):
             show("\n".join([winner(comparison), *caveats(comparison)]))
     if len(study.comparisons) > 1:
@@ -57,13 +62,14 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
     for job in [job for job in study.unfinished if job.status != "pruned"]:
         show(f"job {job.name} {job.status}: {job.result.get('error')}")
     write_text(folder / "results.md", markdown(study))
+    write_decision(study, folder)
     page = folder / "report.html"
     draw_page(study, page)
     show(f"report: {page}")
     return {
         "results": folder / "results.csv",
         "report": page,
-        "winner": [winner(comparison) for comparison in study.comparisons],
+        "winner": [(summary(comparison) or [winner(comparison)])[0] for comparison in study.comparisons],
     }
 
 
