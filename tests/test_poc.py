@@ -12,6 +12,7 @@ from command_line import CommandLine
 from smallgpt.errors import UserError
 from smallgpt.launch.resolvers import candidates
 from smallgpt.results import read_result, write_result
+from smallgpt.settings import ProofOfConcept
 from smallgpt.tasks import poc_stages
 from smallgpt.tasks.poc import in_keys_of_poc
 
@@ -46,6 +47,8 @@ def test_what_is_wrong_is_refused_before_any_work(tickets: CommandLine):
         ((*poc, "poc.max_memry_mb=3"), "poc.max_memry_mb"),
         ((*poc, "poc.min_accuracy=90"), "poc.min_accuracy=90: "),
         ((*poc, r"poc.template={text}: {lable}"), "poc.template={lable}: no such field in"),
+        ((*poc, "poc.label=topic"), "poc.label=topic: no such field in"),
+        ((*poc, "hydra.launcher.n_jobs=2"), "hydra.launcher.n_jobs=2: jobs of task=poc are timed"),
         ((*poc, "poc.template={text}"), "poc.template={text}: must end with the field"),
         ((*poc, "poc.models=[]"), "poc.models=[]: there is no candidate"),
         ((*poc, "poc.models=[gpt,gpt]"), "poc.models=['gpt', 'gpt']: one is there twice"),
@@ -61,9 +64,14 @@ def test_what_is_wrong_is_refused_before_any_work(tickets: CommandLine):
 
 
 def test_messages_about_the_data_name_the_keys_of_the_recipe():
-    said = in_keys_of_poc("data.path=x.csv, line 3: label is empty; a larger data.holdout than 0.1")
+    asked = ProofOfConcept(label="team")
+    said = in_keys_of_poc("data.path=x.csv, line 3: label is empty; a larger data.holdout than 0.1", asked)
     assert said == "poc.data=x.csv, line 3: label is empty; a larger poc.holdout than 0.1"
-    assert in_keys_of_poc("data=tickets: no test example").startswith("poc.data=tickets: ")
+    assert in_keys_of_poc("data=tickets: no test example", asked).startswith("poc.data=tickets: ")
+    missing = "data.template={team}: no such field in x.csv"
+    assert in_keys_of_poc(missing, asked) == "poc.label=team: no such field in x.csv"
+    given = ProofOfConcept(template="{a}: {team}")
+    assert in_keys_of_poc(missing, given) == "poc.template={team}: no such field in x.csv"
 
 
 def test_candidates_are_variants_and_trained_models():

@@ -50,6 +50,7 @@ OPEN_IN_HYDRA = tuple(  # nodes of Hydra that take keys of one's own
     for name in ("launcher.", "sweeper.", "job.env_", "callbacks.", "job_logging", "hydra_logging", "help")
 )
 TASKS_WITH_DATA = {"train", "prepare", "inspect", "finetune", "poc"}
+TIMED = {"benchmark", "poc"}
 TASKS_WITH_MODEL = {"train", "inspect", "poc"}
 
 
@@ -258,9 +259,10 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
         raise UserError("resume=extend: goes on with one run; leave -m out, and name it with hydra.run.dir=")
     if machines is not None:
         machines.check(settings.trainer)
-        if settings.task_name == "benchmark" and isinstance(machines, ThisMachine) and machines.n_jobs > 1:
+        if settings.task_name in TIMED and isinstance(machines, ThisMachine) and machines.n_jobs > 1:
             raise UserError(
-                f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task=benchmark would disturb each other; use 1"
+                f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task={settings.task_name} are timed and would "
+                "disturb each other; use 1"
             )
     refuse_foreign(directory_of(job), "hydra.sweep.dir")
     refuse_other_config(directory_of(job), settings, "hydra.sweep.dir")

@@ -63,7 +63,7 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     elif begins_from_checkpoint(plain):
         plain, variant = of_checkpoint(plain, chosen_keys(overrides), variant)
         if task_path(plain) == POC:  # the recipe's match is of the candidates that are trained here
-            plain = {**plain, "match": None}
+            plain = {key: value for key, value in plain.items() if key != "match"}
     arm = variant + arm.removeprefix(composed)
     names = set(Settings.model_fields) - DERIVED
     for key, value in plain.items():

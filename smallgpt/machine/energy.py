@@ -4,6 +4,7 @@ The counters are the machine's: what else runs on it is counted too. Linux shows
 """
 
 import threading
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -77,9 +78,7 @@ def gpus() -> dict[str, tuple[float, float]]:
     """Counters of NVIDIA GPUs, which do not begin again while the driver is loaded."""
     if find_spec("pynvml") is None:
         return {}
-    import pynvml
-
-    nvml: Any = pynvml
+    nvml: Any = import_module("pynvml")
     try:
         nvml.nvmlInit()
         handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]

@@ -8,6 +8,7 @@ from smallgpt.reporting.charts import Figure, colour, figure, layered, legend, v
 from smallgpt.reporting.inference_figures import SHAPES
 from smallgpt.reporting.study import Comparison
 
+LIMIT = "#b42318"  # colour of a limit's line
 COSTS = {  # what a figure shows, how it is read, the limit that belongs to it, and the number that the limit is one of
     "answer": (Measure("time of an answer", "s"), lambda each: each.answer_seconds, "max_answer_ms", 1e-3),
     "memory": (
@@ -61,12 +62,17 @@ def accuracy_figure(name: str, found: list[Candidate]) -> Figure | None:
         base.encode(y=y, shape=shape, tooltip=tips, opacity=opacity).mark_point(filled=True, size=110),
     ]
     limits = found[0].asked["limits"]
-    dashed = {"color": "#b42318", "strokeDash": [5, 4], "strokeWidth": 1.5}
     if limit in limits:
-        layers.append(alt.Chart(values([{"cost": limits[limit] * unit}])).encode(x="cost:Q").mark_rule(**dashed))
+        layers.append(
+            alt.Chart(values([{"cost": limits[limit] * unit}]))
+            .encode(x="cost:Q")
+            .mark_rule(color=LIMIT, strokeDash=[5, 4], strokeWidth=1.5)
+        )
     if "min_accuracy" in limits:
         layers.append(
-            alt.Chart(values([{"accuracy": limits["min_accuracy"]}])).encode(y="accuracy:Q").mark_rule(**dashed)
+            alt.Chart(values([{"accuracy": limits["min_accuracy"]}]))
+            .encode(y="accuracy:Q")
+            .mark_rule(color=LIMIT, strokeDash=[5, 4], strokeWidth=1.5)
         )
     title = f"Accuracy against {measure.name}"
     return figure(f"decision_{name}", "decision", title, layered(*layers))
@@ -89,7 +95,7 @@ def confusion_figure(shown: Candidate) -> Figure:
     scale = alt.Scale(scheme="blues", domain=[0, 1])
     colours = alt.Color("share:Q", scale=scale, legend=alt.Legend(title="share", format="%"))
     ink = alt.condition(alt.datum.share > 0.5, alt.value("white"), alt.value("black"))
-    layers = [base.mark_rect().encode(color=colours), base.mark_text().encode(text="count:Q", color=ink)]
+    layers = [base.encode(color=colours).mark_rect(), base.encode(text="count:Q", color=ink).mark_text()]
     return figure(
         "decision_confusion", "errors", "What is said for each label", layered(*layers), 60 + 40 * len(labels)
     )

@@ -20,10 +20,12 @@ class ProofOfConcept(Group):
     """Variants that are trained here, at matched size, and then adapted."""
     pretrained: tuple[str, ...] = ()
     """Run directories, model folders or names on the hub that are adapted beside them."""
-    template: str = "{text}\\nLabel: {label}"
-    """Prompt and label, out of a row's fields; the last field is the label."""
+    text: str = "text"
+    """Field that is read."""
     label: str = "label"
-    """Field of the label, which the template ends with."""
+    """Field of the label that is to be said."""
+    template: str | None = None
+    """Prompt and label out of a row's fields, in place of `text` and `label`; the last field is the label."""
     labels: tuple[str, ...] | None = None
     """Words for labels that are numbers, from 0."""
     group: str | None = None

@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from smallgpt.errors import one_line
 from smallgpt.ranks import end_with_the_starter, python_path
 
 
@@ -47,7 +46,7 @@ def resident_memory(
         return json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return {"bytes": None, "engine": None, "error": one_line(last)[:300]}
+        return {"bytes": None, "engine": None, "error": last[:300]}
 
 
 def peak_resident() -> int:

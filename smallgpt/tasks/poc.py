@@ -1,13 +1,14 @@
 """`task=poc` makes one candidate of a proof of concept: trained, adapted to the user's examples, exported, measured."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import UserError
 from smallgpt.notices import say
 from smallgpt.packages import require
-from smallgpt.settings import ProofOfConcept, Settings
+from smallgpt.settings import Evaluation, Generation, ProofOfConcept, Settings
 
 if TYPE_CHECKING:
     from smallgpt.data.example_set import ExampleSet
@@ -110,7 +111,19 @@ def check_poc(settings: Settings) -> None:
                 f"poc.{key}={tokens}: the context has {settings.context}, for prompt and answer; use fewer, or a "
                 "larger model.block_size"
             )
+    if settings.eval is not None:
+        check_probes(settings.eval, settings.generation)
     examples_of(settings)
+
+
+@cache
+def check_probes(probes: Evaluation, generation: Generation) -> None:
+    """Raises UserError for the first of the probes that cannot be asked; once for all candidates."""
+    import torch
+
+    from smallgpt.evaluation.evaluate import make_plan
+
+    make_plan(probes, generation, 0, torch.device("cpu"))
 
 
 def asked_of(settings: Settings) -> ProofOfConcept:
@@ -132,14 +145,19 @@ def examples_of(settings: Settings) -> "ExampleSet":
     from smallgpt.data.example_set import example_set
     from smallgpt.tasks.poc_stages import own_examples
 
+    asked = asked_of(settings)
     try:
-        return example_set(own_examples(asked_of(settings)), settings.cache_dir)
+        return example_set(own_examples(asked), settings.cache_dir)
     except UserError as error:
-        raise UserError(in_keys_of_poc(str(error))) from None
+        raise UserError(in_keys_of_poc(str(error), asked)) from None
 
 
-def in_keys_of_poc(message: str) -> str:
+def in_keys_of_poc(message: str, asked: ProofOfConcept) -> str:
     """Message about the group `data` in the keys by which task=poc takes its own data."""
     message = re.sub(r"\bdata\.path\b", "poc.data", message)
-    message = re.sub(r"\bdata\.(template|labels?|group|holdout|examples)\b", r"poc.\1", message)
+    message = re.sub(r"\bdata\.(template|labels|group|holdout|examples)\b", r"poc.\1", message)
+    if asked.template is None:  # nobody has given one
+        for key in ("text", "label"):
+            field = getattr(asked, key)
+            message = message.replace(f"poc.template={{{field}}}", f"poc.{key}={field}")
     return re.sub(r"^data=", "poc.data=", message)

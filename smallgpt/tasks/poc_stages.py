@@ -110,8 +110,7 @@ def own_examples(asked: ProofOfConcept) -> "Examples":
     return Examples(
         path=asked.data,
         kind="classification",
-        template=asked.template,
-        label=asked.label,
+        template=asked.template or f"{{{asked.text}}}\\nLabel: {{{asked.label}}}",
         labels=asked.labels,
         group=asked.group,
         holdout=asked.holdout,
