@@ -231,7 +231,11 @@ def gap(one: Candidate, other: Candidate, level: float = LEVEL) -> Estimate:
     examples = float(stats.norm.ppf((1 + level) / 2)) * math.sqrt(variance / n)
     seeds = 0.0
     ours, theirs = (
-        {seed: section["forms"][each.form]["right"] for seed, section in each.arm.found("poc").items()}
+        {
+            seed: section["forms"][each.form]["right"]
+            for seed, section in each.arm.found("poc").items()
+            if each.form in section["forms"]
+        }
         for each in (one, other)
     )
     by_seed = [(ours[seed].count("1") - theirs[seed].count("1")) / len(ours[seed]) for seed in ours if seed in theirs]

@@ -33,24 +33,22 @@ def summary(comparison: Comparison) -> list[str]:
 
 def verdict_sentence(decision: Decision) -> str:
     """The recommendation, or why there is none."""
-    margin = decision.everyone[0].asked["margin"]
-    limits = (
-        "keeps every limit that you gave"
-        if decision.everyone[0].asked["limits"]
-        else "is one of those (no limits were given)"
-    )
-    n = len(decision.everyone[0].right)
-    if chosen := decision.recommended:
-        if len(decision.passing) == 1:
-            return f"Recommended: {chosen.name}. It alone {limits}, for certain."
+    margin, n = points(decision.everyone[0].asked["margin"]), len(decision.everyone[0].right)
+    limited = bool(decision.everyone[0].asked["limits"])
+    certain = f"({n:,} held-out examples, 95 % confidence)"
+    chosen, passing = decision.recommended, len(decision.passing)
+    if chosen and passing == 1:
+        return f"Recommended: {chosen.name}. It alone {'keeps every limit, for certain' if limited else 'was tried'}."
+    if chosen:
+        keeps, others = ("It keeps every limit. No", "that also does ") if limited else ("No limits were given. No", "")
         return (
-            f"Recommended: {chosen.name}. It {limits}, and is the cheapest of which {n:,} held-out examples say, with "
-            f"95 % confidence, that no other such candidate is more than {points(margin)} more accurate."
+            f"Recommended: {chosen.name}. {keeps} other candidate {others}is more than {margin} more accurate "
+            f"{certain}; of the candidates of which that can be said it is the fastest."
         )
-    if decision.passing:
+    if passing:
         return (
-            f"No recommendation yet: {len(decision.passing)} candidates keep every limit, and {n:,} held-out examples "
-            f"cannot tell of any of them that no other is more than {points(margin)} more accurate."
+            f"No recommendation yet: {passing} candidates {'keep every limit' if limited else 'were tried'}, and of "
+            f"none can it be said that no other is more than {margin} more accurate {certain}."
         )
     open_ones = [each for each in decision.everyone if each.verdict == "cannot tell"]
     if open_ones:

@@ -42,7 +42,7 @@ def test_no_recommendation_where_the_examples_cannot_tell(tmp_path):
     candidate(tmp_path, "lineargpt", 1, {"ONNX": form(answers(45, 50, from_the_end=True), 1.0)})
     assert decided(tmp_path).recommended is None
     first, *others = summary(comparison(tmp_path))
-    assert first.startswith("No recommendation yet: 2 candidates keep every limit")
+    assert first.startswith("No recommendation yet: 2 candidates were tried, and of none can it be said")
     (settle,) = [sentence for sentence in others if sentence.startswith("To settle between")]
     assert "held-out examples (there are 50)" in settle
 
@@ -93,7 +93,7 @@ def test_each_limit_is_kept_or_not(tmp_path):
     assert int8.verdict == "cannot tell" and int8.reasons.startswith("accuracy 91.0% (")
     assert int4.verdict == "fails" and "accuracy 75.0%" in int4.reasons and "disk 6 MB, limit 5" in int4.reasons
     first, *others = summary(comparison(tmp_path))
-    assert first == "Recommended: gpt, ONNX. It alone keeps every limit that you gave, for certain."
+    assert first == "Recommended: gpt, ONNX. It alone keeps every limit, for certain."
     text = " ".join(others)
     assert "Out: gpt, PyTorch (memory 412 MB, limit 300); gpt, ONNX int4" in text
     assert "To tell whether gpt, ONNX int8 reaches 90.0%: about " in text
