@@ -132,7 +132,7 @@ def example_set(data: Source, cache_dir: Path) -> ExampleSet:
     found = replace(read_set(data), fingerprint=fingerprint)
     kept.parent.mkdir(parents=True, exist_ok=True)
     head = {key: value for key, value in asdict(replace(found, examples=[])).items() if key != "examples"}
-    lines = [json.dumps(head), *(json.dumps(asdict(each)) for each in found.examples), str(len(found.examples))]
+    lines = [json.dumps(head), *(json.dumps(vars(each)) for each in found.examples), str(len(found.examples))]
     write_text(kept, "\n".join(lines) + "\n")
     return found
 
@@ -277,14 +277,12 @@ def labels_of(examples: Sequence[Example], data: Source) -> tuple[str, ...]:
 
 
 def first_examples(examples: Iterable[Example], number: int | None, seed: int) -> list[Example]:
-    """The first `number` examples in an order that follows from the seed: fewer are part of more.
+    """The first `number` examples, or all, in an order that follows from the seed: fewer are part of more.
 
     Raises UserError where there are not as many.
     """
     every = list(examples)
-    if number is None:
-        return every
-    if number > len(every):
+    if number is not None and number > len(every):
         raise UserError(f"data.examples={number}: there are {len(every):,} training examples; null takes all")
     digests = [hashlib.sha256(f"{seed} {each.place} {each.text}".encode("utf-8", "replace")).digest() for each in every]
     order = sorted(range(len(every)), key=digests.__getitem__)

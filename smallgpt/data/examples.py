@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,7 +88,7 @@ class Examples(Corpus):
         """Field of what follows the prompt."""
         return self.prompt_and_answer[1]
 
-    @property
+    @cached_property
     def prompt_and_answer(self) -> tuple[Template, str]:
         """Template of the prompt, with what stands before the answer, and the field of the answer.
 

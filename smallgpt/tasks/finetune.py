@@ -4,16 +4,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smallgpt.errors import Unfinished, UserError
+from smallgpt.errors import UserError
 from smallgpt.notices import say
 from smallgpt.packages import require
 from smallgpt.settings import Settings
 from smallgpt.tasks.finetuned import print_scores, scored
+from smallgpt.tasks.trained import evaluated
 
 if TYPE_CHECKING:
-    from smallgpt.data.example_batches import ExampleDataModule
-    from smallgpt.data.example_set import Example, ExampleSet
-    from smallgpt.training.run_length import RunLength
+    from smallgpt.finetuning.adapted import Adapted
 
 
 def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
@@ -32,32 +31,20 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
 
 def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[str, Any]:
     """Trains on examples and scores the best weights; `tokenizer_dir` is an empty folder."""
-    from lightning import seed_everything
-
     from smallgpt.contract.required import require_contract
-    from smallgpt.data.example_encoding import ExampleEncoder
-    from smallgpt.data.example_set import example_set, first_examples
-    from smallgpt.finetuning.examination import Examiner
-    from smallgpt.finetuning.methods import adapt, learning
-    from smallgpt.finetuning.objectives import Completions, Labels
+    from smallgpt.finetuning.methods import learning
     from smallgpt.inference.checkpoint import load_checkpoint
     from smallgpt.machine.allocator import keep_freed_memory
     from smallgpt.machine.device import device, resolved_precision
     from smallgpt.models.decoder import Decoder
     from smallgpt.ranks import is_first_process
-    from smallgpt.results import read_weights_record
-    from smallgpt.tasks.evaluate import of_run
-    from smallgpt.tasks.train import origin, peak, price_of, trainer_for, training_section
-    from smallgpt.training.first_weights import narrowing_line, take_weights
-    from smallgpt.training.identity import refuse_other_identity, run_identity
+    from smallgpt.tasks.example_training import adapted_model, data_module, learner, read_material
+    from smallgpt.tasks.train import peak, trainer_for, training_section
     from smallgpt.training.loggers import until_the_end
     from smallgpt.training.metrics import Recorder
-    from smallgpt.training.module import LanguageModel
     from smallgpt.training.processes import check_processes, share_cores
-    from smallgpt.training.saved_state import check_weights_of_state, weights_of_module
 
     assert settings.finetune is not None and settings.origin is not None
-    how = settings.finetune
     check_processes(settings)
     if issubclass(settings.model_class, Decoder):
         require_contract(settings.model_class, settings.model, settings.cache_dir, f"checkpoint={settings.origin}")
@@ -66,90 +53,83 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
     keep_freed_memory()
     share_cores(settings.trainer)
     begun_with, tokenizer = load_checkpoint(settings.origin)
-    found = example_set(settings.data, settings.cache_dir)
-    chosen = first_examples(found.of("train"), settings.data.examples, settings.seed)
-    with_head = found.kind == "classification" and how.classifier == "head"
-    encoder = ExampleEncoder(tokenizer, settings.context, found.labels, with_head, how.too_long)
-    train, validation = encoder.encode(chosen), encoder.encode(found.of("validation"))
-    seed_everything(settings.seed, verbose=False)
-    causal = settings.model_class(settings.model)
-    begun_from = origin(settings)
-    if settings.first_weights != "random":
-        begun_from["origin"] |= take_weights(causal, begun_with)
-    causal.generation_config.eos_token_id = causal.generation_config.pad_token_id = tokenizer.eos_token_id
-    price = price_of(settings, causal)
-    model = adapt(causal, how, found.labels if with_head else (), settings.origin)
-    data = data_module(settings, found, train, validation, tokenizer.eos_token_id, with_head)
-    length = run_length(settings, len(train))
-    if length.steps is not None:
-        settings.schedule.refuse_endless(length.steps)
-    warnings = warnings_of(found, chosen, train, settings)
+    material = read_material(settings, tokenizer)
+    model, price, begun_from = adapted_model(settings, begun_with, material)
+    del begun_with  # its memory is free for the training
+    data, module = data_module(settings, material), learner(settings, material, model)
+    warnings = material.warnings(settings)
     if is_first_process():
-        for warning in warnings:
-            say(f"warning: {warning}")
-        if narrowing := begun_from["origin"].get("narrowing"):
-            print(narrowing_line(narrowing))
-    module = LanguageModel(
-        model,
-        settings.optimizer,
-        settings.schedule,
-        length,
-        clip=settings.trainer.clip,
-        objective=Labels(model) if with_head else Completions(model),
-    )
+        announce(warnings, begun_from)
     recorder = Recorder(
         round(settings.batch_examples * data.tokens_per_example),
         price.training_flops_per_token,
         peak(settings.trainer, where, precision) if is_first_process() else None,
         every=settings.log_every,
     )
-    state = run_dir / "checkpoints" / "last.ckpt"
-    resumed = settings.resume is not None and state.exists()
-    identity = run_identity(found.fingerprint, settings.model_class)
-    if resumed:
-        check_weights_of_state(state, weights_of_module(model))
-        refuse_other_identity(state, identity)
-    elif is_first_process():
-        (run_dir / "metrics.csv").unlink(missing_ok=True)
+    state, identity = resumable(settings, run_dir, model, material.examples.fingerprint)
     tokenizer.save_pretrained(tokenizer_dir)
     trainer = trainer_for(
-        settings, run_dir, tokenizer_dir, 0, recorder, where, precision, identity, patience=how.patience
+        settings, run_dir, tokenizer_dir, 0, recorder, where, precision, identity, settings.finetune.patience
     )
     with until_the_end(trainer.loggers) as loggers:
-        trainer.fit(module, datamodule=data, ckpt_path=state if resumed else None, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=state, weights_only=True)
         weights, every = learning(model)
+        steps = module.run_length.steps
         sections: dict[str, Any] = {
             "cost": price.to_dict(),
             **begun_from,
-            "data_fingerprint": found.fingerprint,
-            "data": found.section(len(train)),
+            "data_fingerprint": material.examples.fingerprint,
+            "data": material.examples.section(len(material.train)),
             "warnings": warnings,
-            "train": training_section(recorder, round(len(train) * data.tokens_per_example), where),
+            "train": training_section(recorder, round(len(material.train) * data.tokens_per_example), where),
             "finetune": {
-                "method": how.method,
-                "kind": found.kind,
+                "method": settings.finetune.method,
+                "kind": material.examples.kind,
                 "learning_parameters": weights,
                 "parameters": every,
-                "cut_examples": sum(each.cut for each in train),
-                "stopped_early": length.steps is not None and trainer.global_step < length.steps,
+                "cut_examples": sum(each.cut for each in material.train),
+                "stopped_early": steps is not None and trainer.global_step < steps,
             },
         }
         if trainer.is_global_zero:
-            best = run_dir / "checkpoints" / "best"
-            examiner = Examiner(found.kind, found.labels, encoder, answer_tokens(settings, train))
-            sections |= scored(settings, run_dir, best, found, chosen, examiner, where)
-            sections["best"] = read_weights_record(best)
+            sections |= scored(settings, run_dir, material, where)
             print_scores(settings, sections)
             for logger in loggers:
                 logger.log_result(sections)
-        if settings.eval is not None and trainer.is_global_zero:
-            try:
-                sections["evaluation"], items = of_run(settings, run_dir, where, found.fingerprint)
-            except UserError as error:
-                raise Unfinished(f"{error}; the training is done, and task=evaluate scores it", sections) from error
-            for logger in loggers:
-                logger.log_evaluation(sections["evaluation"], items)
+            sections |= evaluated(settings, run_dir, where, sections, loggers)
     return sections
+
+
+def announce(warnings: list[str], begun_from: dict[str, Any]) -> None:
+    """Says before the training what will be wrong with its scores, and what became of weights that were narrowed."""
+    from smallgpt.training.first_weights import narrowing_line
+
+    for warning in warnings:
+        say(f"warning: {warning}")
+    if narrowing := begun_from["origin"].get("narrowing"):
+        print(narrowing_line(narrowing))
+
+
+def resumable(
+    settings: Settings, run_dir: Path, model: "Adapted", fingerprint: str
+) -> tuple[Path | None, dict[str, Any]]:
+    """State of the training that the run goes on from, None where it begins, and what the state must be of.
+
+    Raises UserError where the state is of another model or of other examples.
+    """
+    from smallgpt.ranks import is_first_process
+    from smallgpt.training.identity import refuse_other_identity, run_identity
+    from smallgpt.training.saved_state import check_weights_of_state, weights_of_module
+
+    state = run_dir / "checkpoints" / "last.ckpt"
+    identity = run_identity(fingerprint, settings.model_class)
+    if settings.resume is not None and state.exists():
+        check_weights_of_state(state, weights_of_module(model))
+        refuse_other_identity(state, identity)
+        return state, identity
+    if is_first_process():  # rows of a run that was stopped before its first checkpoint
+        (run_dir / "metrics.csv").unlink(missing_ok=True)
+    return None, identity
 
 
 def check_finetuning(settings: Settings) -> None:
@@ -174,63 +154,3 @@ def check_finetuning(settings: Settings) -> None:
             "finetune=head: this model's output head is its embedding, which would change with it; use finetune=lora "
             "or finetune=full"
         )
-
-
-def data_module(
-    settings: Settings, found: "ExampleSet", train: Any, validation: Any, pad: int, with_head: bool
-) -> "ExampleDataModule":
-    """Data module of a training on examples."""
-    from smallgpt.data.example_batches import ExampleDataModule
-
-    assert settings.finetune is not None
-    weights = None
-    if settings.finetune.class_weights:
-        counts = [sum(each.label == number for each in train) for number in range(len(found.labels))]
-        if not counts:
-            raise UserError(f"finetune.class_weights=true: of labels, and data={found.name} has none; leave it out")
-        seen = sum(count > 0 for count in counts)
-        weights = [len(train) / (seen * count) if count else 0.0 for count in counts]
-    return ExampleDataModule(
-        train,
-        validation,
-        settings.micro_batch_size,
-        settings.seed,
-        pad,
-        with_label=with_head,
-        side=settings.finetune.padding,
-        class_weights=weights,
-        workers=settings.trainer.workers,
-        validation_tokens=settings.validation.tokens,
-    )
-
-
-def run_length(settings: Settings, examples: int) -> "RunLength":
-    """Length of a training on so many examples that the budget gives, in optimizer steps or in seconds."""
-    from smallgpt.training.run_length import RunLength
-
-    budget = settings.budget
-    if budget.seconds is not None:
-        return RunLength(seconds=budget.seconds)
-    seen = budget.examples if budget.examples is not None else (budget.epochs or 0) * examples
-    return RunLength(steps=max(1, int(-(-seen // settings.batch_examples))))
-
-
-def warnings_of(found: "ExampleSet", chosen: "list[Example]", train: Any, settings: Settings) -> list[str]:
-    """What a reader of the scores should know, a line each."""
-    said = []
-    if cut := sum(each.cut for each in train):
-        said.append(
-            f"data={found.name}: {cut:,} of {len(train):,} training examples are longer than the context of "
-            f"{settings.context} tokens and are cut"
-        )
-    if unseen := [label for label in found.labels if not any(each.references[0] == label for each in chosen)]:
-        said.append(f"data.examples={len(chosen)}: no training example is {', '.join(unseen)}; another seed has others")
-    if found.left_out:
-        said.append(f"data={found.name}: {found.left_out:,} training examples are left out, near held-out ones")
-    return said
-
-
-def answer_tokens(settings: Settings, train: Any) -> int:
-    """Largest number of tokens of a written answer: that of the longest in training, within the settings."""
-    longest = max(len(each.ids) - each.prompt_length for each in train)
-    return max(1, min(settings.generation.max_new_tokens, longest, settings.context // 2))

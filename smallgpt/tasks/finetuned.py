@@ -11,8 +11,8 @@ from smallgpt.settings import Settings
 if TYPE_CHECKING:
     import torch
 
-    from smallgpt.data.example_set import Example, ExampleSet
-    from smallgpt.finetuning.examination import Examiner
+    from smallgpt.data.example_set import Example
+    from smallgpt.tasks.example_training import Material
 
 SHOWN_ITEMS = 5
 BITS_EXAMPLES = 200
@@ -22,21 +22,20 @@ ORIGIN_TOKENS = 32_768
 def scored(
     settings: Settings,
     run_dir: Path,
-    best: Path,
-    found: "ExampleSet",
-    chosen: "list[Example]",
-    examiner: "Examiner",
+    material: "Material",
     where: "torch.device",
 ) -> dict[str, Any]:
-    """Sections of the scores: of the best weights, and of what they have to beat."""
+    """Sections of the scores: of the best weights of a run, and of what they have to beat."""
     import torch
 
     from smallgpt.finetuning.adapted import Adapted, read_adapted
     from smallgpt.finetuning.scores import majority_scores
     from smallgpt.inference.checkpoint import load_checkpoint
+    from smallgpt.results import read_weights_record
 
     assert settings.finetune is not None and settings.origin is not None
     how, sections = settings.finetune, {}
+    found, examiner, best = material.examples, material.examiner(settings), run_dir / "checkpoints" / "best"
     after = read_adapted(load_checkpoint(str(best))[0].to(where), best)
     before = Adapted(load_checkpoint(settings.origin)[0].to(where))
     asked = {"val": found.of("validation"), "test": found.of("test")}
@@ -51,14 +50,14 @@ def scored(
             sections["samples"] = [sample_of(item) for item in said.items[:SHOWN_ITEMS]]
     baselines: dict[str, Any] = {}
     if found.labels:
-        numbers = [found.labels.index(each.references[0]) for each in chosen]
+        numbers = [found.labels.index(each.references[0]) for each in material.chosen]
         labels = torch.tensor([found.labels.index(each.references[0]) for each in asked["test"]])
         baselines["majority"] = majority_scores(numbers, labels, len(found.labels))
     if found.kind != "chat":
         for number in how.shots:
-            prompted = examiner.examine_with_shots(before, asked["test"], chosen[:number])
+            prompted = examiner.examine_with_shots(before, asked["test"], material.chosen[:number])
             baselines[f"{number} shots"] = prompted.scores
-    sections["baselines"] = baselines
+    sections |= {"baselines": baselines, "best": read_weights_record(best)}
     some = asked["test"][:BITS_EXAMPLES]
     sections["bits_per_byte"] = {
         "examples": {

@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smallgpt.errors import Unfinished, UserError
 from smallgpt.settings import Settings
-from smallgpt.tasks.trained import epochs, keep_checkpoint, print_summary, samples_or_warning, score_sections
+from smallgpt.tasks.trained import epochs, evaluated, keep_checkpoint, print_summary, samples_or_warning, score_sections
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +35,6 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.machine.device import device, resolved_precision
     from smallgpt.models.decoder import Decoder
     from smallgpt.ranks import is_first_process
-    from smallgpt.tasks.evaluate import of_run
     from smallgpt.tasks.inspect import latency, match
     from smallgpt.tasks.teacher import distillation, distilled, load_teacher
     from smallgpt.training.distillation import weights_hash
@@ -132,13 +130,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
                 logger.log_result(sections)
                 if logger.wants:
                     keep_checkpoint(settings, sections, run_dir, logger)
-        if settings.eval is not None and trainer.is_global_zero:
-            try:
-                sections["evaluation"], items = of_run(settings, run_dir, where, prepared.fingerprint)
-            except UserError as error:
-                raise Unfinished(f"{error}; the training is done, and task=evaluate scores it", sections) from error
-            for logger in loggers:
-                logger.log_evaluation(sections["evaluation"], items)
+            sections |= evaluated(settings, run_dir, where, sections, loggers)
     return sections
 
 
