@@ -10,7 +10,7 @@ import pytest
 from command_line import CommandLine
 
 from smallgpt.errors import UserError
-from smallgpt.launch.resolvers import candidates
+from smallgpt.launch.resolvers import candidate_arms
 from smallgpt.results import read_result, write_result
 from smallgpt.settings import ProofOfConcept
 from smallgpt.tasks import poc_stages
@@ -75,10 +75,14 @@ def test_messages_about_the_data_name_the_keys_of_the_recipe():
 
 
 def test_candidates_are_variants_and_trained_models():
-    assert candidates(["gpt", "taper"], "runs/a") == [{"model": "gpt"}, {"model": "taper"}, {"checkpoint": "runs/a"}]
-    assert candidates(None, ["x", "y"]) == [{"checkpoint": "x"}, {"checkpoint": "y"}]
+    assert candidate_arms(["gpt", "taper"], "runs/a") == [
+        {"model": "gpt"},
+        {"model": "taper"},
+        {"checkpoint": "runs/a"},
+    ]
+    assert candidate_arms(None, ["x", "y"]) == [{"checkpoint": "x"}, {"checkpoint": "y"}]
     with pytest.raises(UserError, match="there is no candidate"):
-        candidates(None, None)
+        candidate_arms(None, None)
 
 
 def test_a_stage_that_is_completed_is_not_repeated(tmp_path, monkeypatch):

@@ -80,7 +80,7 @@ def model_values(config: str, words: tuple[str, ...], folders: tuple[str, ...]) 
     return OmegaConf.to_container(loader.load_configuration(config, list(words), RunMode.RUN).model, resolve=True)
 
 
-def candidates(models: Any, pretrained: Any) -> list[dict[str, Any]]:
+def candidate_arms(models: Any, pretrained: Any) -> list[dict[str, Any]]:
     """Arms of experiment=poc: a variant each, which is trained at matched size, and a trained model each."""
     trained = [{"model": str(name)} for name in listed(models, "poc.models")]
     found = [*trained, *({"checkpoint": str(name)} for name in listed(pretrained, "poc.pretrained"))]
@@ -106,4 +106,4 @@ def register() -> None:
     OmegaConf.register_new_resolver("variant", variant, replace=True)
     OmegaConf.register_new_resolver("program", program, replace=True)
     OmegaConf.register_new_resolver("baseline", baseline, replace=True)
-    OmegaConf.register_new_resolver("candidates", candidates, replace=True)
+    OmegaConf.register_new_resolver("candidates", candidate_arms, replace=True)

@@ -152,7 +152,7 @@ def between(low: float, high: float, limit: float) -> Literal["passes", "fails",
     return "passes" if high <= limit else "fails" if low > limit else "cannot tell"
 
 
-def timed(candidate: Candidate, limit: float, key: str, what: str) -> tuple[Any, str]:
+def time_verdict(candidate: Candidate, limit: float, key: str, what: str) -> tuple[Any, str]:
     """Verdict on the interval of a median time, over all seeds, and its words."""
     low, high = (candidate.numbers(key, end) for end in ("low", "high"))
     if not low:
@@ -170,12 +170,12 @@ def accuracy_check(candidate: Candidate, key: str, limit: float) -> Check:
 
 def latency_check(candidate: Candidate, key: str, limit: float) -> Check:
     """Time of a token against the limit."""
-    return Check(key, *timed(candidate, limit, "seconds_per_token", "a token takes"))
+    return Check(key, *time_verdict(candidate, limit, "seconds_per_token", "a token takes"))
 
 
 def answer_check(candidate: Candidate, key: str, limit: float) -> Check:
     """Time of a whole answer against the limit."""
-    return Check(key, *timed(candidate, limit, "answer_seconds", "an answer takes"))
+    return Check(key, *time_verdict(candidate, limit, "answer_seconds", "an answer takes"))
 
 
 def amount_check(what: str, unit: str, read: Callable[[Candidate], float | None]) -> Callable[..., Check]:

@@ -52,25 +52,28 @@ def verdict_sentence(decision: Decision) -> str:
         )
     open_ones = [each for each in decision.everyone if each.verdict == "cannot tell"]
     if open_ones:
-        which = named(open_ones)
+        which = with_reasons(open_ones)
         return f"No recommendation yet: no candidate keeps every limit for certain. Not decided: {which}."
     return "No candidate keeps every limit."
 
 
 def description(one: Candidate) -> str:
     """What a candidate gives and takes."""
-    majority, before = one.asked["majority"]["accuracy"], one.asked["before"]["accuracy"]
+    asked = one.asked
     memory = "its memory was not measured" if one.memory is None else f"the process {one.memory:,.0f} MB of memory"
     disk = "" if one.disk is None else f", the folder {one.disk:,.3g} MB of disk"
-    seconds, joules = one.adapted("seconds") or 0.0, one.adapted("joules")
+    joules = one.adapted("joules")
     energy = "this machine does not tell the energy of that" if joules is None else f"and {joules / 3600:,.3g} Wh"
-    return (
-        f"{one.name} answers {share(one.accuracy)} of {len(one.right):,} held-out examples right; always saying the "
-        f"most frequent label gets {majority:.1%}, and the model before the adaptation {before:.1%}. An answer takes "
-        f"{1000 * one.answer_seconds:.3g} ms at a prompt of {one.forms[0]['prompt_tokens']} tokens and a batch of "
-        f"{one.asked['batch']}, {memory}{disk}. The adaptation to {one.asked['adapted']['examples']:,} examples took "
-        f"{duration(seconds)}; {energy}."
-    )
+    parts = [
+        f"{one.name} answers {accuracy_text(one.accuracy)} of {len(one.right):,} held-out examples right;",
+        f"always saying the most frequent label gets {asked['majority']['accuracy']:.1%},",
+        f"and the model before the adaptation {asked['before']['accuracy']:.1%}.",
+        f"An answer takes {1000 * one.answer_seconds:.3g} ms at a prompt of {one.forms[0]['prompt_tokens']} tokens",
+        f"and a batch of {asked['batch']}, {memory}{disk}.",
+        f"The adaptation to {asked['adapted']['examples']:,} examples took {duration(one.adapted('seconds') or 0.0)};",
+        f"{energy}.",
+    ]
+    return " ".join(parts)
 
 
 def trade_offs(decision: Decision, shown: Candidate) -> list[str]:
@@ -171,13 +174,13 @@ def more_examples(wanted: int, n: int) -> str:
     return f"about {round(wanted, -2 if wanted > 1000 else -1):,} held-out examples (there are {n:,})"
 
 
-def named(some: Sequence[Candidate]) -> str:
+def with_reasons(some: Sequence[Candidate]) -> str:
     """Names of candidates with what is not certain, the first few of many."""
     texts = [f"{each.name} ({each.reasons})" for each in some[:MOST_NAMED]]
     return "; ".join(texts) + (f"; and {len(some) - MOST_NAMED} more" if len(some) > MOST_NAMED else "")
 
 
-def share(found: Estimate) -> str:
+def accuracy_text(found: Estimate) -> str:
     """Share with its interval, such as `93.2 % (95 %: 90.1 to 95.4)`."""
     return f"{found.value:.1%} (95 % interval {found.low:.1%} to {found.high:.1%})"
 

@@ -45,8 +45,8 @@ def limit_table(found: list[Candidate], recommended: Candidate | None) -> Table:
             f"{each.accuracy.value:.1%} [{each.accuracy.low:.1%}, {each.accuracy.high:.1%}]",
             f"{each.average('test', 'macro_f1') or 0:.3f}",
             f"{each.average('test', 'calibration_error') or 0:.3f}",
-            milliseconds(each, "seconds_per_token"),
-            milliseconds(each, "answer_seconds"),
+            median_milliseconds(each, "seconds_per_token"),
+            median_milliseconds(each, "answer_seconds"),
             f"{each.average('answers_per_second') or 0:,.0f}",
             "not told" if each.memory is None else f"{each.memory:,.0f}",
             "" if each.disk is None else f"{each.disk:,.2f}",
@@ -77,7 +77,7 @@ def limit_table(found: list[Candidate], recommended: Candidate | None) -> Table:
     return Table(columns, rows, {"candidate", "limits", "why"}, notes)
 
 
-def milliseconds(one: Candidate, key: str) -> str:
+def median_milliseconds(one: Candidate, key: str) -> str:
     """Median time, the mean over the seeds, in milliseconds."""
     seconds = one.average(key, "median")
     return "" if seconds is None else f"{1000 * seconds:.3g}"

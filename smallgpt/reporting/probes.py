@@ -42,10 +42,10 @@ def probes(evaluations: list[dict[str, Any]]) -> dict[str, str]:
             found.setdefault("continuations with a word of the list", []).append(hits)
             if written.get("distinct_2") is not None:
                 found.setdefault("different pairs of words in them", []).append((written["distinct_2"], None))
-    return {name: text_of(values) for name, values in found.items()}
+    return {name: probe_text(values) for name, values in found.items()}
 
 
-def text_of(values: list[tuple[float, Any]]) -> str:
+def probe_text(values: list[tuple[float, Any]]) -> str:
     """Mean with its interval: over items where there is one seed."""
     score = mean([value for value, _ in values])
     if score.half_width is not None:
@@ -57,7 +57,7 @@ def text_of(values: list[tuple[float, Any]]) -> str:
 def probe_table(some: list[Candidate]) -> Table:
     """Table of every state of every arm."""
     rows = [
-        (arm, state, probes(found), text_of([(each, None) for each in bits]))
+        (arm, state, probes(found), probe_text([(each, None) for each in bits]))
         for arm, state, found, bits in states(some)
     ]
     names = list(dict.fromkeys(name for _, _, texts, _ in rows for name in texts))

@@ -60,7 +60,7 @@ def peak_resident() -> int:
         return most if sys.platform == "darwin" else 1024 * most
 
 
-def answer(checkpoint: str, prompt: int, batch: int, new_tokens: int) -> str:
+def answer_once(checkpoint: str, prompt: int, batch: int, new_tokens: int) -> str:
     """Answers prompts of the same length once; returns the name of the engine that did."""
     from smallgpt.inference.onnx_engine import OnnxEngine, find_onnx_folder
 
@@ -84,5 +84,5 @@ def answer(checkpoint: str, prompt: int, batch: int, new_tokens: int) -> str:
 
 if __name__ == "__main__":
     end_with_the_starter(signal.SIGKILL, int(sys.argv[5]))
-    engine = answer(sys.argv[1], *map(int, sys.argv[2:5]))
+    engine = answer_once(sys.argv[1], *map(int, sys.argv[2:5]))
     print(json.dumps({"bytes": peak_resident(), "engine": engine, "torch_imported": "torch" in sys.modules}))

@@ -1,14 +1,13 @@
 """`task=poc` makes one candidate of a proof of concept: trained, adapted to the user's examples, exported, measured."""
 
 import re
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import UserError
 from smallgpt.notices import say
 from smallgpt.packages import require
-from smallgpt.settings import Evaluation, Generation, ProofOfConcept, Settings
+from smallgpt.settings import ProofOfConcept, Settings
 
 if TYPE_CHECKING:
     from smallgpt.data.example_set import ExampleSet
@@ -31,7 +30,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     found = examples_of(settings)
     use_threads(settings.trainer.threads)
     forms = poc_forms.forms_of(settings)
-    steps = Steps(settings, len(forms) + (settings.origin is None) + (settings.eval is not None) + 2)
+    steps = StageCounter(settings, len(forms) + (settings.origin is None) + (settings.eval is not None) + 2)
     if settings.origin is None:
         steps.begin("training")
         begun = stage(pretraining(settings), run_dir / "trained", train.run)
@@ -42,7 +41,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     known = None
     if settings.eval is not None:
         steps.begin("bias and safety before the adaptation")
-        known = poc_forms.evaluated(settings, origin, run_dir / "before")
+        known = poc_forms.asked_before(settings, origin, run_dir / "before")
     steps.begin("adaptation to the examples")
     tuned = stage(adaptation(settings, origin), run_dir / "adapted", finetune.run)
     made = []
@@ -82,7 +81,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     }
 
 
-class Steps:
+class StageCounter:
     """Counter of a candidate's stages, which says on standard error which one begins."""
 
     def __init__(self, settings: Settings, number: int) -> None:
@@ -98,6 +97,7 @@ class Steps:
 def check_poc(settings: Settings) -> None:
     """Raises UserError where a proof of concept cannot begin, or the user's data is wrong."""
     from smallgpt.tasks.export import ONNX_PACKAGES
+    from smallgpt.tasks.poc_forms import probe_plan
 
     asked = asked_of(settings)
     require("task=poc", *ONNX_PACKAGES, install="'smallgpt[export]'")
@@ -112,18 +112,8 @@ def check_poc(settings: Settings) -> None:
                 "larger model.block_size"
             )
     if settings.eval is not None:
-        check_probes(settings.eval, settings.generation)
+        probe_plan(settings.eval, settings.generation, settings.seed, settings.trainer.accelerator)
     examples_of(settings)
-
-
-@cache
-def check_probes(probes: Evaluation, generation: Generation) -> None:
-    """Raises UserError for the first of the probes that cannot be asked; once for all candidates."""
-    import torch
-
-    from smallgpt.evaluation.evaluate import make_plan
-
-    make_plan(probes, generation, 0, torch.device("cpu"))
 
 
 def asked_of(settings: Settings) -> ProofOfConcept:

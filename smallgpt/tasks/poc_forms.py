@@ -6,13 +6,15 @@ A form is the model in PyTorch, or its exported graph in ONNX Runtime, in fp32 o
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smallgpt.settings import Settings
+from smallgpt.settings import Evaluation, Generation, Settings
 
 if TYPE_CHECKING:
     from smallgpt.data.example_set import Example, ExampleSet
+    from smallgpt.evaluation.evaluate import Plan
     from smallgpt.finetuning.examination import Examiner
 
 WORST = 10
@@ -94,7 +96,7 @@ def asked_of_form(settings: Settings, found: "ExampleSet", form: Form, run_dir: 
         "test": said.scores,
         "right": "".join("01"[each] for each in right),
         "worst": sorted(wrong, key=lambda item: -item["probability"])[:WORST],
-        "bits_per_byte": bits_per_byte(model, tokenizer, examples),
+        "bits_per_byte": example_bits(model, tokenizer, examples),
         "disk_bytes": size_of(where),
         "memory": resident_memory(str(where), prompt, settings.poc.batch, new, threads),
         "evaluation": None if settings.eval is None else evaluation(settings, model, tokenizer, engine),
@@ -136,7 +138,7 @@ def answer_size(settings: Settings, examiner: "Examiner", examples: "Sequence[Ex
     return max(1, min(prompt, settings.context - new)), new
 
 
-def bits_per_byte(model: Any, tokenizer: Any, examples: "Sequence[Example]") -> float:
+def example_bits(model: Any, tokenizer: Any, examples: "Sequence[Example]") -> float:
     """Bits per byte of the first held-out examples as text, each alone."""
     from smallgpt.evaluation.measures import text_score
     from smallgpt.evaluation.text_likelihood import Reader
@@ -148,16 +150,27 @@ def bits_per_byte(model: Any, tokenizer: Any, examples: "Sequence[Example]") -> 
 def evaluation(settings: Settings, model: Any, tokenizer: Any, engine: Any) -> dict[str, Any]:
     """Section `evaluation` of a model or graph: what `eval=` asks."""
     from smallgpt.evaluation.evaluate import answers_of, answers_of_graph, evaluation_section
-    from smallgpt.machine.device import device
-    from smallgpt.tasks.evaluate import plan_of
 
-    plan = plan_of(settings, device(settings.trainer.accelerator))
+    assert settings.eval is not None
+    plan = probe_plan(settings.eval, settings.generation, settings.seed, settings.trainer.accelerator)
     if engine is not None:
         return evaluation_section(plan, answers_of_graph(plan, "", engine, tokenizer))
     return evaluation_section(plan, answers_of(plan, "", model, tokenizer, shown=False))
 
 
-def evaluated(settings: Settings, checkpoint: str, folder: Path) -> dict[str, Any]:
+@cache
+def probe_plan(asked: Evaluation, generation: Generation, seed: int, accelerator: str) -> "Plan":
+    """Plan of what `eval=` asks, made once for all forms: the harness reads all of its tasks to find one.
+
+    Raises UserError for the first thing that cannot be asked.
+    """
+    from smallgpt.evaluation.evaluate import make_plan
+    from smallgpt.machine.device import device
+
+    return make_plan(asked, generation, seed, device(accelerator))
+
+
+def asked_before(settings: Settings, checkpoint: str, folder: Path) -> dict[str, Any]:
     """Section `evaluation` of the model before it is adapted; asked once."""
     from smallgpt.inference.checkpoint import load_checkpoint
     from smallgpt.tasks.poc_stages import as_task, stage
@@ -173,12 +186,14 @@ def speeds(settings: Settings, found: "ExampleSet", forms: Sequence[Form], run_d
     from smallgpt.tasks.poc_stages import as_task, stage
 
     def work(_: Settings, __: Path) -> dict[str, Any]:
-        return {"speed": timed(settings, found, forms, run_dir)}
+        return {"speed": timed_answers(settings, found, forms, run_dir)}
 
     return stage(as_task(settings, "benchmark"), run_dir / "speed", work)["speed"]
 
 
-def timed(settings: Settings, found: "ExampleSet", forms: Sequence[Form], run_dir: Path) -> dict[str, dict[str, Any]]:
+def timed_answers(
+    settings: Settings, found: "ExampleSet", forms: Sequence[Form], run_dir: Path
+) -> dict[str, dict[str, Any]]:
     """Times the forms of a candidate in turn: the first token, each further one, and the whole answer, in seconds."""
     from smallgpt.inference.checkpoint import load_checkpoint
     from smallgpt.inference.onnx_engine import find_onnx_folder

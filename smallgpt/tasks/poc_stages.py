@@ -52,12 +52,12 @@ def as_task(settings: Settings, task: str, **changed: Any) -> Settings:
     plain = {key: value for key, value in settings.plain.items() if key not in without}
     plain["task"] = {"_target_": name}
     for key, value in changed.items():
-        plain[key] = described(value)
+        plain[key] = config_value(value)
     own = {"task": name, "poc": None, "eval": None, "chosen": frozenset(), "plain": plain}
     return settings.model_copy(update={**own, **changed})
 
 
-def described(value: Any) -> Any:
+def config_value(value: Any) -> Any:
     """Value of a config for a group of settings, with the class that it is of where there are several."""
     if not hasattr(value, "model_dump"):
         return list(value) if isinstance(value, tuple) else value
