@@ -15,6 +15,7 @@ from smallgpt.reporting.study import Comparison
 
 MB = 1e6
 SECONDS_A_DAY = 86_400
+AS_FAST = 1.05  # times the time of the fastest: what is measured is not surer than that
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,12 @@ class Candidate:
     def answer_seconds(self) -> float:
         """Seconds of a batch of answers."""
         return self.average("answer_seconds", "median") or math.inf
+
+    @property
+    def spread_of_answers(self) -> float | None:
+        """Longer end of the interval of an answer's median time over its shorter end; the largest of the seeds."""
+        pairs = zip(self.numbers("answer_seconds", "high"), self.numbers("answer_seconds", "low"), strict=True)
+        return max((high / low for high, low in pairs if low > 0), default=None)
 
     @property
     def request_seconds(self) -> float:
@@ -252,9 +259,11 @@ class Decision:
 
     everyone: list[Candidate]
     passing: list[Candidate]
-    """Those that keep every limit for certain, the cheapest first."""
+    """Those that keep every limit for certain, the fastest first."""
     recommended: Candidate | None
-    """The cheapest than which no passing one is better by more than the margin, as far as the intervals allow that."""
+    """The fastest than which no passing one is better by more than the margin, as far as the intervals allow that.
+
+    Of those that are nearly as fast it is the smallest."""
     best: Candidate | None
     """The most accurate of those that pass, or of all where none passes."""
 
@@ -265,8 +274,11 @@ def decide(found: Sequence[Candidate]) -> Decision:
     best = max(passing or found, key=lambda each: each.accuracy.value, default=None)
     different = len({tuple(each.right) for each in passing})
     level = 1 - (1 - LEVEL) / max(1, different - 1)
-    for one in passing:
-        margin = one.asked["margin"]
-        if all(gap(other, one, level).high <= margin for other in passing if other is not one):
-            return Decision(list(found), passing, one, best)
-    return Decision(list(found), passing, None, best)
+    good = [
+        one
+        for one in passing
+        if all(gap(other, one, level).high <= one.asked["margin"] for other in passing if other is not one)
+    ]
+    as_fast = [one for one in good if one.request_seconds <= AS_FAST * good[0].request_seconds]
+    recommended = min(as_fast, key=lambda each: each.disk or math.inf, default=None)
+    return Decision(list(found), passing, recommended, best)

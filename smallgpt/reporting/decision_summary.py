@@ -8,6 +8,8 @@ from smallgpt.reporting.probes import probe_sentences
 from smallgpt.reporting.study import Comparison
 
 MOST_NAMED = 6
+BUSY = 1.25  # times the shorter end of a median's interval is its longer end
+LEAST_LESS = 0.95  # of the memory, from which on less of it is worth naming
 LEAST_MORE = 1.1  # times as many examples, from which on more of them are worth naming
 
 
@@ -27,6 +29,7 @@ def summary(comparison: Comparison) -> list[str]:
         serving(shown),
         *probe_sentences(shown),
         *excluded(decision),
+        *busy_while_timed(found),
         *what_would_settle(decision),
     ]
 
@@ -43,7 +46,8 @@ def verdict_sentence(decision: Decision) -> str:
         keeps, others = ("It keeps every limit. No", "that also does ") if limited else ("No limits were given. No", "")
         return (
             f"Recommended: {chosen.name}. {keeps} other candidate {others}is more than {margin} more accurate "
-            f"{certain}; of the candidates of which that can be said it is the fastest."
+            f"{certain}; of the candidates of which that can be said it is the fastest, or the smallest "
+            "of those nearly as fast."
         )
     if passing:
         return (
@@ -93,9 +97,9 @@ def trade_offs(decision: Decision, shown: Candidate) -> list[str]:
     smallest = min(sized, key=lambda each: each.memory or math.inf, default=None)
     if smallest not in (None, shown, best, fastest) and shown.memory is not None:
         assert smallest is not None and smallest.memory is not None
-        found.append(
-            f"Less memory: {smallest.name}, {smallest.memory:,.0f} MB, accuracy {signed(gap(smallest, shown))}."
-        )
+        if smallest.memory < LEAST_LESS * shown.memory:
+            words = f"{smallest.name}, {smallest.memory:,.0f} MB, accuracy {signed(gap(smallest, shown))}"
+            found.append(f"Less memory: {words}.")
     return found
 
 
@@ -123,8 +127,26 @@ def serving(one: Candidate) -> str:
     cost = "" if price is None else f", {price * seconds / 3600:,.3g} a day at {price:g} an hour of work"
     return (
         f"{asked['requests_per_day']:,} requests a day take {duration(seconds)} of this machine a day, "
-        f"{seconds / SECONDS_A_DAY:.2%} of one{cost}; it could answer {SECONDS_A_DAY / one.request_seconds:,.0f}."
+        f"{seconds / SECONDS_A_DAY:.2%} of one{cost}; it answers {most_a_day(one)} a day at most."
     )
+
+
+def most_a_day(one: Candidate) -> str:
+    """Largest number of requests that a machine answers in a day, to two digits."""
+    return f"{float(f'{SECONDS_A_DAY / one.request_seconds:.2g}'):,.0f}"
+
+
+def busy_while_timed(everyone: Sequence[Candidate]) -> list[str]:
+    """Warning where the rounds of a candidate differ so much that its times say little."""
+    found = [each for each in everyone if (spread := each.spread_of_answers) is not None and spread > BUSY]
+    if not found:
+        return []
+    names = ", ".join(each.name for each in found[:MOST_NAMED])
+    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    return [
+        f"Warning: the machine was busy while it timed {names}{more}: the interval of the median alone spans a factor "
+        f"of over {BUSY:g}. Compare times of different arms on a quiet machine."
+    ]
 
 
 def excluded(decision: Decision) -> list[str]:
@@ -202,7 +224,7 @@ def times(one: Candidate, other: Candidate) -> str:
 
 def duration(seconds: float) -> str:
     """Time in the unit that suits it."""
-    for limit, unit in ((120, "s"), (120 * 60, "minutes")):
+    for limit, size, unit in ((120, 1, "s"), (120 * 60, 60, "min")):
         if seconds < limit:
-            return f"{seconds / (1 if unit == 's' else 60):.3g} {unit}"
-    return f"{seconds / 3600:.3g} hours"
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 3600:,.3g} h"

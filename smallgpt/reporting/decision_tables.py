@@ -8,7 +8,7 @@ from typing import Any
 
 from smallgpt.files import write_text
 from smallgpt.reporting.candidates import SECONDS_A_DAY, Candidate, candidates, decide
-from smallgpt.reporting.decision_summary import duration, summary
+from smallgpt.reporting.decision_summary import duration, most_a_day, summary
 from smallgpt.reporting.evaluation_tables import Cell, Table
 from smallgpt.reporting.probes import probe_table
 from smallgpt.reporting.study import Comparison, Study
@@ -78,9 +78,11 @@ def limit_table(found: list[Candidate], recommended: Candidate | None) -> Table:
 
 
 def median_milliseconds(one: Candidate, key: str) -> str:
-    """Median time, the mean over the seeds, in milliseconds."""
-    seconds = one.average(key, "median")
-    return "" if seconds is None else f"{1000 * seconds:.3g}"
+    """Median time in milliseconds with its 95 % interval, means over the seeds."""
+    seconds, low, high = (one.average(key, end) for end in ("median", "low", "high"))
+    if seconds is None or low is None or high is None:
+        return ""
+    return f"{1000 * seconds:.3g} [{1000 * low:.3g}, {1000 * high:.3g}]"
 
 
 def serving_table(found: list[Candidate]) -> Table:
@@ -92,7 +94,7 @@ def serving_table(found: list[Candidate]) -> Table:
             Cell(each.name),
             Cell(duration(each.day_seconds)),
             Cell(f"{each.day_seconds / SECONDS_A_DAY:.2%}"),
-            Cell(f"{SECONDS_A_DAY / each.request_seconds:,.0f}"),
+            Cell(most_a_day(each)),
             *([Cell(f"{price * each.day_seconds / 3600:,.3g}")] if price is not None else []),
         ]
         for each in found

@@ -11,7 +11,7 @@ from smallgpt.reporting.candidates import candidates, decide, gap
 from smallgpt.reporting.decision_summary import summary
 from smallgpt.reporting.markdown import markdown
 from smallgpt.reporting.report import report
-from smallgpt.reporting.study import Comparison, read_study
+from smallgpt.reporting.study import Comparison, read_study, without_quotes
 
 
 def comparison(sweep: Path) -> Comparison:
@@ -34,6 +34,31 @@ def test_the_cheapest_is_recommended_where_nobody_is_certainly_better(tmp_path):
     assert "95.0%" in text and "Faster: lineargpt, ONNX, 0.5 times the time, accuracy -15.0 points" in text
     assert "10,000 requests a day take 100 s of this machine a day, 0.12%" in text
     assert "One seed was trained" in text and "seed=1,2,3" in text
+
+
+def test_of_those_that_are_as_fast_the_smallest_is_recommended(tmp_path):
+    forms = {"ONNX": form(answers(380), 1.0), "ONNX int8": form(answers(380), 1.02, disk_bytes=700_000)}
+    candidate(tmp_path, "gpt", 1, forms | {"ONNX int4": form(answers(380), 1.2, disk_bytes=400_000)})
+    found = decided(tmp_path)
+    assert found.recommended is not None and found.recommended.form == "ONNX int8"
+    assert not any(sentence.startswith("Warning") for sentence in summary(comparison(tmp_path)))
+
+
+def test_a_busy_machine_is_warned_of(tmp_path):
+    times = {"median": 0.02, "low": 0.01, "high": 0.05}
+    candidate(
+        tmp_path,
+        "gpt",
+        1,
+        {"ONNX": form(answers(380), 1.0), "ONNX int8": form(answers(380), 1.0, answer_seconds=times)},
+    )
+    (warning,) = [each for each in summary(comparison(tmp_path)) if each.startswith("Warning")]
+    assert "busy while it timed gpt, ONNX int8:" in warning
+
+
+def test_a_question_stands_in_the_command_as_it_was_typed():
+    assert without_quotes(r"poc.question='What\'s best, or not?'") == "poc.question=What's best, or not?"
+    assert without_quotes("optimizer.lr='1'") == "optimizer.lr='1'"
 
 
 def test_no_recommendation_where_the_examples_cannot_tell(tmp_path):
