@@ -55,7 +55,7 @@ def limit_table(found: list[Candidate], recommended: Candidate | None) -> Table:
             str(len(each.sections)),
             *([each.reasons] if limited else []),
         ]
-        rows.append([Cell(text, best=each is recommended) for text in cells])
+        rows.append([Cell(text, best=bool(text) and each is recommended) for text in cells])
         n = test["n"]
     columns = [
         *("candidate", *(["limits"] if limited else []), "accuracy [95 %]", "macro F1", "calibration error"),
