@@ -39,7 +39,7 @@ def tickets(cli: CommandLine) -> CommandLine:
 
 def test_what_is_wrong_is_refused_before_any_work(tickets: CommandLine):
     poc = ("-m", "experiment=poc", "poc.data=tickets.csv")
-    Path("one.csv").write_text("text,label\na,x\nb,x\nc,x\n")
+    Path("one.csv").write_text("text,label\n" + "".join(f"word {i * 7919},x\n" for i in range(60)))
     refused = [
         (("experiment=poc",), "experiment=poc: a sweep over 3 arms, seed; add -m"),
         (("-m", "experiment=poc"), "poc.data=null: whose examples? give poc.data="),
@@ -48,7 +48,6 @@ def test_what_is_wrong_is_refused_before_any_work(tickets: CommandLine):
         ((*poc, "poc.min_accuracy=90"), "poc.min_accuracy=90: "),
         ((*poc, r"poc.template={text}: {lable}"), "poc.template={lable}: no such field in"),
         ((*poc, "poc.label=topic"), "poc.label=topic: no such field in"),
-        ((*poc, "hydra.launcher.n_jobs=2"), "hydra.launcher.n_jobs=2: jobs of task=poc are timed"),
         ((*poc, "poc.template={text}"), "poc.template={text}: must end with the field"),
         ((*poc, "poc.models=[]"), "poc.models=[]: there is no candidate"),
         ((*poc, "poc.models=[gpt,gpt]"), "poc.models=['gpt', 'gpt']: one is there twice"),
@@ -61,6 +60,11 @@ def test_what_is_wrong_is_refused_before_any_work(tickets: CommandLine):
     assert "every training example is x" in tickets.refused(
         "-m", "experiment=poc", "poc.data=one.csv", "poc.holdout=0.4"
     )
+
+
+def test_jobs_that_are_timed_run_alone(tickets: CommandLine):
+    done = tickets("-m", "experiment=poc", "poc.data=tickets.csv", "hydra.launcher.n_jobs=2")
+    assert done.code == 1 and "error: hydra.launcher.n_jobs=2: jobs of task=poc are timed and would disturb" in done.err
 
 
 def test_messages_about_the_data_name_the_keys_of_the_recipe():
