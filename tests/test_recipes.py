@@ -102,6 +102,9 @@ hydra:
     assert message == "model=canon: the arms of this sweep choose model; hydra.sweeper.arms=null leaves them out"
     message = cli.refused(*words, "hydra.sweep.dir=other", "optimizer.lr=1e-3,2e-3")
     assert message.startswith("optimizer.lr=1e-3,2e-3: the arms of this sweep choose optimizer.lr")
+    assert cli.refused(*words, "study=Which, and why?") == (
+        "study=Which, and why?: a sweep has one study; quote a text with a comma twice, as in 'study=\"a, b\"'"
+    )
     assert cli.refused(*words[1:4]) == "experiment=pairs: a sweep over 2 arms, optimizer.lr, seed; add -m"
     assert not Path("other").exists()
 
