@@ -53,7 +53,7 @@ def test_what_is_wrong_is_refused_before_any_work(tickets: CommandLine):
         ((*poc, "poc.models=[gpt,gpt]"), "poc.models=['gpt', 'gpt']: one is there twice"),
         ((*poc, "poc.prompt_tokens=500"), "poc.prompt_tokens=500: the context has 128"),
         ((*poc, "quantize=int4"), "quantize=int4: task=poc does not use it"),
-        (("poc.data=tickets.csv",), "poc.data"),
+        (("poc.data=tickets.csv",), "poc: unknown key"),
     ]
     for given, message in refused:
         assert tickets.refused(*given).startswith(message), given
