@@ -53,6 +53,7 @@ USED = {
     "import": frozenset(("checkpoint", "tokenizer", "cache_dir")),
     "export": frozenset(("checkpoint", "model", "quantize", "cache_dir", "format")),
     "report": TABLES,
+    "watch": frozenset(("sweep",)),
     "dashboard": TABLES | {"logger", "dry_run"},
     "log": frozenset(("sweep", "logger")),
 }
