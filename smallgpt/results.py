@@ -49,6 +49,7 @@ RESULT_SECTIONS = (
     "cost",
     "match",
     "latency",
+    "forecast",
     "train",
     "val",
     "best",

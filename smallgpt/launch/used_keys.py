@@ -54,6 +54,7 @@ USED = {
     "export": frozenset(("checkpoint", "model", "quantize", "cache_dir", "format")),
     "report": TABLES,
     "watch": frozenset(("sweep",)),
+    "doctor": frozenset(("cache_dir",)),
     "dashboard": TABLES | {"logger", "dry_run"},
     "log": frozenset(("sweep", "logger")),
 }
