@@ -26,6 +26,7 @@ COMMANDS = (
     ("task=inspect model=convgpt size=paper", "what would it cost? -m with several: one table"),
     ("task=watch sweep=DIRECTORY", "a running sweep in the terminal"),
     ("task=report sweep=DIRECTORY", "tables and figures of a sweep, again"),
+    ("task=finetune checkpoint=RUN data=own data.path=FILE", "adapt a trained model to your own examples"),
     ('task=generate checkpoint=RUN prompt="def"', "text from a trained model"),
     ("task=evaluate eval=quick checkpoint=RUN", "benchmarks, with how sure the scores are"),
     ("task=benchmark checkpoint=[A,B]", "what generating costs on this machine"),
@@ -88,9 +89,9 @@ def overview(config: DictConfig) -> str:
 
 
 def groups() -> list[str]:
-    """Groups of the config in the order in which config.yaml chooses them; those of sweeps last."""
+    """Groups of the config in the order in which config.yaml chooses them, but the task first, those of sweeps last."""
     chosen = [line.key for line in defaults() if line.key in ("hydra/launcher", "hydra/sweeper") or "/" not in line.key]
-    return sorted((name for name in chosen if (CONF / name).is_dir()), key=lambda name: "/" in name)
+    return sorted((name for name in chosen if (CONF / name).is_dir()), key=lambda name: ("/" in name, name != "task"))
 
 
 def defaults() -> list[YamlLine]:
@@ -133,8 +134,16 @@ def about_group(group: str, files: dict[str, Traversable], config: DictConfig) -
 
 def summary(file: Traversable) -> str:
     """First sentence on a choice: of the comment in its file, or of the docstring of what it names."""
-    said = head_comment(file) or docstring_of(str(read_values(file).get("_target_", "")))
+    said = next(filter(None, descriptions(file)), "")
     return " ".join(said.partition("\n\n")[0].split())
+
+
+def descriptions(file: Traversable) -> list[str]:
+    """What is said of a choice: in the docstring of a task, else first in the comment of its file."""
+    values = read_values(file)
+    path = str(OmegaConf.select(values, "task._target_") or values.get("_target_") or "")
+    said = [head_comment(file), docstring_of(path)]
+    return said[::-1] if path.startswith("smallgpt.tasks.") else said
 
 
 def about_choice(group: str, choice: str, files: dict[str, Traversable]) -> str:
@@ -143,8 +152,7 @@ def about_choice(group: str, choice: str, files: dict[str, Traversable]) -> str:
         raise UserError(f"{group}={choice}: no such choice; there is {', '.join(files)}{nearest(choice, files)}")
     file = files[choice]
     lines = [f"{group}={choice}", ""]
-    documented = docstring_of(str(read_values(file).get("_target_", "")))
-    for said in dict.fromkeys([head_comment(file), *documented.split("\n\n")]):
+    for said in dict.fromkeys(part for text in descriptions(file) for part in text.split("\n\n")):
         lines += textwrap.wrap(" ".join(said.split()), width(), initial_indent="  ", subsequent_indent="  ")
     if group == "task":
         return "\n".join([*lines, *uses(choice)])
@@ -192,7 +200,7 @@ def settings_under(group: str, config: DictConfig) -> list[Setting]:
     values = OmegaConf.to_container(config[group], resolve=False)
     if group == "model":
         return settings_of_model(imported_model(group, target(group, values)[0]).config_class)
-    optional = {"match": "Match", "latency": "Latency", "eval": "Evaluation"}
+    optional = {"match": "Match", "latency": "Latency", "eval": "Evaluation", "finetune": "FineTuning"}
     if group in optional:
         import smallgpt.settings as known
 

@@ -18,7 +18,7 @@ from smallgpt.notices import say
 from smallgpt.run_directory import AT_WORK, cannot_be_written
 from smallgpt.stop_signals import StopRequest
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 LINE_SECONDS = 15.0
 BEAT_SECONDS = 15.0  # between two signs of life, a quarter of what task=watch waits for one
 LINE_JOBS = 4

@@ -4,8 +4,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torchmetrics import MetricCollection
 
 from smallgpt.models.loss import IGNORED
+from smallgpt.text_metrics import text_metrics
 
 Batch = dict[str, Tensor]
 
@@ -17,8 +19,12 @@ class Objective(Protocol):
         """Loss of a micro-batch, such that its average over the micro-batches of a step is the step's loss."""
         ...
 
-    def total(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Sum of the losses of a batch, and the number or weight of what it is a sum over."""
+    def metrics(self) -> MetricCollection:
+        """Metrics of a validation, `loss` among them."""
+        ...
+
+    def measured(self, batch: Batch) -> dict[str, Tensor]:
+        """What of a held-out batch the metrics add up."""
         ...
 
 
@@ -36,6 +42,10 @@ class NextToken:
     def mean(self, batch: Batch) -> Tensor:
         return self._loss(batch["input_ids"], batch["targets"])
 
-    def total(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def metrics(self) -> MetricCollection:
+        return text_metrics()
+
+    def measured(self, batch: Batch) -> dict[str, Tensor]:
         targets = batch["targets"]
-        return self._loss(batch["input_ids"], targets, reduction="sum"), (targets != IGNORED).sum()
+        nats = self._loss(batch["input_ids"], targets, reduction="sum")
+        return {"nats": nats, "tokens": targets != IGNORED, "bytes": batch["bytes"]}
