@@ -65,7 +65,7 @@ def test_help_says_what_can_be_chosen_and_loads_nothing_heavy():
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "hydra" in loaded and not {"torch", "lightning", "transformers", "pydantic"} & loaded
     for part in (
-        "gpt, bowtie, canon, canon_bowtie, convgpt",
+        "gpt, bowtie, canon, canon_bowtie",
         "hydra/launcher ",
         "seed=1337",
         "HYDRA_FULL_ERROR",
@@ -154,7 +154,7 @@ def test_a_sweep_ends_in_one_table(cli: CommandLine):
         ("2", "lineargpt"),
         ("3", "lineargpt"),
     ]
-    table = done.out[done.out.rindex("gpt n_layer=2") :]
+    table = done.out[done.out.rindex(" gpt n_layer=2") :]
     assert all(f"{variant} n_layer={depth}" in table for variant in ("gpt", "lineargpt") for depth in (2, 4))
     for row in rows:
         assert json.loads((folder / row["job"] / "result.json").read_text())["config_hash"] == row["config_hash"]

@@ -40,7 +40,7 @@ def test_each_choice_says_what_it_is(group: str):
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["model"], ["convgpt   ", "A causal convolution over four tokens", "used by task=train, task=inspect"]),
+        (["model"], ["convgpt   ", "A causal convolution over four tokens", "used by task=train"]),
         (
             ["model=canon"],
             [
@@ -59,7 +59,7 @@ def test_each_choice_says_what_it_is(group: str):
         (["hydra/launcher"], ["processes ", "slurm ", "A Slurm job for each job of a sweep"]),
         (["hydra/launcher=ray"], ["hydra.launcher.address=null  address of the cluster, or auto"]),
         (["batch"], ["batch.micro=null\n      A whole number over 0, or null. Micro-batch"]),
-        (["optimizer.lr=3e-3"], ["optimizer.lr=0.004\n      A number over 0.", "used by task=train, task=inspect\n"]),
+        (["optimizer.lr=3e-3"], ["optimizer.lr=0.004\n      A number over 0.", "used by task=train"]),
         (
             ["seed", "log_every"],
             ["seed=1337\n", "log_every=10\n      A whole number over 0. Number of optimizer steps"],

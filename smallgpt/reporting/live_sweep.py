@@ -92,11 +92,12 @@ class LiveSweep:
         """Whether nothing works on it any more: it has ended, or was stopped."""
         if time.time() - changed(self.sweep_dir / AT_WORK) < BEAT_SECONDS:
             return False
-        if self.ended == self.total:
+        if self.jobs and self.ended == self.total:
             return True
         if any(job.state == "running" and job.silent < SILENT_SECONDS for job in self.jobs.values()):
             return False
-        return all(job.silent > BETWEEN_SECONDS for job in self.jobs.values())
+        begun = changed(self.sweep_dir / "multirun.yaml")  # before its jobs, which are checked first
+        return time.time() - max([begun, *(job.moved for job in self.jobs.values())]) > BETWEEN_SECONDS
 
     @property
     def seconds_left(self) -> float | None:

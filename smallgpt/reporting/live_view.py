@@ -14,12 +14,12 @@ from smallgpt.reporting.live_sweep import LiveSweep
 
 BAR, ARM = "", "arm"
 COLUMNS = ("job", ARM, "state", "done", BAR, "step", "train loss", "val loss", "lowest", "tokens/s", "time")
-LEFT_OUT = (BAR, "step", "lowest", "train loss")
+LEFT_OUT = (BAR, "step", "lowest", "train loss", "tokens/s")
 """Columns that a narrow terminal does without, the first of them first."""
 TEXTS = ("job", ARM, "state")
 STYLES = {"running": "bold", "completed": "green", "failed": "red", "interrupted": "red", "waiting": "dim"}
 FRAME_LINES = 8  # of a view beside its jobs
-LEAST_JOBS, LEAST_NAME = 4, 8
+LEAST_JOBS, LEAST_NAME, MOST_REASONS = 4, 8, 3
 SILENT_SECONDS = 90.0  # without a line, which is then said of a job
 BAR_WIDTH = 12
 PADDING = 2  # between columns
@@ -29,7 +29,8 @@ def view(sweep: LiveSweep, width: int, height: int) -> Group:
     """Draws a sweep in a terminal's columns and lines: first the jobs that run, then what has failed, then the best."""
     names, jobs = sweep.names(), ranked(sweep)
     head = standing(sweep)
-    most = max(LEAST_JOBS, height - FRAME_LINES - len(head) // width)
+    reasons = [f"job {job.name} {ending(job)}" for job in jobs if job.ended and job.result.get("error")][:MOST_REASONS]
+    most = max(LEAST_JOBS, height - FRAME_LINES - len(head) // width - len(reasons))
     rows = [cells(job, names[job.name]) for job in jobs[:most]]
     widths = widths_within(width, rows)
     table = Table(box=None, padding=(0, PADDING, 0, 0), pad_edge=False, header_style="bold")
@@ -48,6 +49,7 @@ def view(sweep: LiveSweep, width: int, height: int) -> Group:
         "",
         table,
         *([Text(f"and {len(jobs) - most} more", style="dim")] if len(jobs) > most else []),
+        *[Text(line, style="red", no_wrap=True, overflow="ellipsis") for line in reasons],
     )
 
 

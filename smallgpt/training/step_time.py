@@ -11,6 +11,7 @@ from smallgpt.machine.rates import now, peak_flops
 from smallgpt.models.cost import cost, training_memory
 from smallgpt.settings import Settings
 from smallgpt.training.objectives import NextToken
+from smallgpt.training.optimizers import AdamW
 
 MOST_FLOPS = {"cpu": 3e11, "cuda": 3e13}  # of what is timed at once: seconds on a slow core
 REPEATED_SECONDS = 1.0  # what takes longer is timed once
@@ -34,7 +35,7 @@ def step_time(settings: Settings, where: torch.device, precision: Precision) -> 
     price = cost(settings.model)
     of_a_step = price.training_flops_per_token * settings.batch.tokens / settings.trainer.processes
     each = price.training_flops_per_token * settings.model.block_size
-    update = MUON_FLOPS * price.parameters * settings.model.n_embd
+    update = 0 if isinstance(settings.optimizer, AdamW) else MUON_FLOPS * price.parameters * settings.model.n_embd
     sequences = min(settings.micro_batch_size, int((MOST_FLOPS[where.type] - update) // each))
     room = free_bytes(where)
     if sequences < 1 or (room is not None and 2 * training_memory(settings.model, sequences) > room):

@@ -145,6 +145,13 @@ def test_a_sweep_is_over_when_nothing_works_on_it(sweep: Path):
     assert not live.is_over
 
 
+def test_a_sweep_that_still_checks_its_jobs_is_not_over(tmp_path: Path):
+    (tmp_path / "multirun.yaml").write_text("hydra: {}")
+    assert not LiveSweep(tmp_path).is_over
+    at(tmp_path / "multirun.yaml", 100)
+    assert LiveSweep(tmp_path).is_over
+
+
 def test_a_sweep_says_that_it_is_at_work_until_it_has_ended(sweep: Path):
     for path in sweep.glob("*/result.json"):  # nothing to report
         path.unlink()
@@ -167,7 +174,8 @@ def test_the_view_keeps_to_the_terminal(sweep: Path, width: int):
     assert "2 of 40 jobs done, 1 failed, 1 running, 37 waiting; about" in " ".join(text.split())
     assert "lowest validation loss so far: 3.5000 (job 1, canon seed=1" in text
     rows = [line.split()[0] for line in lines[lines.index("") + 2 :]]
-    assert rows[:4] == ["1", "2", "0", "3"] and lines[-1].startswith("and 2")
+    assert rows[:4] == ["1", "2", "0", "3"] and lines[-2].startswith("and 2")
+    assert lines[-1] == "job 2 failed: no more of this"
     running = next(line for line in lines if line.startswith("1 "))
     assert "canon" in running and "30%" in running and "3.6000" in running and "0:28 left" in running
     assert ("3.1000" in running) == (width > 60)
