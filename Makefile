@@ -3,7 +3,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format types lock bench clean
+.PHONY: help install demo test test-all lint format types docs lock bench clean
 
 help: ## show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ format: install ## put the code into its style
 types: install ## check types
 	$(BIN)/ty check
 
+docs: install ## build the documentation as a site in site/, to be opened from there; a dead link ends it
+	$(BIN)/python -m docs.build
+
 lock: ## write requirements.lock: the pins of constraints.txt with the hashes of their files (needs uv)
 	uv pip compile pyproject.toml --extra dev -c constraints.txt --universal --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" --quiet -o requirements.lock
@@ -51,5 +54,5 @@ bench: install ## measure speed and memory against plain PyTorch and tiktoken (a
 	$(BIN)/python -m benchmarks.tokenize
 
 clean: ## remove the environment and caches; keeps outputs and prepared data
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist site *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -25,7 +25,9 @@ class WandB(Group):
     """Logger choice `wandb`: a W&B run on this machine; nothing leaves it before `wandb sync`."""
 
     mode: Literal["offline", "online", "disabled"] = "offline"
+    """Mode of W&B: `offline` writes files here, `online` sends while the run goes on, `disabled` does nothing."""
     project: str = "smallgpt"
+    """Project on W&B that the runs are in."""
     entity: str | None = None
     """Account or team on W&B; null: the account's own."""
     group: str | None = None
