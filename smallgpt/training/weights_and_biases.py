@@ -68,6 +68,7 @@ class WandB(Group):
     def build(self, settings: Settings, run_dir: Path) -> list[Logger]:
         if self.mode == "disabled":
             return []
+        from smallgpt.models.configuration import DecoderConfig
         from smallgpt.models.cost import cost
 
         sweep = sweep_of(run_dir)
@@ -76,7 +77,8 @@ class WandB(Group):
             "variant": settings.variant,
             "seed": settings.seed,
             "overrides": settings.overrides,
-            "cost": cost(settings.model).to_dict(),
+            # of a model of transformers' own the task says it, when the model is there
+            "cost": cost(settings.model).to_dict() if isinstance(settings.model, DecoderConfig) else None,
             "match": settings.matched.to_dict() if settings.matched else None,
             "environment": environment(),
         }
