@@ -53,6 +53,7 @@ RESULT_SECTIONS = (
     "cost",
     "match",
     "latency",
+    "forecast",
     "train",
     "val",
     "best",

@@ -25,6 +25,7 @@ OF_A_MODEL = ("model", "size", "block", "match", "tokenizer")  # groups that a t
 OF_A_SIZE = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")  # fields of a model that size= brings
 LEFT_OUT = "left_out.json"  # at the top of a sweep: combinations that make no model
 UNWRITABLE = "unwritable.json"  # beside it: results of jobs whose own directory could not hold them
+AT_WORK = ".at_work"  # beside it: written again and again while a process runs its jobs, for who watches them
 STATE = Path("checkpoints", "last.ckpt")
 RUN_ENTRIES = ("config.yaml", "result.json", "metrics.csv", "checkpoints", "evaluation", "hf", "onnx", "trace.json")
 SWEEP_ENTRIES = (

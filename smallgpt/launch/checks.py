@@ -20,9 +20,10 @@ from smallgpt.errors import Impossible, UserError, nearest_key
 from smallgpt.files import write_text
 from smallgpt.launch.bounds import refuse_beyond_machine, refuse_endless_warmup
 from smallgpt.launch.command_line import given, refuse
+from smallgpt.launch.composed_choices import dotted
 from smallgpt.launch.extension import refuse_extension
 from smallgpt.launch.loading import load_settings
-from smallgpt.launch.rephrase import dotted, rephrase
+from smallgpt.launch.rephrase import rephrase
 from smallgpt.launch.this_machine import ThisMachine
 from smallgpt.launch.used_keys import refuse_unused
 from smallgpt.notices import say

@@ -35,6 +35,8 @@ TRAINING = ("smallgpt.tasks.train.run", "smallgpt.tasks.inspect.run", *ADAPTING)
 EPOCHS = 3
 """Budget of a training on examples where none is given."""
 IMPORT = "smallgpt.tasks.import_.run"
+WITHOUT_MODEL = ("smallgpt.tasks.doctor.run", "smallgpt.tasks.watch.run")
+"""Tasks that begin at once, for they do without a model's class and so without PyTorch."""
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
 GROUPS = ("budget", "distill", "trainer", "batch", "validation", "generation", "benchmark")
 MEMBERS = {  # of the classes that may stand for a group, smallgpt's own or a user's
@@ -71,6 +73,13 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
             raise UserError(f"{key}={shown(value)}: unknown key{nearest_key(key, names)}")
     fields: dict[str, Any] = {name: build_group(name, plain) for name in (*CHOSEN_GROUPS, *GROUPS)}
     common = build(Common, "", {key: plain[key] for key in Common.model_fields if key in plain})
+    fields["task"] = target("task", plain.get("task"))[0]
+    imported_task(fields["task"])
+    fields["chosen"] = chosen_keys(overrides)
+    given = {"overrides": tuple(overrides), "variant": variant, "arm": arm or variant}
+    if fields["task"] in WITHOUT_MODEL:
+        fields["model_class"] = fields["model"] = None
+        return build(Settings, "", {**plain, **fields, **given, "plain": plain})
     # last: it is the only one that imports PyTorch
     fields["model_class"], fields["model"] = model_of_library(plain) or build_model(
         "model", plain.get("model"), fields["tokenizer"]
@@ -95,10 +104,6 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
         fields["poc"] = build(ProofOfConcept, "poc", plain["poc"])
     if plain.get("eval") is not None:
         fields["eval"] = build(Evaluation, "eval", plain["eval"])
-    fields["task"] = target("task", plain.get("task"))[0]
-    imported_task(fields["task"])
-    fields["chosen"] = chosen_keys(overrides)
-    given = {"overrides": tuple(overrides), "variant": variant, "arm": arm or variant}
     return build(Settings, "", {**plain, **fields, **given, "plain": plain})
 
 

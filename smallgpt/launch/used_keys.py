@@ -55,6 +55,8 @@ USED = {
     "import": frozenset(("checkpoint", "tokenizer", "cache_dir")),
     "export": frozenset(("checkpoint", "model", "quantize", "cache_dir", "format")),
     "report": TABLES,
+    "watch": frozenset(("sweep",)),
+    "doctor": frozenset(("cache_dir",)),
     "dashboard": TABLES | {"logger", "dry_run"},
     "log": frozenset(("sweep", "logger")),
 }

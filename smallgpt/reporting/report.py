@@ -11,6 +11,7 @@ from smallgpt.files import write_bytes, write_text
 from smallgpt.notices import show
 from smallgpt.reporting.arm_table import OVER_DOCUMENTS, arm_table
 from smallgpt.reporting.caveats import caveats
+from smallgpt.reporting.cost_table import cost_table
 from smallgpt.reporting.decision_summary import summary
 from smallgpt.reporting.decision_tables import decision_findings, write_decision
 from smallgpt.reporting.front import front_tables
@@ -25,7 +26,7 @@ from smallgpt.reporting.tables import print_table
 from smallgpt.results import evaluation_numbers, inference_numbers
 from smallgpt.run_directory import SPEED_KEYS
 
-SECTIONS = ("cost", "match", "latency", "train", "val", "best", "test", "data")
+SECTIONS = ("cost", "match", "latency", "forecast", "train", "val", "best", "test", "data")
 # a terminal has no room for them
 PAGE_ONLY = {OVER_DOCUMENTS, "matched to", "bits per byte", "tokens / parameter", "cache B / token"}
 
@@ -38,8 +39,15 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
         folder: takes results.csv, results.md, figures/, loss.png and report.html.
     """
     write_csv(folder / "results.csv", study.jobs)
-    print_table(", ".join(map(str, study.sweeps)), *job_table(study.jobs))
-    for comparison in study.comparisons:
+    title = ", ".join(map(str, study.sweeps))
+    priced = bool(study.arms) and all(job.task == "inspect" for arm in study.arms for job in arm.jobs)
+    if priced:
+        columns, rows, notes = cost_table(study.comparisons[0])
+        print_table(title, columns, rows)
+        show(" ".join(notes))
+    else:
+        print_table(title, *job_table(study.jobs))
+    for comparison in [] if priced else study.comparisons:
         if any(len(arm.jobs) > 1 or arm.tuning for arm in comparison.arms):
             rows = arm_table(comparison)
             names = [name for name in rows[0] if name not in PAGE_ONLY]
