@@ -27,6 +27,7 @@ COMMANDS = (
     ("task=watch sweep=DIRECTORY", "a running sweep in the terminal"),
     ("task=report sweep=DIRECTORY", "tables and figures of a sweep, again"),
     ("task=finetune checkpoint=RUN data=own data.path=FILE", "adapt a trained model to your own examples"),
+    ("-m experiment=poc poc.data=FILE", "a report for a decision on your own examples"),
     ('task=generate checkpoint=RUN prompt="def"', "text from a trained model"),
     ("task=evaluate eval=quick checkpoint=RUN", "benchmarks, with how sure the scores are"),
     ("task=benchmark checkpoint=[A,B]", "what generating costs on this machine"),
