@@ -57,7 +57,7 @@ def test_what_is_wrong_is_refused_before_any_work(tickets: CommandLine):
     ]
     for given, message in refused:
         assert tickets.refused(*given).startswith(message), given
-    assert "every training example is x" in tickets.refused(
+    assert "so is every other training example" in tickets.refused(
         "-m", "experiment=poc", "poc.data=one.csv", "poc.holdout=0.4"
     )
 
