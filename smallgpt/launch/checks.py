@@ -14,9 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from smallgpt.errors import UserError, nearest_key
 from smallgpt.launch.bounds import refuse_beyond_machine, refuse_endless_warmup
 from smallgpt.launch.command_line import given, refuse
+from smallgpt.launch.composed_choices import dotted
 from smallgpt.launch.extension import refuse_extension
 from smallgpt.launch.loading import checked_config, resolved_config
-from smallgpt.launch.rephrase import dotted, rephrase
+from smallgpt.launch.rephrase import rephrase
 from smallgpt.launch.used_keys import refuse_unused
 from smallgpt.ranks import is_first_process, started_by
 from smallgpt.run_directory import (
@@ -31,14 +32,15 @@ from smallgpt.settings import Settings
 from smallgpt.tasks.benchmark import check_benchmark
 from smallgpt.tasks.evaluate import check_evaluation
 from smallgpt.tasks.finetune import check_finetuning
+from smallgpt.tasks.poc import check_poc
 
 OF_A_SWEEP = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.sweep.")
 OPEN_IN_HYDRA = tuple(  # nodes of Hydra that take keys of one's own
     f"hydra.{name}"
     for name in ("launcher.", "sweeper.", "job.env_", "callbacks.", "job_logging", "hydra_logging", "help")
 )
-TASKS_WITH_DATA = {"train", "prepare", "inspect", "finetune"}
-TASKS_WITH_MODEL = {"train", "inspect"}
+TASKS_WITH_DATA = {"train", "prepare", "inspect", "finetune", "poc"}
+TASKS_WITH_MODEL = {"train", "inspect", "poc"}
 
 
 class Checks(Callback):
@@ -61,7 +63,7 @@ class Checks(Callback):
             HydraConfig.instance().set_config(config)
             words = given(config.hydra)
             refuse_unused(config, words, alone=True)
-            settings = checked_settings(resolved_config(config), words, str(config.hydra.runtime.choices["model"]))
+            settings = checked_settings(resolved_config(config), words, str(config.hydra.runtime.choices.get("model")))
             refuse_foreign(run_dir)
             if settings.resume == "extend":
                 refuse_extension(run_dir, settings, config.hydra)
@@ -151,7 +153,7 @@ def checked_settings(
             settings.data.check()
             settings.tokenizer.check()
             passed.add(corpus)
-    if settings.task_name in TASKS_WITH_MODEL:
+    if settings.task_name in TASKS_WITH_MODEL and not (settings.task_name == "poc" and settings.origin):
         refuse_endless_warmup(settings)
         from smallgpt.contract.required import require_contract  # imports PyTorch
 
@@ -161,6 +163,8 @@ def checked_settings(
             passed.add(variant)
     if settings.task_name == "finetune":
         check_finetuning(settings)
+    if settings.task_name == "poc":
+        check_poc(settings)
     if settings.task_name == "benchmark" or settings.eval is not None:
         from smallgpt.machine.device import device  # imports PyTorch
 

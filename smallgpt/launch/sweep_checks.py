@@ -18,6 +18,8 @@ from smallgpt.notices import say
 from smallgpt.run_directory import LEFT_OUT, claim, flat, refuse_foreign, refuse_foreign_sweep, refuse_other_config
 from smallgpt.settings import Settings
 
+TIMED = {"benchmark", "poc"}
+
 
 class JobChecks:
     """Checks of the jobs of one sweep, which its composer composes."""
@@ -51,14 +53,15 @@ class JobChecks:
                 "use hydra/launcher=processes there"
             )
         refuse_unused(job.plain, job.overrides, alone=False)
-        settings = checked_settings(job.plain, job.overrides, job.choices["model"], here, self.passed)
+        settings = checked_settings(job.plain, job.overrides, job.choices.get("model", ""), here, self.passed)
         if settings.resume == "extend":
             raise UserError("resume=extend: goes on with one run; leave -m out, and name it with hydra.run.dir=")
         if machines is not None:
             machines.check(settings.trainer)
-            if settings.task_name == "benchmark" and isinstance(machines, ThisMachine) and machines.n_jobs > 1:
+            if settings.task_name in TIMED and isinstance(machines, ThisMachine) and machines.n_jobs > 1:
                 raise UserError(
-                    f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task=benchmark would disturb each other; use 1"
+                    f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task={settings.task_name} are timed and would "
+                    "disturb each other; use 1"
                 )
         refuse_foreign(job.run_dir, "hydra.sweep.dir")
         refuse_other_config(job.run_dir, settings, "hydra.sweep.dir")
