@@ -3,14 +3,13 @@
 import hashlib
 import json
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
 
+from smallgpt.config_yaml import from_yaml, to_yaml
 from smallgpt.errors import UserError, one_line, shown
 from smallgpt.files import write_text
 from smallgpt.results import read_result
@@ -20,12 +19,14 @@ from smallgpt.settings import Settings
 LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", "label", "tune", "dry_run", "question"}
 HARDWARE_KEYS = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers")}
 SPEED_KEYS = HARDWARE_KEYS | {"trainer.profile", "batch.micro", "compile"}  # equal numbers, to rounding
-MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run
+OTHERS = {"poc.models", "poc.pretrained"}  # which other candidates there are
+MAY_DIFFER = HARDWARE_KEYS | OTHERS | {"log_every"}  # between the parts of a run
 IN_WHAT_FOLLOWS = {"validation.every"}  # may differ between the parts of a run, not from one that is completed
 OF_A_MODEL = ("model", "size", "block", "match", "tokenizer")  # groups that a training from a checkpoint does not ask
 OF_A_SIZE = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")  # fields of a model that size= brings
 LEFT_OUT = "left_out.json"  # at the top of a sweep: combinations that make no model
 UNWRITABLE = "unwritable.json"  # beside it: results of jobs whose own directory could not hold them
+AT_WORK = ".at_work"  # beside it: written again and again while a process runs its jobs, for who watches them
 STATE = Path("checkpoints", "last.ckpt")
 RUN_ENTRIES = ("config.yaml", "result.json", "metrics.csv", "checkpoints", "evaluation", "hf", "onnx", "trace.json")
 SWEEP_ENTRIES = (
@@ -33,6 +34,8 @@ SWEEP_ENTRIES = (
     "results.csv",
     "results.md",
     "table.tex",
+    "results.json",
+    "candidates.csv",
     "report.html",
     "loss.png",
     "figures",
@@ -195,7 +198,7 @@ def release(made: list[Path]) -> None:
 
 def write_config(run_dir: Path, plain: dict[str, Any]) -> None:
     """Writes config.yaml of a run, whole or not at all."""
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
+    write_text(run_dir / "config.yaml", to_yaml(plain))
 
 
 def config_of_run(run_dir: Path) -> dict[str, Any]:
@@ -206,7 +209,7 @@ def config_of_run(run_dir: Path) -> dict[str, Any]:
     """
     path = run_dir / "config.yaml"
     try:
-        plain = yaml.load(path.read_bytes(), ConfigLoader)
+        plain = from_yaml(path.read_text(encoding="utf-8"))
     except Exception as error:  # of YAML, of the disk
         raise UserError(
             f"{path}: damaged ({shown(one_line(error))}); remove it, or choose another directory"
@@ -214,19 +217,6 @@ def config_of_run(run_dir: Path) -> dict[str, Any]:
     if not isinstance(plain, dict):
         raise UserError(f"{path}: damaged (no keys in it); remove it, or choose another directory")
     return {str(key): value for key, value in plain.items()}
-
-
-class ConfigLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Reads a config as Hydra does, 1e-3 as a number and a day as text, at a tenth of the time: a sweep has many."""
-
-
-ConfigLoader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-ConfigLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d[\d_]*(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
 
 
 def result_header(settings: Settings, choices: dict[str, str]) -> dict[str, Any]:

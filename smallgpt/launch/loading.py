@@ -1,8 +1,9 @@
 """Loading of settings: a composed config becomes checked `Settings`, or a UserError names the first fault."""
 
 from collections.abc import Sequence
+from functools import cache
 from inspect import signature
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -14,14 +15,29 @@ from smallgpt.launch.foreign import of_foreign
 from smallgpt.launch.origin import of_checkpoint
 from smallgpt.launch.size_matching import decoding_latency, matched_size
 from smallgpt.launch.teacher import checked_teacher
-from smallgpt.settings import Common, Evaluation, FineTuning, Group, Latency, Match, Settings, one_or_several
+from smallgpt.settings import (
+    Common,
+    Evaluation,
+    FineTuning,
+    Group,
+    Latency,
+    Match,
+    ProofOfConcept,
+    Settings,
+    one_or_several,
+)
 from smallgpt.targets import imported, imported_model, imported_task, target
 
 FINETUNE = "smallgpt.tasks.finetune.run"
-TRAINING = ("smallgpt.tasks.train.run", "smallgpt.tasks.inspect.run", FINETUNE)
+POC = "smallgpt.tasks.poc.run"
+ADAPTING = (FINETUNE, POC)
+"""Tasks that also begin from models of transformers' own."""
+TRAINING = ("smallgpt.tasks.train.run", "smallgpt.tasks.inspect.run", *ADAPTING)
 EPOCHS = 3
 """Budget of a training on examples where none is given."""
 IMPORT = "smallgpt.tasks.import_.run"
+WITHOUT_MODEL = ("smallgpt.tasks.doctor.run", "smallgpt.tasks.watch.run")
+"""Tasks that begin at once, for they do without a model's class and so without PyTorch."""
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
 GROUPS = ("budget", "distill", "trainer", "batch", "validation", "generation", "benchmark")
 MEMBERS = {  # of the classes that may stand for a group, smallgpt's own or a user's
@@ -39,9 +55,13 @@ GroupType = TypeVar("GroupType", bound=Group)
 def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "", arm: str = "") -> Settings:
     """Checked settings of a composed config; `overrides` are the words of the command line that changed it.
 
-    The config comes without Hydra's own node. Raises UserError for the first thing that is wrong.
+    Raises UserError for the first thing that is wrong.
     """
-    plain = resolved_config(cfg)
+    return checked_config(resolved_config(cfg), overrides, variant, arm)
+
+
+def checked_config(plain: dict[str, Any], overrides: Sequence[str] = (), variant: str = "", arm: str = "") -> Settings:
+    """Checked settings of a config of plain values."""
     if task_path(plain) == FINETUNE:
         plain = for_finetuning(plain)
     composed = variant
@@ -49,6 +69,8 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
         plain, variant = of_foreign(plain, chosen_keys(overrides))
     elif begins_from_checkpoint(plain):
         plain, variant = of_checkpoint(plain, chosen_keys(overrides), variant)
+        if task_path(plain) == POC:  # the recipe's match is of the candidates that are trained here
+            plain = {key: value for key, value in plain.items() if key != "match"}
     arm = variant + arm.removeprefix(composed)
     names = set(Settings.model_fields) - DERIVED
     for key, value in plain.items():
@@ -56,6 +78,13 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
             raise UserError(f"{key}={shown(value)}: unknown key{nearest_key(key, names)}")
     fields: dict[str, Any] = {name: build_group(name, plain) for name in (*CHOSEN_GROUPS, *GROUPS)}
     common = build(Common, "", {key: plain[key] for key in Common.model_fields if key in plain})
+    fields["task"] = target("task", plain.get("task"))[0]
+    imported_task(fields["task"])
+    fields["chosen"] = chosen_keys(overrides)
+    given = {"overrides": tuple(overrides), "variant": variant, "arm": arm or variant}
+    if fields["task"] in WITHOUT_MODEL:
+        fields["model_class"] = fields["model"] = None
+        return build(Settings, "", {**plain, **fields, **given, "plain": plain})
     # last: it is the only one that imports PyTorch
     fields["model_class"], fields["model"] = model_of_library(plain) or build_model(
         "model", plain.get("model"), fields["tokenizer"]
@@ -76,12 +105,10 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
         fields["latency"] = build(Latency, "latency", plain["latency"])
         to = baseline_model("latency.reference", fields["latency"].reference, fields)
         fields["decoding"] = decoding_latency(fields, to, common.cache_dir)
+    if plain.get("poc") is not None:
+        fields["poc"] = build(ProofOfConcept, "poc", plain["poc"])
     if plain.get("eval") is not None:
         fields["eval"] = build(Evaluation, "eval", plain["eval"])
-    fields["task"] = target("task", plain.get("task"))[0]
-    imported_task(fields["task"])
-    fields["chosen"] = chosen_keys(overrides)
-    given = {"overrides": tuple(overrides), "variant": variant, "arm": arm or variant}
     return build(Settings, "", {**plain, **fields, **given, "plain": plain})
 
 
@@ -122,7 +149,7 @@ def for_finetuning(plain: dict[str, Any]) -> dict[str, Any]:
 def model_of_library(plain: dict[str, Any]) -> tuple[Any, Any] | None:
     """Class and config of a model of transformers' own, which a fine-tuning begins from; None for one of smallgpt's."""
     path, _ = target("model", plain.get("model"))
-    if task_path(plain) != FINETUNE or not path.startswith("transformers."):
+    if task_path(plain) not in ADAPTING or not path.startswith("transformers."):
         return None
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -139,14 +166,19 @@ def is_import(plain: dict[str, Any]) -> bool:
 
 
 def resolved_config(cfg: DictConfig) -> dict[str, Any]:
-    """Config as plain Python values, with its interpolations resolved."""
+    """Config as plain Python values, with its interpolations resolved, without Hydra's own node."""
     try:
-        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        plain = {str(key): plain_values(cfg[key]) for key in cfg if key != "hydra"}
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}=???: has no default; give {error.full_key}=<value>") from None
     except OmegaConfBaseException as error:
         raise UserError(of_omegaconf(error)) from None
-    return cast(dict[str, Any], plain)
+    return plain
+
+
+def plain_values(node: Any) -> Any:
+    """A node of a config as plain values, resolved."""
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
 
 
 def of_omegaconf(error: OmegaConfBaseException) -> str:
@@ -176,6 +208,7 @@ def schema_of(name: str, values: Any) -> type[Group]:
     return chosen
 
 
+@cache  # pydantic takes a while to make a class
 def model_schema(model_class: Any) -> type[Group]:
     """What can be set of a model."""
     fields: dict[str, Any] = {key: (hint, None) for key, hint in model_class.config_class.settable().items()}

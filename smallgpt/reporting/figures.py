@@ -5,6 +5,7 @@ from collections.abc import Callable
 from smallgpt.reporting.axis_figures import axes, tuned_axes
 from smallgpt.reporting.charts import Figure, missing
 from smallgpt.reporting.curve_figures import curve_figures
+from smallgpt.reporting.decision_figures import decision_figures
 from smallgpt.reporting.diagrams import diagrams, parameter_bars
 from smallgpt.reporting.evaluation_figures import evaluation_figures
 from smallgpt.reporting.front_figures import front_figures
@@ -20,6 +21,7 @@ def draw(comparison: Comparison) -> list[Figure]:
     """Every figure that the results have numbers for; what cannot be drawn takes no other with it."""
     makers: dict[str, tuple[str, Callable[[], list[Figure]]]] = {
         "answer": ("Loss of every seed", lambda: seed_figures(comparison)),
+        "decision": ("Accuracy against cost", lambda: decision_figures(comparison)),
         "loss": ("Loss over training", lambda: curve_figures(comparison)),
         "quality": ("Quality against cost", lambda: (front_figures if comparison.metrics else pareto)(comparison)),
         "axis": ("What the study varies", lambda: [*axes(comparison), *tuned_axes(comparison)]),

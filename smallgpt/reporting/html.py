@@ -10,6 +10,7 @@ from smallgpt.reporting.caveats import caveats, jobs_text
 from smallgpt.reporting.charts import Figure, vl_version
 from smallgpt.reporting.curve_figures import interactive_curves
 from smallgpt.reporting.curves import arm_curve, coinciding
+from smallgpt.reporting.decision_summary import summary
 from smallgpt.reporting.job_table import job_table
 from smallgpt.reporting.latex import latex_table
 from smallgpt.reporting.markdown import findings, markdown
@@ -101,12 +102,14 @@ def comparison_section(study: Study, comparison: Comparison, figures: Sequence[F
     grey = f"Grey: what is not among the first {MOST_ARMS}." if len(rows) > len(shown) else ""
     alone = len(study.comparisons) == 1
     curves = interactive_curves(comparison, study.unfinished if alone else [])  # a failed job's data is not known
+    decided = summary(comparison)
     return {
         "data": about_the_data(study, comparison) if not alone else None,
-        "winner": winner(comparison),
+        "winner": decided[0] if decided else winner(comparison),
+        "summary": decided[1:],
         "best": best and best.label,
         "rival": rival and rival.label,
-        "prices": prices(comparison),
+        "prices": [] if decided else prices(comparison),
         "caveats": caveats(comparison),
         "rows": rows,
         "shown": [arm.label for arm in shown],
