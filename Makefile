@@ -3,7 +3,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format types lock bench clean
+.PHONY: help install demo test test-all lint format types lock bench gpu-check clean
 
 help: ## show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench: install ## measure speed and memory against plain PyTorch and tiktoken (a
 	$(BIN)/python -m benchmarks.scoring --precision bf16
 	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.tokenize
+
+gpu-check: install ## check and measure everything on one GPU, step by step (under 10 minutes)
+	$(BIN)/python -m benchmarks.gpu
 
 clean: ## remove the environment and caches; keeps outputs and prepared data
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

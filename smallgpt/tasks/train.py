@@ -42,6 +42,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.training.identity import refuse_other_identity, run_identity
     from smallgpt.training.loggers import until_the_end
     from smallgpt.training.metrics import Recorder
+    from smallgpt.training.micro_batch import with_micro_batch
     from smallgpt.training.module import LanguageModel
     from smallgpt.training.processes import check_processes, share_cores
     from smallgpt.training.saved_state import check_state
@@ -65,6 +66,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         begun_with = None  # its memory is free for the training
     model.generation_config.eos_token_id = prepared.eos_id
     model.generation_config.pad_token_id = prepared.eos_id
+    settings = with_micro_batch(settings, model, where, precision)
     price = training_cost(settings.model, settings.teacher)
     data = data_module(settings, prepared)
     length = run_length(settings, price.training_flops_per_token, data.epoch_tokens)
@@ -81,7 +83,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         settings.schedule,
         length,
         clip=settings.trainer.clip,
-        compile=settings.compile,
+        compile=compiles(settings, where),
         objective=distilled(settings, model, teacher, prepared),
     )
     recorder = Recorder(
@@ -110,7 +112,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             "data_fingerprint": prepared.fingerprint,
             "data": prepared.section(),
             "warnings": warnings,
-            "train": training_section(recorder, data.epoch_tokens, where),
+            "train": training_section(recorder, data, where),
             **({"wandb": places[0]} if places else {}),
         }
         if trainer.is_global_zero:
@@ -182,6 +184,18 @@ def run_length(settings: Settings, training_flops_per_token: float, epoch_tokens
     return RunLength(steps=settings.steps(training_flops_per_token))
 
 
+def compiles(settings: Settings, where: "torch.device") -> bool:
+    """Whether the training is compiled: as `compile` says, or else on a GPU where all that it needs is there."""
+    from smallgpt.machine.compiler import missing_for_compiling, refuse_compiling
+
+    if settings.compile is None:
+        sharded, taught = settings.trainer.strategy == "fsdp", settings.teacher is not None
+        return where.type == "cuda" and not sharded and not taught and missing_for_compiling(where) is None
+    if settings.compile:
+        refuse_compiling(where)
+    return settings.compile
+
+
 def peak(trainer: "TrainerSettings", where: "torch.device", precision: "Precision") -> float | None:
     """FLOPs a second that the devices of the run, or the processes' shares of a CPU, reach together at their best."""
     from smallgpt.machine.rates import peak_flops
@@ -235,6 +249,7 @@ def trainer_for(
         nodes=settings.trainer.num_nodes,
         strategy=strategy(settings.trainer, run_dir),
         precision=precision,
+        deterministic=settings.trainer.deterministic,
     )
 
 
@@ -258,18 +273,19 @@ def warnings_of_epochs(settings: Settings, steps: int | None, epoch_tokens: int)
     ]
 
 
-def training_section(recorder: "Recorder", epoch_tokens: int, where: "torch.device") -> dict[str, Any]:
+def training_section(recorder: "Recorder", data: "TokenDataModule", where: "torch.device") -> dict[str, Any]:
     """The section `train`: where the run ended."""
     from smallgpt.machine.memory import peak_bytes
 
     latest = recorder.latest
     return {
         "tokens": latest["tokens"],
-        "epochs": latest["tokens"] / epoch_tokens,
+        "epochs": latest["tokens"] / data.epoch_tokens,
         "steps": latest["step"],
         "seconds": latest["seconds"],
         "tokens_per_second": latest["tokens"] / latest["seconds"],
         "loss": latest["train/loss"],
         "mfu": latest.get("speed/mfu"),
+        "micro_batch": data.micro_batch_size,
         "peak_memory_bytes": peak_bytes(where),
     }

@@ -1,11 +1,12 @@
 """Objectives: what the loss of a batch is. The one LightningModule trains whatever it is given."""
 
+from contextlib import nullcontext
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from smallgpt.models.loss import IGNORED
+from smallgpt.training.compiled_parts import compile_parts, uncompiled
 
 Batch = dict[str, Tensor]
 
@@ -29,13 +30,17 @@ class NextToken:
         """
         Args:
             model: has `next_token_loss(input_ids, targets, reduction)`.
-            compile: whether the loss is compiled; the weights keep their names.
+            compile: whether the parts of the model are compiled; the weights keep their names.
         """
-        self._loss: Any = torch.compile(model.next_token_loss) if compile else model.next_token_loss
+        self.model, self.compiled = model, compile
+        if compile:
+            compile_parts(model)
 
     def mean(self, batch: Batch) -> Tensor:
-        return self._loss(batch["input_ids"], batch["targets"])
+        return self.model.next_token_loss(batch["input_ids"], batch["targets"])
 
     def total(self, batch: Batch) -> tuple[Tensor, Tensor]:
         targets = batch["targets"]
-        return self._loss(batch["input_ids"], targets, reduction="sum"), (targets != IGNORED).sum()
+        with uncompiled() if self.compiled else nullcontext():
+            nats = self.model.next_token_loss(batch["input_ids"], targets, reduction="sum")
+        return nats, (targets != IGNORED).sum()

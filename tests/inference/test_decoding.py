@@ -14,8 +14,9 @@ from transformers import GenerationConfig
 from smallgpt.errors import UserError
 from smallgpt.inference.batched_paths import BatchedPaths
 from smallgpt.inference.decoding import decode
-from smallgpt.inference.steps import CompiledSteps
-from smallgpt.inference.weight_formats import COMPILERS, MAKE, check_quantize, for_inference, weight_bytes
+from smallgpt.inference.steps import CompiledSteps, FixedSteps
+from smallgpt.inference.weight_formats import MAKE, check_quantize, for_inference, weight_bytes
+from smallgpt.machine.compiler import COMPILERS
 
 PROMPTS = torch.tensor([[5, 9, 3, 7, 2], [0, 0, 4, 8, 1]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
@@ -65,9 +66,7 @@ def test_greedy_ids_are_the_same_cached_uncached_in_a_batch_and_packed(model):
 
 def without_compiler(model):
     """The steps of compiled decoding, as PyTorch runs them."""
-    steps = CompiledSteps(model)
-    steps.compiled = steps.read
-    return steps
+    return FixedSteps(model)
 
 
 def test_greedy_ids_are_the_same_in_steps_of_one_shape(model):
