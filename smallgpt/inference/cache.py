@@ -64,8 +64,8 @@ class Fixed(StaticLayer):
         self.is_initialized = True
 
     def tensors(self) -> list[Tensor]:
-        """All that a step changes."""
-        return [self.keys, self.values, self.cumulative_length]
+        """All that a step changes: nothing in the layer of a path that is left out."""
+        return [] if self.keys is None else [self.keys, self.values, self.cumulative_length]
 
 
 class FixedHybrid(Fixed, LinearAttentionAndFullAttentionLayer):

@@ -10,7 +10,7 @@ from transformers.generation.streamers import BaseStreamer
 from smallgpt.inference.steps import Steps, decoding_steps
 from smallgpt.packages import private
 
-TOKENS_APART = 16  # on a GPU: between two looks at what it has made, for each of which it waits
+TOKENS_APART = {"cpu": 1, "cuda": 16}  # between two looks at what is made; a GPU waits for each of them
 
 
 @torch.inference_mode()
@@ -44,7 +44,7 @@ def decode(
     ids[:, :T] = input_ids
     unfinished = torch.ones(B, dtype=torch.bool, device=ids.device)
     made_B = torch.zeros(B, dtype=torch.long, device=ids.device)  # tokens of each sequence, its end included
-    apart = 1 if ids.device.type == "cpu" else TOKENS_APART
+    apart = TOKENS_APART.get(ids.device.type, 1)
     shown, now = T, input_ids
     for length in range(T, longest):
         so_far: Any = ids[:, :length]
@@ -74,4 +74,4 @@ def decode(
 
 def drawn(share_BV: Tensor) -> Tensor:
     """Token of each sequence, drawn with the given shares: the bits of `torch.multinomial`, which waits for a GPU."""
-    return (share_BV / torch.empty_like(share_BV).exponential_()).argmax(dim=-1)
+    return (share_BV / torch.empty_like(share_BV).exponential_()).max(dim=-1).indices

@@ -90,6 +90,7 @@ class FixedSteps(Steps):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
         self.step: Callable[[Tensor, Tensor, Tensor], Tensor] = self.read
+        self.records = model.device.type == "cuda"
         self.recorded: dict[tuple[int, int], tuple[Cache, RecordedFunction]] = {}
         """Cache and step of each number of sequences and of places."""
 
@@ -121,7 +122,7 @@ class FixedSteps(Steps):
 
     def step_for(self, sequences: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """The step as it runs on this device: on a GPU it is recorded behind the first prompt of its shape."""
-        if self.model.device.type != "cuda":
+        if not self.records:
             return self.step
         shape = (sequences, self.places)
         if shape not in self.recorded:

@@ -53,7 +53,7 @@ def with_micro_batch(
     with FileLock(path.with_suffix(".lock")):
         found = kept(path)
         if found is None or sequences % found:
-            found = largest_worthwhile(sequences, settings.micro_batch_size, Trial(model.to(device), device, precision))
+            found = largest_worthwhile(sequences, settings.micro_batch_size, Trial(model, device, precision))
             write_text(path, json.dumps({**key, "micro_batch": found}, indent=1, default=str))
             say(f"micro-batch: {found} sequences, of {sequences} in a step")
     return settings.model_copy(update={"batch": settings.batch.model_copy(update={"micro": found})})
@@ -110,7 +110,9 @@ class Trial:
     """Trial of micro-batches: a forward and a backward pass of each on random tokens, which changes nothing."""
 
     def __init__(self, model: PreTrainedModel, device: torch.device, precision: Precision) -> None:
-        self.model, self.device, self.precision = model, device, precision
+        self.model: Any = model
+        self.device, self.precision = device, precision
+        self.model.to(device)
         moments = MOMENT_BYTES * sum(p.numel() for p in model.parameters())
         self.limit = FILLED * (free_bytes(device) or 0) - moments
 
@@ -136,10 +138,9 @@ class Trial:
 
     def passed(self, ids: Tensor) -> float:
         """Seconds of a forward and a backward pass."""
-        loss: Any = self.model.next_token_loss  # of a Decoder
         begin = now(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            nats = loss(ids, ids)
+            nats = self.model.next_token_loss(ids, ids)
         nats.backward()
         seconds = now(self.device) - begin
         self.model.zero_grad()

@@ -10,8 +10,11 @@ from helpers import CASES, Case, build_model
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 from transformers import GenerationConfig
+from transformers.generation.streamers import BaseStreamer
 
 from smallgpt.errors import UserError
+from smallgpt.inference import decoding
+from smallgpt.inference import steps as steps_module
 from smallgpt.inference.batched_paths import BatchedPaths
 from smallgpt.inference.decoding import decode
 from smallgpt.inference.steps import CompiledSteps, FixedSteps
@@ -64,17 +67,68 @@ def test_greedy_ids_are_the_same_cached_uncached_in_a_batch_and_packed(model):
     ]
 
 
-def without_compiler(model):
-    """The steps of compiled decoding, as PyTorch runs them."""
-    return FixedSteps(model)
-
-
 def test_greedy_ids_are_the_same_in_steps_of_one_shape(model):
     whole = [greedy(model, PROMPTS[:1]), greedy(model, PROMPTS, attention_mask=MASK)]
-    decoded = partial(decode, steps=without_compiler(model))
+    decoded = partial(decode, steps=FixedSteps(model))
     for _ in range(2):  # the second time the steps have seen other sequences
         assert greedy(model, PROMPTS[:1], custom_generate=decoded) == whole[0]
         assert greedy(model, PROMPTS, attention_mask=MASK, custom_generate=decoded) == whole[1]
+
+
+class Replayed:
+    """Stands in for what a GPU has recorded: it works on the memory that it was recorded with, and on no other."""
+
+    def __init__(self, function, inputs, state):
+        self.function, self.shapes = function, [each.shape for each in inputs]
+        self.memory = [each.data_ptr() for each in state]
+
+    def __call__(self, *inputs):
+        steps = self.function.__self__
+        assert [each.shape for each in inputs] == self.shapes
+        assert [each.data_ptr() for layer in steps.cache.layers for each in layer.tensors()] == self.memory
+        return self.function(*inputs)
+
+
+def test_greedy_ids_are_the_same_in_recorded_steps_that_serve_again(model, monkeypatch):
+    monkeypatch.setattr(steps_module, "RecordedFunction", Replayed)
+    whole = [greedy(model, PROMPTS[:1]), greedy(model, PROMPTS, attention_mask=MASK)]
+    steps = FixedSteps(model)
+    steps.records = True
+    decoded = partial(decode, steps=steps)
+    for _ in range(2):
+        assert greedy(model, PROMPTS[:1], custom_generate=decoded) == whole[0]
+        assert greedy(model, PROMPTS, attention_mask=MASK, custom_generate=decoded) == whole[1]
+    assert len(steps.recorded) == 2
+    steps.forget()
+    assert greedy(model, PROMPTS[:1], custom_generate=decoded) == whole[0] and len(steps.recorded) == 1
+
+
+class Shown(BaseStreamer):
+    """Streamer that keeps what it is given."""
+
+    def __init__(self):
+        self.tokens = []
+
+    def put(self, value):
+        self.tokens += value.flatten().tolist()
+
+    def end(self):
+        self.tokens.append("end")
+
+
+@pytest.mark.parametrize("apart", [1, 3, 16, 64])
+@pytest.mark.parametrize("model", SHAPES[:1], indirect=True, ids=str)
+def test_what_is_made_and_shown_is_the_same_however_seldom_it_is_looked_at(model, monkeypatch, apart):
+    monkeypatch.setattr(decoding, "TOKENS_APART", {"cpu": apart})
+    whole = greedy(model, PROMPTS[:1])[0]
+    for stop in (whole[4], 95):  # in the middle, and a token that never comes
+        given = {"config": {"eos_token_id": stop}}
+        shown = Shown()
+        made = greedy(model, PROMPTS[:1], custom_generate=partial(decode, streamer=shown), **given)
+        assert made == greedy(model, PROMPTS[:1], **given)
+        assert shown.tokens == [*made[0], "end"]
+    given = {"attention_mask": MASK, "config": {"eos_token_id": whole[4]}}
+    assert greedy(model, PROMPTS, custom_generate=decode, **given) == greedy(model, PROMPTS, **given)
 
 
 @pytest.mark.slow
