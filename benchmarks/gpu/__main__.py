@@ -100,6 +100,7 @@ def main() -> int:
     parser.add_argument("--steps", nargs="+", choices=STEPS, help="do these, also where they are done")
     parser.add_argument("--dry-run", action="store_true", help="tiny models on the CPU")
     parser.add_argument("--folder", type=Path, help="where results lie; outputs/gpu_check, outputs/gpu_check_dry")
+    parser.add_argument("--patience", type=float, default=1.0, help="times as long as usual that a step may take")
     parser.add_argument("--against", type=Path, help="results.json of another machine, shown beside")
     parser.add_argument("--within", choices=STEPS, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -116,7 +117,7 @@ def main() -> int:
         found = None if given.steps and name in given.steps else done(folder / f"{name}.json", here)
         if found is None and (not given.steps or name in given.steps):
             print(f"{name}: {step.what}", flush=True)
-            found = measured(name, folder, given.dry_run, step.limit)
+            found = measured(name, folder, given.dry_run, given.patience * step.limit)
             print(f"  {found['status']} after {found['seconds']:.0f} s", flush=True)
         if found is not None:
             results[name] = found

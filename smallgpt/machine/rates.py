@@ -8,7 +8,7 @@ import torch
 
 from smallgpt.machine.device import Precision
 
-COPIED_BYTES = 256 * 2**20  # more than a processor's caches hold
+COPIED_BYTES = {"cpu": 2**28, "cuda": 2**31}  # more than caches hold, and enough that a GPU is busy for long
 COPIES = 7
 
 
@@ -34,8 +34,9 @@ def measured_machine(device: torch.device) -> Machine:
     return Machine(device, torch.get_num_threads(), copy_bandwidth(device))
 
 
-def copy_bandwidth(device: torch.device, size: int = COPIED_BYTES) -> float:
+def copy_bandwidth(device: torch.device, size: int | None = None) -> float:
     """Bytes per second, read and written, of the fastest of several copies of `size` bytes."""
+    size = size or COPIED_BYTES.get(device.type, COPIED_BYTES["cpu"])
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     target.copy_(source)  # its pages exist from now on

@@ -1,6 +1,7 @@
 """The same greedy ids however they are made, for every variant; sampling with a seed repeats."""
 
 import copy
+import importlib.util
 import shutil
 from functools import partial
 
@@ -12,11 +13,13 @@ from torch._dynamo.testing import CompileCounter
 from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
+from smallgpt import packages
 from smallgpt.errors import UserError
 from smallgpt.inference import decoding
 from smallgpt.inference import steps as steps_module
 from smallgpt.inference.batched_paths import BatchedPaths
 from smallgpt.inference.decoding import decode
+from smallgpt.inference.gpu_weights import ON_GPU, group_of, quantize_on_gpu, stored_bytes
 from smallgpt.inference.steps import CompiledSteps, FixedSteps
 from smallgpt.inference.weight_formats import MAKE, check_quantize, for_inference, weight_bytes
 from smallgpt.machine.compiler import COMPILERS
@@ -232,3 +235,28 @@ def test_quantized_weights_take_fewer_bytes_and_int4_is_onnx_alone():
         UserError, match=r"^quantize=int4: only for task=export format=onnx; here use one of none, bf16"
     ):
         for_inference(build_model(CASES[0]), "int4")
+
+
+def test_fewer_bits_on_a_gpu_need_torchao(monkeypatch):
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    for quantize in ON_GPU:
+        with pytest.raises(UserError, match=rf"^quantize={quantize}: torchao is not installed; .*or quantize=bf16$"):
+            check_quantize(quantize, torch.device("cuda"))
+    with pytest.raises(UserError, match=r"^quantize=int8_dynamic: runs on a CPU; .*quantize=bf16 or int8_weight$"):
+        check_quantize("int8_dynamic", torch.device("cuda"))
+
+
+def test_bytes_of_torchaos_weights_are_those_of_their_parts():
+    if importlib.util.find_spec("torchao") is None:
+        pytest.skip("torchao is not installed")
+    model = build_model(Case("gpt", "modern")).bfloat16()
+    quantize_on_gpu(model, "int8_weight")  # which torchao's kernels do on a CPU too
+    fc = model.transformer.backbone.h[0].mlp.c_fc
+    N, K = fc.weight.shape
+    assert stored_bytes(fc.weight) == N * K + 2 * N  # and a scale in bf16 for each row
+    assert weight_bytes(model) < 0.8 * weight_bytes(build_model(Case("gpt", "modern")).bfloat16())
+
+
+@pytest.mark.parametrize(("inputs", "group"), [(512, 128), (192, 64), (96, 32), (80, None)])
+def test_weights_that_share_a_scale_divide_the_inputs(inputs, group):
+    assert group_of(inputs) == group
