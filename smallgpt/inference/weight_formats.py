@@ -17,6 +17,7 @@ from smallgpt.errors import UserError
 from smallgpt.inference.batched_paths import batch_paths
 from smallgpt.inference.gpu_weights import ON_GPU, quantize_on_gpu, require_torchao, storage_id, stored_bytes
 from smallgpt.machine.compiler import refuse_compiling
+from smallgpt.machine.device import native_precision
 from smallgpt.packages import private
 
 INT8 = 127
@@ -134,6 +135,12 @@ PRIVATE = {
     "int8_dynamic": ("ao.quantization.per_channel_dynamic_qconfig", "ao.nn.quantized.dynamic.Linear._weight_bias"),
 }
 """Members of torch that another release may not have, by the kind that needs them on a CPU."""
+
+
+def usual_format(quantize: str, is_chosen: bool, device: torch.device) -> str:
+    """Format of the weights that text is made with: bf16 on a GPU that is made for it, unless another one is chosen."""
+    on_gpu = device.type == "cuda" and not is_chosen and quantize == "none"
+    return native_precision(device).replace("fp32", "none") if on_gpu else quantize
 
 
 def for_inference(model: PreTrainedModel, quantize: str = "none", compiled: bool = False) -> PreTrainedModel:

@@ -21,7 +21,7 @@ from smallgpt.inference.batched_paths import BatchedPaths
 from smallgpt.inference.decoding import decode
 from smallgpt.inference.gpu_weights import ON_GPU, group_of, quantize_on_gpu, stored_bytes
 from smallgpt.inference.steps import CompiledSteps, FixedSteps
-from smallgpt.inference.weight_formats import MAKE, check_quantize, for_inference, weight_bytes
+from smallgpt.inference.weight_formats import MAKE, check_quantize, for_inference, usual_format, weight_bytes
 from smallgpt.machine.compiler import COMPILERS
 
 PROMPTS = torch.tensor([[5, 9, 3, 7, 2], [0, 0, 4, 8, 1]])
@@ -244,6 +244,15 @@ def test_fewer_bits_on_a_gpu_need_torchao(monkeypatch):
             check_quantize(quantize, torch.device("cuda"))
     with pytest.raises(UserError, match=r"^quantize=int8_dynamic: runs on a CPU; .*quantize=bf16 or int8_weight$"):
         check_quantize("int8_dynamic", torch.device("cuda"))
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
+def test_text_is_made_in_bf16_on_a_gpu_that_is_made_for_it_unless_told_otherwise(monkeypatch, capability):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert usual_format("none", False, cuda) == ("bf16" if capability >= (8, 0) else "none")
+    assert usual_format("none", True, cuda) == usual_format("none", False, cpu) == "none"
+    assert usual_format("int8_weight", True, cuda) == "int8_weight"
 
 
 def test_bytes_of_torchaos_weights_are_those_of_their_parts():
