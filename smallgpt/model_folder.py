@@ -16,18 +16,23 @@ from smallgpt.models.decoder import Decoder
 IMPORT = re.compile(r"^(\s*from )smallgpt\.models\.(\w+)(?= import)", re.MULTILINE)
 
 
-def write_model(model: Decoder, folder: Path, weights: dict[str, Any] | None = None) -> None:
+def write_model(model: Any, folder: Path, weights: dict[str, Any] | None = None) -> None:
     """Writes a model's weights and config, and the code of its classes, which config.json then names.
 
     Args:
+        model: one of smallgpt's, or an adapted one, of which the code is that of its `causal`; one of transformers'
+            own needs no code.
         weights: whole ones, where the model has a part of them.
 
     Raises:
         UserError: a file of the user's own variant has the name of one of smallgpt's that it imports.
     """
     model.save_pretrained(folder, state_dict=weights)
+    causal = getattr(model, "causal", model)
+    if not isinstance(causal, Decoder):
+        return
     # that which names its base model: FSDP derives a class of its own from it
-    model_class: Any = next(each for each in type(model).__mro__ if "base_class" in vars(each))
+    model_class: Any = next(each for each in type(causal).__mro__ if "base_class" in vars(each))
     config_class = type(model.config)
     for each in (model_class, config_class):
         if (source := getattr(sys.modules[each.__module__], "__file__", None)) is None:

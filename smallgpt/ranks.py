@@ -4,13 +4,17 @@ import ctypes
 import os
 import sys
 import sysconfig
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 """The folder that holds the package: a checkout, or site-packages."""
 INSTALLED = ROOT in {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
 """Whether this Python finds the package by itself."""
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# linux/prctl.h
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def started_by() -> tuple[str, int, int] | None:
@@ -46,6 +50,21 @@ def end_with_the_starter(number: int, starter: int | None = None) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if starter is not None and os.getppid() != starter:
         os._exit(1)
+
+
+@contextmanager
+def adopts_orphans() -> Generator[None]:
+    """Context in which a process whose parent has ended becomes a child of this one, if it descends from it.
+
+    Raises OSError where the system cannot do that.
+    """
+    libc = ctypes.CDLL(None)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1) != 0:
+        raise OSError("prctl: no PR_SET_CHILD_SUBREAPER")
+    try:
+        yield
+    finally:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 0)
 
 
 def python_path() -> str:

@@ -35,6 +35,10 @@ def read_weights_record(folder: Path) -> dict[str, Any]:
         return {}
 
 
+TRAINED = ("train", "finetune")
+"""Tasks whose runs leave a trained model."""
+
+
 def read_result(run_dir: Path) -> dict[str, Any] | None:
     """Reads result.json of a run; None where it is missing or damaged."""
     try:
@@ -122,7 +126,7 @@ def add_section(run_dir: Path, name: str, found: dict[str, Any], merge: Callable
         return
     with FileLock(run_dir / ".result.lock"):
         result = read_result(run_dir)
-        if result is not None and result.get("task") in ("train", "import"):
+        if result is not None and result.get("task") in (*TRAINED, "import"):
             write_result(run_dir, {**result, name: merge(result.get(name) or {}, found)})
 
 

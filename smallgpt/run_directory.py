@@ -156,7 +156,8 @@ def refuse_other_size(run_dir: Path, model: Any, key: str) -> None:
     except (OSError, ValueError):  # what is damaged is refused when it is loaded
         return
     for name in ("n_embd", "n_layer"):
-        if begun.get(name, getattr(model, name)) != getattr(model, name):
+        own = getattr(model, name, None)  # a model of transformers' own calls it otherwise
+        if own is not None and begun.get(name, own) != own:
             raise UserError(
                 f"{key}={run_dir}: was begun with {name}={begun[name]}, and match now comes to "
                 f"{getattr(model, name)}; choose another directory"

@@ -72,3 +72,31 @@ def text_metrics() -> MetricCollection:
     }
     # left to itself the library would take counts that are equal at first, of bytes and tokens, for the same
     return MetricCollection(metrics, compute_groups=[["loss", "perplexity"], ["bits_per_byte"]])
+
+
+class WeightedLoss(NatsPerUnit):
+    """Mean loss in nats of what is learnt of examples, each by the weight of its class."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, nats: Tensor, weight: Tensor) -> None:
+        """Adds batches: the nats and the weight of each."""
+        self.add(nats, weight)
+
+    def compute(self) -> Tensor:
+        return self.nats / self.count
+
+
+class WeightedPerplexity(WeightedLoss):
+    """Exponential of the mean loss, cut off at the largest that a float can hold."""
+
+    def compute(self) -> Tensor:
+        return (self.nats / self.count).clamp(max=LARGEST_EXPONENT).exp()
+
+
+def example_metrics() -> MetricCollection:
+    """Makes the metrics of examples under their names in results; `update` takes `nats` and `weight`."""
+    metrics: dict[str, Metric | MetricCollection] = {"loss": WeightedLoss(), "perplexity": WeightedPerplexity()}
+    return MetricCollection(metrics)

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from smallgpt.launch.config_files import CONF
 
-OF_A_RUN = {"shrink", "transfer"}  # they take a trained model, see test_going_on.py
+OF_A_RUN = {"learning_curve", "shrink", "transfer"}  # they take a trained model: tests/finetuning, test_going_on.py
 RECIPES = sorted({path.stem for path in (CONF / "experiment").glob("*.yaml")} - OF_A_RUN)
 SEARCHES = {"frontier": ("hydra.sweeper.n_trials=7", "hydra.sweeper.prune=false")}  # each arm has its turn
 WITH_ARMS = ("downsample_operator", "paper_comparison")
@@ -84,9 +84,9 @@ def test_arms_are_pairs_of_values_and_not_their_product(cli: CommandLine):
 hydra:
   sweeper:
     arms:
-      - {model: gpt, optimizer.lr: "1e-3,2e-3"}
+      - {model: gpt}
       - {model: lineargpt, model.downsample_times: null, model.widths: [128, 64, 64, 128], optimizer.lr: 4e-3}
-    params: {seed: "1,2"}
+    params: {optimizer.lr: "1e-3,2e-3", seed: "1,2"}  # an arm may have a rate of its own
 """
     )
     words = ("-m", "--config-dir=myconf", "task=inspect", "experiment=pairs", "hydra/launcher=basic")
@@ -100,7 +100,9 @@ hydra:
     ]
     message = cli.refused(*words, "hydra.sweep.dir=other", "model=canon")
     assert message == "model=canon: the arms of this sweep choose model; hydra.sweeper.arms=null leaves them out"
-    assert cli.refused(*words[1:4]) == "experiment=pairs: a sweep over 2 arms, seed; add -m"
+    message = cli.refused(*words, "hydra.sweep.dir=other", "optimizer.lr=1e-3,2e-3")
+    assert message.startswith("optimizer.lr=1e-3,2e-3: the arms of this sweep choose optimizer.lr")
+    assert cli.refused(*words[1:4]) == "experiment=pairs: a sweep over 2 arms, optimizer.lr, seed; add -m"
     assert not Path("other").exists()
 
 

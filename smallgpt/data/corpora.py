@@ -6,7 +6,8 @@ parts that can be read in any process. The split goes by document and never by p
 
 import os
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -123,14 +124,14 @@ class StandardLibrary(Corpus):
         return "stdlib"
 
     def check(self) -> None:
-        if not library_files():
+        if not library_files(library_root()):
             raise UserError(
                 f"data=stdlib: no Python source under {library_root()}; use data=files data.path=<your text>"
             )
 
     def fingerprint(self, cache_dir: Path) -> dict[str, Any]:
         root = library_root()
-        files = [[str(path.relative_to(root)), hash_of(path)] for path in library_files()]
+        files = [[str(path.relative_to(root)), hash_of(path)] for path in library_files(root)]
         return {"corpus": "stdlib", "holdout": self.holdout, "dedupe": self.deduplication, "files": files}
 
     def origin(self) -> dict[str, str]:
@@ -138,10 +139,10 @@ class StandardLibrary(Corpus):
         return {"source": f"standard library of Python {version}", "licence": "PSF-2.0"}
 
     def size(self) -> int:
-        return sum(path.stat().st_size for path in library_files())
+        return sum(path.stat().st_size for path in library_files(library_root()))
 
     def parts(self) -> Iterator[CorpusPart]:
-        return group_files(library_files(), self.holdout, skip_undecodable=True)
+        return group_files(library_files(library_root()), self.holdout, skip_undecodable=True)
 
     def _parts_are_cheap(self) -> bool:
         return True
@@ -152,19 +153,20 @@ def library_root() -> Path:
     return Path(sysconfig.get_path("stdlib"))
 
 
-def library_files() -> list[Path]:
+@cache  # a sweep asks once for each of its jobs, and walking through two thousand files takes a while
+def library_files(root: Path) -> tuple[Path, ...]:
     """Python files of the standard library in the order of their paths, installed packages and empty files left out."""
     skip = {"site-packages", "dist-packages", "__pycache__"}
     found = []
-    for folder, folders, names in os.walk(library_root()):
+    for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in skip]
         found += [Path(folder, name) for name in names if name.endswith(".py")]
     # An empty __init__.py is no document.
-    return sorted(path for path in found if path.is_file() and path.stat().st_size)
+    return tuple(sorted(path for path in found if path.is_file() and path.stat().st_size))
 
 
 def group_files(
-    files: list[Path], holdout: float, official: Split | None = None, skip_undecodable: bool = False
+    files: Sequence[Path], holdout: float, official: Split | None = None, skip_undecodable: bool = False
 ) -> Iterator[WholeFiles]:
     """Parts of whole files, split by the hash of their text; of few files at least one is held out."""
     if not official and 1 < len(files) < FEW_FILES:

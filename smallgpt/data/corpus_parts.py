@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal, Protocol
 
-from smallgpt.data.rows import json_line_texts
+from smallgpt.data.rows import TextOf, json_line_rows, texts_of
 from smallgpt.errors import UserError, one_line
 
 Split = Literal["train", "validation", "test"]
@@ -88,7 +88,7 @@ class LineRange:
     start: int
     stop: int
     rule: SplitRule
-    field: str | None
+    field: TextOf | None
 
     @property
     def size(self) -> int:
@@ -99,7 +99,7 @@ class LineRange:
         texts = (
             paragraph_documents(lines, self.path)
             if self.field is None
-            else json_line_texts(lines, self.field, self.path, self.start)
+            else texts_of(json_line_rows(lines, self.path, self.start), self.field)
         )
         for text in texts:
             yield self.rule(text), text

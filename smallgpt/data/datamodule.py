@@ -26,14 +26,29 @@ Batch = dict[str, torch.Tensor]
 IGNORED = -100
 
 
+class Order:
+    """Order of the training stream: sample i is item `permutation(i // items)[i % items]`, drawn from (seed, epoch)."""
+
+    def __init__(self, items: int, seed: int):
+        self.items, self.seed = items, seed
+        self._epoch: tuple[int, np.ndarray] | None = None
+
+    def __call__(self, sample: int) -> int:
+        epoch, place = divmod(sample, self.items)
+        if self._epoch is None or self._epoch[0] != epoch:
+            generator = np.random.default_rng([self.seed, epoch])
+            self._epoch = epoch, generator.permutation(self.items)
+        return int(self._epoch[1][place])
+
+
 class TrainWindows(Dataset[Batch]):
     """The endless training stream; an item is a batch, asked for by its global sample indices."""
 
     def __init__(self, prepared: PreparedData, block_size: int, seed: int):
-        self.prepared, self.block_size, self.seed = prepared, block_size, seed
+        self.prepared, self.block_size = prepared, block_size
         self.windows = (prepared.train_tokens - 1) // block_size
+        self.window = Order(self.windows, seed)
         self._tokens: np.ndarray | None = None
-        self._epoch: tuple[int, np.ndarray] | None = None
 
     def __getitem__(self, index: list[int]) -> Batch:
         if self._tokens is None:  # opened in the process that reads
@@ -46,13 +61,6 @@ class TrainWindows(Dataset[Batch]):
                 f"remove {self.prepared.directory}, and it is prepared again"
             )
         return batch_of(rows.astype(np.int64))
-
-    def window(self, sample: int) -> int:
-        epoch, place = divmod(sample, self.windows)
-        if self._epoch is None or self._epoch[0] != epoch:
-            generator = np.random.default_rng([self.seed, epoch])
-            self._epoch = epoch, generator.permutation(self.windows)
-        return int(self._epoch[1][place])
 
 
 class ValidationWindows(Dataset[Batch]):
@@ -106,7 +114,7 @@ class RankBatches(Sampler[list[int]]):
     `stop` is None for the endless training stream; `start` is asked each time a pass begins.
     """
 
-    def __init__(self, module: "TokenDataModule", stop: int | None):
+    def __init__(self, module: "StreamDataModule", stop: int | None):
         self.module, self.stop = module, stop
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -126,52 +134,24 @@ class FiniteRankBatches(RankBatches):
         return -(-(self.stop or 0) // (self.module.micro_batch_size * world))
 
 
-class TokenDataModule(L.LightningDataModule):
-    """Batches {"input_ids": (B, T), "targets": (B, T)}, int64; target -100 is not scored. Held-out ones have "bytes".
+class StreamDataModule(L.LightningDataModule):
+    """Data module of an endless stream of training samples, whose place is one number, and of held-out batches.
 
     first_sample: where the training stream starts, a global sample index.
-    epoch_tokens: targets in one pass over the training text.
-    validation_documents, validation_targets: those that are scored, the first whole ones within
-    `validation_tokens` tokens (None: all). Their EOTs are not scored.
     """
 
-    def __init__(
-        self,
-        prepared: PreparedData,
-        block_size: int,
-        micro_batch_size: int,
-        seed: int,
-        workers: int = 0,
-        validation_tokens: int | None = None,
-    ):
+    def __init__(self, micro_batch_size: int, workers: int = 0):
         super().__init__()
-        self.prepared = prepared
-        self.block_size, self.micro_batch_size = block_size, micro_batch_size
-        self.workers = workers
+        self.micro_batch_size, self.workers = micro_batch_size, workers
         self.first_sample = 0
         self._steps_before: int | None = None
-        self.train_windows = TrainWindows(prepared, block_size, seed)
-        if not self.train_windows.windows:
-            raise UserError(
-                f"data={prepared.name}: its {prepared.train_tokens} training tokens are less than "
-                f"one window of model.block_size={block_size}; give more text or a smaller block"
-            )
-        self.epoch_tokens = self.train_windows.windows * block_size
-        self.validation_documents, tokens, _ = prepared.held_out(validation_tokens)
-        self.validation_targets = tokens - self.validation_documents
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self.train_windows, RankBatches(self, None), self.workers)
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        windows = ValidationWindows(self.prepared, self.block_size, self.validation_documents)
-        return self._loader(windows, FiniteRankBatches(self, len(windows.windows)), 0)
-
-    def _loader(self, windows: Dataset[Batch], batches: RankBatches, workers: int) -> DataLoader:
+    def loader(self, batches: Dataset[Batch], indices: RankBatches, workers: int) -> DataLoader:
+        """Loader of the batches that lists of indices ask for."""
         trainer = self.trainer
         return DataLoader(
-            windows,
-            sampler=batches,
+            batches,
+            sampler=indices,
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -208,3 +188,40 @@ class TokenDataModule(L.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.first_sample = state_dict["first_sample"]
         self._steps_before = None
+
+
+class TokenDataModule(StreamDataModule):
+    """Batches {"input_ids": (B, T), "targets": (B, T)}, int64; target -100 is not scored. Held-out ones have "bytes".
+
+    epoch_tokens: targets in one pass over the training text.
+    validation_documents, validation_targets: those that are scored, the first whole ones within
+    `validation_tokens` tokens (None: all). Their EOTs are not scored.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedData,
+        block_size: int,
+        micro_batch_size: int,
+        seed: int,
+        workers: int = 0,
+        validation_tokens: int | None = None,
+    ):
+        super().__init__(micro_batch_size, workers)
+        self.prepared, self.block_size = prepared, block_size
+        self.train_windows = TrainWindows(prepared, block_size, seed)
+        if not self.train_windows.windows:
+            raise UserError(
+                f"data={prepared.name}: its {prepared.train_tokens} training tokens are less than "
+                f"one window of model.block_size={block_size}; give more text or a smaller block"
+            )
+        self.epoch_tokens = self.train_windows.windows * block_size
+        self.validation_documents, tokens, _ = prepared.held_out(validation_tokens)
+        self.validation_targets = tokens - self.validation_documents
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self.loader(self.train_windows, RankBatches(self, None), self.workers)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        windows = ValidationWindows(self.prepared, self.block_size, self.validation_documents)
+        return self.loader(windows, FiniteRankBatches(self, len(windows.windows)), 0)

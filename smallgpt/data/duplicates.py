@@ -5,7 +5,7 @@ MinHash and locality-sensitive hashing (`datasketch`). Of duplicates the first s
 the training text (tables with one layout, files made from one template) is trained on, not held out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from smallgpt.data.corpus_parts import CorpusPart, Split, document_hash
-from smallgpt.data.grams import N, distinct, occurs, word_grams
+from smallgpt.data.grams import N, distinct, occurs, word_grams, word_grams_of_texts
 from smallgpt.data.overlap import LIMIT
 
 SHINGLE = 5
@@ -86,12 +86,13 @@ def sketch(part: CorpusPart) -> Sketches:
         if text:
             found.hashes.append(document_hash(text))
             found.splits.append(split)
-            found.minima.append(_minima(text))
+            found.minima.append(minima_of(text))
             found.grams.append(word_grams(text, N))
     return found
 
 
-def _minima(text: str) -> np.ndarray | None:
+def minima_of(text: str) -> np.ndarray | None:
+    """MinHash of a text of any length; None where it is too short to be nearly equal to another."""
     shingles = distinct(word_grams(text, SHINGLE) >> np.uint64(32)).tolist()
     if not shingles:
         return None
@@ -99,6 +100,32 @@ def _minima(text: str) -> np.ndarray | None:
     for start in range(0, len(shingles), GRAMS_AT_ONCE):
         minima.update_batch(shingles[start : start + GRAMS_AT_ONCE])
     return minima.digest()
+
+
+def minima_of_texts(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """MinHash of many short texts at once, the same numbers as those of each alone.
+
+    Returns the places of the texts that are long enough to be nearly equal to another, and a row for each.
+    """
+    multipliers, offsets = _empty().permutations
+    places, rows = [np.empty(0, np.int64)], [np.empty((0, PERMUTATIONS), np.uint32)]
+    for start, grams, counts in word_grams_of_texts(texts, SHINGLE):
+        some = np.flatnonzero(counts)
+        if not len(some):
+            continue
+        begins = np.cumsum(counts[some]) - counts[some]
+        hashes = _mixed32((grams >> np.uint64(32)).astype(np.uint32))
+        drawn = [np.minimum.reduceat(hashes * a + b, begins) for a, b in zip(multipliers, offsets, strict=True)]
+        places.append(start + some)
+        rows.append(np.stack(drawn, axis=1))
+    return np.concatenate(places), np.concatenate(rows)
+
+
+def _mixed32(numbers: np.ndarray) -> np.ndarray:
+    """Each number with all of its bits depending on all of its bits: the last step of MurmurHash3, as `datasketch`."""
+    numbers = (numbers ^ (numbers >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    numbers = (numbers ^ (numbers >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return numbers ^ (numbers >> np.uint32(16))
 
 
 @cache
@@ -130,6 +157,48 @@ def select(parts: Iterable[Sketches], official: bool) -> Selection:
                 known[number] = own
             kept[number] = split, grams
     return Selection(frozenset(left_out), frozenset() if official else frozenset(_covered(kept)))
+
+
+def near_groups(texts: Sequence[str], near: bool = True) -> list[int]:
+    """Number of a group for each text: equal texts share one, and with `near` those that are nearly equal too.
+
+    The number is the place of the group's first text. A chain of near duplicates is one group. Of the texts that fall
+    together in a band each is compared with the first and with the one before it.
+    """
+    first = list(range(len(texts)))
+    places: dict[str, int] = {}
+    for place, text in enumerate(texts):
+        first[place] = places.setdefault(text, place)
+    some, minima_NP = minima_of_texts(list(places) if near else [])
+    if len(some):
+        numbers = np.array(list(places.values()))[some]
+        bands, rows = BANDS
+        for band in range(bands):
+            keys = np.ascontiguousarray(minima_NP[:, band * rows : (band + 1) * rows])
+            _, key_N = np.unique(keys.view(f"V{keys.itemsize * rows}")[:, 0], return_inverse=True)
+            order = np.argsort(key_N, kind="stable")
+            begins = np.concatenate(([True], np.diff(key_N[order]) > 0))
+            heads = order[np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))]
+            for other in (heads, np.roll(order, 1)):
+                together = np.flatnonzero(~begins)
+                alike = (minima_NP[order[together]] == minima_NP[other[together]]).mean(1) >= SIMILARITY
+                for one, two in zip(order[together[alike]], other[together[alike]], strict=True):
+                    join(first, int(numbers[one]), int(numbers[two]))
+    return [root(first, place) for place in range(len(texts))]
+
+
+def root(first: list[int], place: int) -> int:
+    """The first member of the group that a place belongs to, in a forest that is made flat on the way."""
+    while first[place] != place:
+        first[place] = first[first[place]]
+        place = first[place]
+    return place
+
+
+def join(first: list[int], one: int, other: int) -> None:
+    """Makes one group of two, under the earlier of their first members."""
+    a, b = root(first, one), root(first, other)
+    first[max(a, b)] = min(a, b)
 
 
 def _covered(documents: dict[int, tuple[Split, np.ndarray]]) -> set[int]:

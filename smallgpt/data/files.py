@@ -11,6 +11,8 @@ from smallgpt.data.content_hash import content_hash
 from smallgpt.data.corpora import Corpus, group_files, part_size
 from smallgpt.data.corpus_parts import CorpusPart, LineRange, Split, SplitRule, batched_texts
 from smallgpt.data.folders import folder_files, in_words, looks_like_split, official_split
+from smallgpt.data.rows import TextOf
+from smallgpt.data.templates import Template
 from smallgpt.errors import UserError
 from smallgpt.files import nearest_beside
 
@@ -30,6 +32,13 @@ class Files(Corpus):
     """File or folder with the text."""
     field: str = "text"
     """Field of JSON, or column of CSV, TSV or Parquet, that holds the text; one inside another is `meta.text`."""
+    template: str | None = None
+    """Text of a row with the names of fields in braces, in place of `field`: `{title}\\n{text}`."""
+
+    @property
+    def text_of(self) -> TextOf:
+        """What of a row is its text."""
+        return self.field if self.template is None else Template(self.template)
 
     @property
     def name(self) -> str:
@@ -38,11 +47,13 @@ class Files(Corpus):
 
     def check(self) -> None:
         for path, _ in self._files():
-            formats.check_file(path, self.field)
+            formats.check_file(path, self.text_of)
 
     def fingerprint(self, cache_dir: Path) -> dict[str, Any]:
         files = [[self._relative(path), split, content_hash(path, cache_dir)] for path, split in self._files()]
-        rule = {"holdout": self.holdout, "dedupe": self.deduplication, "field": self.field}
+        rule: dict[str, Any] = {"holdout": self.holdout, "dedupe": self.deduplication, "field": self.field}
+        if self.template is not None:
+            rule["template"] = self.template
         return {"corpus": "files", **rule, "files": files}
 
     def origin(self) -> dict[str, str]:
@@ -77,13 +88,13 @@ class Files(Corpus):
             # One text alone has to be cut, or nothing of it could be held out.
             in_blocks = split is None and sum(where is None for _, where in files) == 1
             if formats.is_read_whole(path):
-                documents = formats.read_documents(path, self.field, in_blocks)
+                documents = formats.read_documents(path, self.text_of, in_blocks)
                 yield from batched_texts(((rule(text), text), share) for text, share in documents)
             elif formats.is_plain_text(path) and not in_blocks:
                 whole.append((path, split))
             else:
                 size = path.stat().st_size
-                field = None if formats.is_plain_text(path) else self.field
+                field = None if formats.is_plain_text(path) else self.text_of
                 for start in range(0, size, step):
                     yield LineRange(path, start, min(size, start + step), rule, field)
         for split in SPLITS_FIRST:

@@ -8,7 +8,20 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from smallgpt.data.corpus_parts import BYTE_ORDER_MARK, decode_utf8, not_text, paragraph_documents, reading
-from smallgpt.data.rows import json_array_texts, json_line_texts, parquet_texts, table_texts, unknown_field
+from smallgpt.data.rows import (
+    Place,
+    Row,
+    TextOf,
+    json_array_rows,
+    json_line_rows,
+    key_of,
+    names_of,
+    parquet_rows,
+    table_rows,
+    texts_of,
+    unknown_field,
+)
+from smallgpt.data.templates import Template
 from smallgpt.errors import UserError
 
 COMPRESSED = {".gz", ".zst", ".zstd"}
@@ -59,7 +72,7 @@ def decompressed(raw: BinaryIO, path: Path) -> BinaryIO | io.BufferedIOBase:
     return raw
 
 
-def read_documents(path: Path, field: str, in_blocks: bool) -> Iterator[tuple[str, int]]:
+def read_documents(path: Path, field: TextOf, in_blocks: bool) -> Iterator[tuple[str, int]]:
     """Documents of a file as (text, share of the file's size), read from the start.
 
     Plain text is one document, or with `in_blocks` many.
@@ -75,18 +88,35 @@ def read_documents(path: Path, field: str, in_blocks: bool) -> Iterator[tuple[st
             position = raw.tell()
 
 
-def _texts(file: BinaryIO | io.BufferedIOBase, path: Path, field: str, in_blocks: bool) -> Iterator[str]:
-    suffix = inner_suffix(path)
-    if suffix in TABLES:
-        return table_texts(file, field, path, TABLES[suffix])
-    if suffix == ".json" and _is_array(path):
-        return json_array_texts(file.read(), field, path)
+def read_rows(path: Path) -> Iterator[tuple[Row, Place]]:
+    """Rows of a file with all their fields, with their places. Raises UserError for plain text."""
+    if is_plain_text(path):
+        raise UserError(
+            f"data.path={path}: plain text, and examples are rows; give .jsonl, .json, .csv, .tsv or .parquet"
+        )
+    with reading(path), path.open("rb") as raw:
+        if inner_suffix(path) in PARQUET:
+            yield from parquet_rows(_parquet_file(raw, path), path)
+        else:
+            yield from _rows(decompressed(raw, path), path)
+
+
+def _texts(file: BinaryIO | io.BufferedIOBase, path: Path, field: TextOf, in_blocks: bool) -> Iterator[str]:
+    if not is_plain_text(path):
+        return texts_of(_rows(file, path, field), field)
     first = file.readline().removeprefix(BYTE_ORDER_MARK)
-    if suffix in JSON:
-        return json_line_texts(chain([first], file), field, path)
     if in_blocks:
         return paragraph_documents(chain([first], file), path)
     return iter([decode_utf8(first + file.read(), path)])
+
+
+def _rows(file: BinaryIO | io.BufferedIOBase, path: Path, needed: TextOf | None = None) -> Iterator[tuple[Row, Place]]:
+    suffix = inner_suffix(path)
+    if suffix in TABLES:
+        return table_rows(file, path, TABLES[suffix], needed)
+    if suffix == ".json" and _is_array(path):
+        return json_array_rows(file.read(), path)
+    return json_line_rows(chain([file.readline().removeprefix(BYTE_ORDER_MARK)], file), path)
 
 
 def _is_array(path: Path) -> bool:
@@ -94,11 +124,11 @@ def _is_array(path: Path) -> bool:
         return decompressed(raw, path).read(PEEK_BYTES).removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"[")
 
 
-def _parquet_documents(raw: BinaryIO, path: Path, field: str) -> Iterator[tuple[str, int]]:
+def _parquet_documents(raw: BinaryIO, path: Path, field: TextOf) -> Iterator[tuple[str, int]]:
     file, size = _parquet_file(raw, path), path.stat().st_size
     count = max(1, file.metadata.num_rows)
     shared = 0
-    for done, text in enumerate(parquet_texts(file, field, path), 1):
+    for done, text in enumerate(texts_of(parquet_rows(file, path, names_of(field)), field), 1):
         share = size * done // count - shared
         shared += share
         yield text, share
@@ -110,7 +140,7 @@ def _parquet_file(raw: BinaryIO, path: Path) -> Any:
     return pyarrow.parquet.ParquetFile(io.BytesIO(decompressed(raw, path).read()) if is_compressed(path) else raw)
 
 
-def check_file(path: Path, field: str) -> None:
+def check_file(path: Path, field: TextOf) -> None:
     """Opens the file and looks at its beginning; raises UserError if it is not of the format that its name says."""
     with reading(path):
         if path.stat().st_size == 0:
@@ -135,12 +165,13 @@ def check_file(path: Path, field: str) -> None:
             return
 
 
-def _check_parquet(file: Any, path: Path, field: str) -> None:
-    kinds = dict(_parquet_kinds(file.schema_arrow))
-    if field not in kinds:
-        raise unknown_field(field, list(kinds), path)
-    if kinds[field] not in ("string", "large_string", "string_view", "null"):
-        raise UserError(f"data.field={field}: holds {kinds[field]}, not text, in {path}")
+def _check_parquet(file: Any, path: Path, field: TextOf) -> None:
+    kinds, texts = dict(_parquet_kinds(file.schema_arrow)), ("string", "large_string", "string_view", "null")
+    for name in names_of(field):
+        if name not in kinds:
+            raise unknown_field(name, list(kinds), path, key_of(field))
+        if not isinstance(field, Template) and kinds[name] not in texts:
+            raise UserError(f"data.field={field}: holds {kinds[name]}, not text, in {path}")
     if file.metadata.num_rows == 0:
         raise UserError(f"data.path={path}: the file has no rows; give a file with text")
 

@@ -5,6 +5,7 @@ What stands between words does not count. Equal grams give equal numbers in ever
 """
 
 import sys
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -21,24 +22,52 @@ FACTOR = 0x9E3779B97F4A7C15
 def word_grams(text: str, n: int) -> np.ndarray:
     """Numbers of all runs of `n` words in the order of the text, uint64; none where it has fewer words."""
     pieces = [text[start : start + PIECE_CHARACTERS] for start in range(0, len(text), PIECE_CHARACTERS)]
-    found = [_runs(_words(piece), n) for piece in pieces]
+    found = [_runs(_words(piece)[0], n) for piece in pieces]
     return np.concatenate(found) if found else np.empty(0, np.uint64)
 
 
-def _words(text: str) -> np.ndarray:
-    """A number for each word: a polynomial of its characters."""
+def word_grams_of_texts(texts: Sequence[str], n: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The grams of many short texts, of as many at a time as are quick to read together.
+
+    Yields the place of the first text, the grams of one text behind the other, and how many each has.
+    """
+    start = 0
+    while start < len(texts):
+        stop, size = start + 1, len(texts[start])
+        while stop < len(texts) and size + len(texts[stop]) <= PIECE_CHARACTERS:
+            size += len(texts[stop])
+            stop += 1
+        yield start, *_grams_of_texts(texts[start:stop], n)
+        start = stop
+
+
+def _grams_of_texts(texts: Sequence[str], n: int) -> tuple[np.ndarray, np.ndarray]:
+    if len(texts) == 1:  # which may be long
+        grams = word_grams(texts[0], n)
+        return grams, np.array([len(grams)])
+    lowered = [text.lower() for text in texts]
+    words, places = _words("\n".join(lowered))
+    begins = np.cumsum([0, *(len(text) + 1 for text in lowered[:-1])])
+    owner = np.searchsorted(begins, places, side="right") - 1
+    grams = _runs(words, n)
+    whole = owner[: len(grams)] == owner[n - 1 :][: len(grams)]  # the others lie across the end of a text
+    return grams[whole], np.bincount(owner[: len(grams)][whole], minlength=len(texts))
+
+
+def _words(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """A number for each word, a polynomial of its characters, and where it begins in the text's small letters."""
     points = np.frombuffer(text.lower().encode("utf-32-le", "surrogatepass"), np.uint32)
     kinds = _kinds()[points]
     first = kinds == ALONE
     first |= (kinds == WORD) & (np.concatenate(([BETWEEN], kinds[:-1])) != WORD)
     starts = np.flatnonzero(first)
     if not len(starts):
-        return np.empty(0, np.uint64)
+        return np.empty(0, np.uint64), starts
     place = np.arange(len(points))
     place -= np.maximum.accumulate(np.where(first, place, 0))
     values = (points.astype(np.uint64) + 1) * _powers(LONGEST_WORD)[np.minimum(place, LONGEST_WORD - 1)]
     values[kinds == BETWEEN] = 0
-    return np.add.reduceat(values, starts)
+    return np.add.reduceat(values, starts), starts
 
 
 def _runs(words: np.ndarray, n: int) -> np.ndarray:

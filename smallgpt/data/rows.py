@@ -1,7 +1,8 @@
-"""Rows of a file as texts: one field of JSON lines, of a JSON array, of CSV and TSV, or of Parquet.
+"""Rows of a file, of JSON lines, of a JSON array, of CSV and TSV, or of Parquet, and their texts.
 
-A field may lie inside another one, `meta.text`. A row without text (null, or an empty cell) is an empty text, which the
-preparation leaves out and counts. Whatever is wrong with a row is said with the number of its line.
+A text is one field of a row, which may lie inside another one, `meta.text`, or a template over several. A row without
+text (null, or an empty cell) is an empty text, which the preparation leaves out and counts. Whatever is wrong with a
+row is said with the number of its line.
 """
 
 import csv
@@ -12,9 +13,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from smallgpt.data.templates import Template
 from smallgpt.errors import UserError, nearest, one_line
 
 ROWS_AT_ONCE = 256
+Row = dict[str, Any]
+TextOf = str | Template
+"""What of a row is its text: a field, or a template."""
 
 
 class Place(NamedTuple):
@@ -36,8 +41,8 @@ def lines_until(path: Path, stop: int) -> int:
         return 1 + sum(file.read(min(1 << 20, stop - 1 - start)).count(b"\n") for start in range(0, stop - 1, 1 << 20))
 
 
-def json_line_texts(lines: Iterable[bytes], field: str, path: Path, start: int = 0) -> Iterator[str]:
-    """Texts in a field of JSON lines; blank lines are passed over."""
+def json_line_rows(lines: Iterable[bytes], path: Path, start: int = 0) -> Iterator[tuple[Row, Place]]:
+    """Objects of JSON lines, with their places; blank lines are passed over."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -47,11 +52,11 @@ def json_line_texts(lines: Iterable[bytes], field: str, path: Path, start: int =
         except (ValueError, RecursionError):
             start_of_line = re.sub(r"\s+", " ", line[:30].decode("utf-8", "replace")).strip()
             raise UserError(f"data.path={place}: not JSON ({start_of_line}...); give one JSON object a line") from None
-        yield field_of(row, field, place)
+        yield as_row(row, place), place
 
 
-def json_array_texts(content: bytes, field: str, path: Path) -> Iterator[str]:
-    """Texts in a field of the objects in one JSON array."""
+def json_array_rows(content: bytes, path: Path) -> Iterator[tuple[Row, Place]]:
+    """Objects in one JSON array, with their places."""
     try:
         rows = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -59,19 +64,26 @@ def json_array_texts(content: bytes, field: str, path: Path) -> Iterator[str]:
             f"data.path={path}: a JSON array that is cut or damaged ({one_line(error)}); give it whole"
         ) from None
     for number, row in enumerate(rows, 1):
-        yield field_of(row, field, Place(path, number, unit="row"))
+        place = Place(path, number, unit="row")
+        yield as_row(row, place), place
 
 
-def table_texts(file: BinaryIO | io.BufferedIOBase, field: str, path: Path, delimiter: str) -> Iterator[str]:
-    """Texts in a column of a table with a header, CSV or TSV; a quoted cell may have several lines."""
+def table_rows(
+    file: BinaryIO | io.BufferedIOBase, path: Path, delimiter: str, needed: TextOf | None = None
+) -> Iterator[tuple[Row, Place]]:
+    """Rows of a table with a header, CSV or TSV, with their places; a quoted cell may have several lines.
+
+    Args:
+        needed: what the header must have.
+    """
     csv.field_size_limit(1 << 62)  # a document may be long
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")  # ty: ignore[invalid-argument-type]
     rows = csv.reader(text, delimiter=delimiter, strict=True)
     try:
         header = next(rows, [])
-        if field not in header:
-            raise unknown_field(field, header, path)
-        column = header.index(field)
+        for name in names_of(needed):
+            if name not in header:
+                raise unknown_field(name, header, path, key_of(needed))
         for row in rows:
             if row and len(row) != len(header):
                 raise UserError(
@@ -79,7 +91,7 @@ def table_texts(file: BinaryIO | io.BufferedIOBase, field: str, path: Path, deli
                     "put quotes around a cell with a delimiter in it"
                 )
             if row:
-                yield row[column]
+                yield dict(zip(header, row, strict=True)), Place(path, rows.line_num)
     except csv.Error as error:
         raise UserError(
             f"data.path={Place(path, rows.line_num)}: not CSV ({error}); a cell has a quote at both ends, or none"
@@ -88,41 +100,73 @@ def table_texts(file: BinaryIO | io.BufferedIOBase, field: str, path: Path, deli
         text.detach()  # who opened the file closes it
 
 
-def parquet_texts(file: Any, field: str, path: Path) -> Iterator[str]:
-    """Texts in a column of an open Parquet file."""
-    from pyarrow import types
-
+def parquet_rows(file: Any, path: Path, columns: list[str] | None = None) -> Iterator[tuple[Row, Place]]:
+    """Rows of an open Parquet file, with their places; of all columns, or of those named, also inside another."""
     number = 0
-    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=[field]):
-        column = batch.column(0)
-        while types.is_struct(column.type):  # of a nested field the part that was asked for
-            column = column.flatten()[0]
-        for value in column.to_pylist():
+    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns):
+        for row in batch.to_pylist():
             number += 1
-            yield as_text(value, field, Place(path, number, unit="row"))
+            yield row, Place(path, number, unit="row")
 
 
-def field_of(row: object, field: str, place: Place) -> str:
-    """Text of one row; raises UserError for a missing field or one that holds neither text nor null."""
+def texts_of(rows: Iterable[tuple[Row, Place]], field: TextOf) -> Iterator[str]:
+    """Text of each row."""
+    return (field_of(row, field, place) for row, place in rows)
+
+
+def as_row(row: object, place: Place) -> Row:
+    """A value of JSON as a row. Raises UserError where it is no object."""
     if not isinstance(row, dict):
         raise UserError(f"data.path={place}: {json_kind(row)}, not an object with fields; give one JSON object a row")
+    return row
+
+
+def names_of(field: TextOf | None) -> list[str]:
+    """Fields that a text is made of."""
+    return field.names if isinstance(field, Template) else [] if field is None else [field]
+
+
+def key_of(field: TextOf | None) -> str:
+    """Key of the config that says what a text is."""
+    return field.key if isinstance(field, Template) else "data.field"
+
+
+def field_of(row: Row, field: TextOf, place: Place) -> str:
+    """Text of one row; raises UserError for a missing field or one that holds neither text nor null.
+
+    In a template numbers and true or false are written as they are.
+    """
+    if isinstance(field, Template):
+        return field.filled(lambda name: written(value_of(row, name, place, field.key), name, place, field.key))
+    return as_text(value_of(row, field, place), field, place)
+
+
+def value_of(row: Row, field: str, place: Place, key: str = "data.field") -> Any:
+    """Value of a field, which may lie inside another one; None for null. Raises UserError where there is none."""
     value, name = row, field
     while isinstance(value, dict) and name not in value and "." in name:
         head, _, name = name.partition(".")
         value = value.get(head, {})
     if value is None:
-        return ""
+        return None
     if not isinstance(value, dict) or name not in value:
-        raise unknown_field(field, field_names(row), place)
-    return as_text(value[name], field, place)
+        raise unknown_field(field, field_names(row), place, key)
+    return value[name]
 
 
-def as_text(value: object, field: str, place: Place) -> str:
+def written(value: object, field: str, place: Place, key: str = "data.field") -> str:
+    """A value as it stands in a text: a number or true or false as JSON writes it, null as nothing."""
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    return as_text(value, field, place, key)
+
+
+def as_text(value: object, field: str, place: Place, key: str = "data.field") -> str:
     """The value of a field as a text; null is an empty one."""
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise UserError(f"data.field={field}: holds {json_kind(value)}, not text, in {place}; name a field of strings")
+        raise UserError(f"{key}={field}: holds {json_kind(value)}, not text, in {place}; name a field of strings")
     if value.isascii():
         return value
     # JSON may hold half a surrogate pair, which has no UTF-8.
@@ -151,8 +195,9 @@ def field_names(row: dict[str, Any], prefix: str = "") -> list[str]:
     ]
 
 
-def unknown_field(field: str, names: list[str], place: Place | Path) -> UserError:
+def unknown_field(field: str, names: list[str], place: Place | Path, key: str = "data.field") -> UserError:
     """Error for a field that a file does not have, with those that it has."""
+    asked = f"{{{field}}}" if key == "data.template" else field
     return UserError(
-        f"data.field={field}: no such field in {place}; there is {', '.join(names) or 'none'}{nearest(field, names)}"
+        f"{key}={asked}: no such field in {place}; there is {', '.join(names) or 'none'}{nearest(field, names)}"
     )

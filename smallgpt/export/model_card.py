@@ -11,7 +11,7 @@ from smallgpt.errors import UserError
 from smallgpt.inference.checkpoint import which_weights
 from smallgpt.models.cost import cost
 from smallgpt.models.decoder import Decoder
-from smallgpt.results import read_result
+from smallgpt.results import TRAINED, read_result
 from smallgpt.run_directory import config_of_run
 
 HOW = {
@@ -53,6 +53,11 @@ class Run:
     """Program and name of the checkpoint that task=import took the weights from; None for a model trained here."""
 
 
+OF_SPLITS = {"loss": "loss", "bits_per_byte": "bits per byte", "accuracy": "accuracy", "macro_f1": "macro F1"}
+OF_SPLITS |= {"exact_match": "exact match", "f1": "F1", "rougeL": "ROUGE-L"}
+"""Scores of a split, with their names; those behind the second are a fine-tuning's."""
+
+
 def read_run(checkpoint: str) -> Run:
     """Reads what there is about a checkpoint: a run directory, or a model folder in its `checkpoints`."""
     path = Path(checkpoint).expanduser().absolute()
@@ -61,7 +66,7 @@ def read_run(checkpoint: str) -> Run:
     if result.get("task") == "import":
         name = str(result.get("checkpoint", "not known"))
         return Run(imported=f"{result['import']['program']} ({Path(name).name if Path(name).is_absolute() else name})")
-    if result.get("task") != "train":
+    if result.get("task") not in TRAINED:
         return Run()
     try:
         config = config_of_run(run_dir)
@@ -110,10 +115,18 @@ def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
     parts += [
         "## Limits",
         f"A small model: what it writes may be wrong, biased or offensive, and is not to be relied on. It reads at "
-        f"most {config.block_size:,} tokens. It continues text, and was not tuned to follow instructions. Texts "
+        f"most {config.block_size:,} tokens. {adapted_to(run.result)} Texts "
         "like its training data suit it best.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def adapted_to(result: dict[str, Any]) -> str:
+    """Sentence that says what a model was made for."""
+    if result.get("task") != "finetune":
+        return "It continues text, and was not tuned to follow instructions."
+    section = result.get("data") or {}
+    return f"It was adapted to {plain(section.get('kind', 'text'))} ({plain(section.get('corpus', 'own data'))})."
 
 
 def card_header(run: Run, form: str) -> str:
@@ -159,8 +172,8 @@ def quality(result: dict[str, Any]) -> list[tuple[str, ...]]:
     evaluation = result.get("evaluation") or {}
     rows: list[tuple[str, ...]] = []
     for split, section in (("validation", result.get("val") or {}), ("test", result.get("test") or {})):
-        for key, name in (("loss", "loss"), ("bits_per_byte", "bits per byte")):
-            if section.get(key):
+        for key, name in OF_SPLITS.items():
+            if section.get(key) is not None:
                 interval = section.get(f"{key}_interval")
                 rows.append((f"{split} {name}", number(section[key]), span(interval), measured_on(section)))
     for part in ("tasks", "corpora"):

@@ -33,7 +33,7 @@ from smallgpt.inference.checkpoint_files import (
     damaged,
 )
 from smallgpt.models.configuration import DecoderConfig
-from smallgpt.results import read_result, read_weights_record
+from smallgpt.results import TRAINED, read_result, read_weights_record
 from smallgpt.run_directory import config_of_run
 from smallgpt.settings import Settings
 from smallgpt.targets import imported_model
@@ -183,7 +183,7 @@ def variant_of(checkpoint: str) -> str:
     """Name of a checkpoint's model in tables: the variant that the run trained, else the one of its config's class."""
     path = Path(checkpoint).expanduser()
     run = read_result(path) or {}
-    if run.get("task") == "train" and "variant" in run:
+    if run.get("task") in TRAINED and "variant" in run:
         return run["variant"]
     folder = Path(onnx_engine.find_onnx_folder(checkpoint) or locate(checkpoint))
     if folder.parent.name == "checkpoints" and folder.parent.parent != path:

@@ -6,6 +6,7 @@ from typing import Any
 from smallgpt.errors import UserError, shown
 from smallgpt.machine.cores import available_cores
 from smallgpt.machine.memory import gigabytes, total_bytes
+from smallgpt.results import TRAINED
 from smallgpt.settings import Settings
 
 MOST_LAYERS = 1024  # the deepest transformers that were trained have 1,000 (DeepNet, arXiv 2203.00555)
@@ -74,7 +75,7 @@ def refuse_beyond_machine(settings: Settings) -> None:
         if count is not None and count > max(PER_CORE * cores, os.cpu_count() or 1):
             raise UserError(f"trainer.{key}={count}: at most {PER_CORE * cores} on the {cores} cores of this machine")
     memory = total_bytes()
-    if settings.task_name != "train" or memory is None or on_gpu:
+    if settings.task_name not in TRAINED or not hasattr(settings.model, "layout") or memory is None or on_gpu:
         return
     from smallgpt.models.cost import cost
 
@@ -90,6 +91,8 @@ def refuse_endless_warmup(settings: Settings) -> None:
     """Raises UserError for a warm-up that is longer than the run, as far as the budget says how long that is."""
     from smallgpt.models.cost import training_cost
 
+    if settings.on_examples or not hasattr(settings.model, "layout"):  # the task itself says how long that is
+        return
     steps = settings.steps(training_cost(settings.model, settings.teacher).training_flops_per_token)
     if steps is not None:
         settings.schedule.refuse_endless(steps)

@@ -41,13 +41,14 @@ from smallgpt.run_directory import (
 from smallgpt.settings import Settings
 from smallgpt.tasks.benchmark import check_benchmark
 from smallgpt.tasks.evaluate import check_evaluation
+from smallgpt.tasks.finetune import check_finetuning
 
 OF_A_SWEEP = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.sweep.")
 OPEN_IN_HYDRA = tuple(  # nodes of Hydra that take keys of one's own
     f"hydra.{name}"
     for name in ("launcher.", "sweeper.", "job.env_", "callbacks.", "job_logging", "hydra_logging", "help")
 )
-TASKS_WITH_DATA = {"train", "prepare", "inspect"}
+TASKS_WITH_DATA = {"train", "prepare", "inspect", "finetune"}
 TASKS_WITH_MODEL = {"train", "inspect"}
 
 
@@ -153,6 +154,8 @@ def checked_settings(config: DictConfig, here: bool = True) -> Settings:
 
         name = f"model={config.hydra.runtime.choices['model']}"
         require_contract(settings.model_class, settings.model, settings.cache_dir, name)
+    if settings.task_name == "finetune":
+        check_finetuning(settings)
     if settings.task_name == "benchmark" or settings.eval is not None:
         from smallgpt.machine.device import device  # imports PyTorch
 

@@ -30,6 +30,7 @@ AT_WORK = "another process is at work in it; wait for it, or choose another dire
 NO_MEMORY = ("can't allocate memory", "Failed to allocate memory")  # PyTorch's, ONNX Runtime's
 NEEDS_LESS = {
     "train": "a smaller batch.micro or model needs less, task=inspect estimates how much",
+    "finetune": "a smaller batch.micro needs less, and finetune=lora",
     "benchmark": "smaller benchmark.batches and benchmark.prompts need less",
     "generate": "fewer or shorter prompts need less",
 }

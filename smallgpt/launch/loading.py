@@ -14,10 +14,13 @@ from smallgpt.launch.foreign import of_foreign
 from smallgpt.launch.origin import of_checkpoint
 from smallgpt.launch.size_matching import decoding_latency, matched_size
 from smallgpt.launch.teacher import checked_teacher
-from smallgpt.settings import Common, Evaluation, Group, Latency, Match, Settings
+from smallgpt.settings import Common, Evaluation, FineTuning, Group, Latency, Match, Settings, one_or_several
 from smallgpt.targets import imported, imported_model, imported_task, target
 
-TRAINING = ("smallgpt.tasks.train.run", "smallgpt.tasks.inspect.run")
+FINETUNE = "smallgpt.tasks.finetune.run"
+TRAINING = ("smallgpt.tasks.train.run", "smallgpt.tasks.inspect.run", FINETUNE)
+EPOCHS = 3
+"""Budget of a training on examples where none is given."""
 IMPORT = "smallgpt.tasks.import_.run"
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
 GROUPS = ("budget", "distill", "trainer", "batch", "validation", "generation", "benchmark")
@@ -39,6 +42,8 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     The config comes without Hydra's own node. Raises UserError for the first thing that is wrong.
     """
     plain = resolved_config(cfg)
+    if task_path(plain) == FINETUNE:
+        plain = for_finetuning(plain)
     composed = variant
     if is_import(plain):
         plain, variant = of_foreign(plain, chosen_keys(overrides))
@@ -52,7 +57,11 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     fields: dict[str, Any] = {name: build_group(name, plain) for name in (*CHOSEN_GROUPS, *GROUPS)}
     common = build(Common, "", {key: plain[key] for key in Common.model_fields if key in plain})
     # last: it is the only one that imports PyTorch
-    fields["model_class"], fields["model"] = build_model("model", plain.get("model"), fields["tokenizer"])
+    fields["model_class"], fields["model"] = model_of_library(plain) or build_model(
+        "model", plain.get("model"), fields["tokenizer"]
+    )
+    if plain.get("finetune") is not None:
+        fields["finetune"] = build(FineTuning, "finetune", plain["finetune"])
     if (distill := fields["distill"]).teacher is not None and is_training(plain):
         name, fields["teacher"] = checked_teacher(distill.teacher, fields["model"], fields["tokenizer"])
         plain = {**plain, "distill": {**plain["distill"], "from": name}}
@@ -88,14 +97,45 @@ def begins_from_checkpoint(plain: dict[str, Any]) -> bool:
 
 def is_training(plain: dict[str, Any]) -> bool:
     """Whether the task of a config trains a model, or prices the training."""
+    return task_path(plain) in TRAINING
+
+
+def task_path(plain: dict[str, Any]) -> str:
+    """Dotted name of a config's task; empty where there is none."""
     task = plain.get("task")
-    return isinstance(task, dict) and task.get("_target_") in TRAINING
+    return str(task.get("_target_")) if isinstance(task, dict) else ""
+
+
+def for_finetuning(plain: dict[str, Any]) -> dict[str, Any]:
+    """A config of task=finetune with its own defaults. Raises UserError where it names no checkpoint."""
+    if not plain.get("checkpoint"):
+        raise UserError(
+            "checkpoint=null: task=finetune needs the run directory, model folder or hub name to begin from"
+        )
+    budget, data = plain.get("budget"), plain.get("data")
+    if not isinstance(budget, dict) or any(value is not None for value in budget.values()):
+        return plain
+    of_examples = hasattr(schema_of("data", data), "task_kind")
+    return {**plain, "budget": {**budget, "epochs": EPOCHS}} if of_examples else plain
+
+
+def model_of_library(plain: dict[str, Any]) -> tuple[Any, Any] | None:
+    """Class and config of a model of transformers' own, which a fine-tuning begins from; None for one of smallgpt's."""
+    path, _ = target("model", plain.get("model"))
+    if task_path(plain) != FINETUNE or not path.startswith("transformers."):
+        return None
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    from smallgpt.inference.checkpoint import read_config
+
+    (checkpoint,) = one_or_several(plain["checkpoint"])
+    config: Any = read_config(checkpoint)
+    return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], config
 
 
 def is_import(plain: dict[str, Any]) -> bool:
     """Whether a config takes over a model of another program."""
-    task = plain.get("task")
-    return isinstance(task, dict) and task.get("_target_") == IMPORT
+    return task_path(plain) == IMPORT
 
 
 def resolved_config(cfg: DictConfig) -> dict[str, Any]:

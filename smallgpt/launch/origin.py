@@ -46,16 +46,15 @@ def of_checkpoint(plain: dict[str, Any], chosen: Collection[str], variant: str =
     if len(several) != 1:
         raise UserError(f"checkpoint={several}: a training begins from the weights of one")
     (checkpoint,) = several
-    config = read_config(checkpoint)
+    config: Any = read_config(checkpoint)
     if not isinstance(config, DecoderConfig):
-        makes = "; task=import makes it one of them" if config.model_type == "gpt2" else ""
-        raise UserError(
-            f"checkpoint={checkpoint}: a {config.model_type} model, none of smallgpt's, which alone train{makes}"
-        )
+        refuse_of_library(plain, chosen, checkpoint, config)
     own_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    model_class, values = asked_model(plain, chosen, checkpoint, own_class, config)
-    if plain.get("first_weights") != "random":
-        refuse_no_way(checkpoint, config, own_class, model_class, values)
+    model_class, values = own_class, {}
+    if isinstance(config, DecoderConfig):
+        model_class, values = asked_model(plain, chosen, checkpoint, own_class, config)
+        if plain.get("first_weights") != "random":
+            refuse_no_way(checkpoint, config, own_class, model_class, values)
     folder = locate(checkpoint)
     name = str(Path(folder).resolve()) if Path(folder).is_dir() else folder
     tokens = len(load_tokenizer(name))
@@ -73,6 +72,24 @@ def of_checkpoint(plain: dict[str, Any], chosen: Collection[str], variant: str =
     if plain.get("budget_with_origin") is True:
         changed["budget"] = with_origin(plain["budget"], checkpoint, folder)
     return {**plain, **changed}, variant_of(checkpoint) if model_class is own_class else variant
+
+
+def refuse_of_library(plain: dict[str, Any], chosen: Collection[str], checkpoint: str, config: Any) -> None:
+    """Raises UserError where a training cannot begin from a model of transformers' own, or asks for another one."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    if not target("task", plain.get("task"))[0].endswith(".finetune.run"):
+        makes = "task=import makes it one of them, " if config.model_type == "gpt2" else ""
+        raise UserError(
+            f"checkpoint={checkpoint}: a {config.model_type} model, none of smallgpt's, which alone train; "
+            f"{makes}task=finetune adapts it"
+        )
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(f"checkpoint={checkpoint}: a {config.model_type} model, which predicts no next token")
+    asked = {"model": "model="} if "model" in chosen else asked_fields(chosen, plain.get("model") or {})
+    if asked:
+        word = next(iter(asked.values()))
+        raise UserError(f"{word}: unknown to {checkpoint}, a {config.model_type} model; leave it out")
 
 
 def asked_model(

@@ -18,7 +18,7 @@ from smallgpt.notices import say
 from smallgpt.run_directory import cannot_be_written
 from smallgpt.stop_signals import StopRequest
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 LINE_SECONDS = 15.0
 LINE_JOBS = 4
 LOG_TAIL = 65_536  # bytes of a log that may hold its last line for people, behind a result as JSON

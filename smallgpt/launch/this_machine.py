@@ -9,14 +9,16 @@ from itertools import count
 
 from smallgpt.errors import UserError
 from smallgpt.launch.bounds import PER_CORE, uses_gpu
+from smallgpt.launch.forked_job import ForkedJob, JobServers
 from smallgpt.launch.launcher_options import Positive
 from smallgpt.launch.sweep_job import SweepJob, refuse_several_machines
 from smallgpt.machine.cores import available_cores
 from smallgpt.machine.device import GPU_SHARE, visible_gpus
 from smallgpt.notices import say
-from smallgpt.ranks import job_command, python_path
+from smallgpt.ranks import python_path
 from smallgpt.settings import Trainer
 
+POLL_SECONDS = 0.05
 STOP_SECONDS = 60.0
 DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -35,7 +37,8 @@ class ThisMachine:
             n_jobs: None: as many as the GPUs hold with one process on each, and one on a CPU.
         """
         self.given, self.n_jobs = n_jobs is not None, n_jobs or 1
-        self.slots: dict[int, subprocess.Popen] = {}
+        self.slots: dict[int, ForkedJob | subprocess.Popen] = {}
+        self.servers = JobServers()
 
     def check(self, trainer: Trainer) -> None:
         refuse_several_machines(trainer)
@@ -49,17 +52,13 @@ class ThisMachine:
             )
 
     def start(self, jobs: list[SweepJob]) -> None:
-        for job in jobs:
-            slot = next(i for i in count() if i not in self.slots or self.slots[i].poll() is not None)
+        free = (slot for slot in count() if slot not in self.slots or self.slots[slot].poll() is not None)
+        places = [(job, slot, self.environment(job, slot)) for job, slot in zip(jobs, free, strict=False)]
+        for _, _, env in places:
+            self.servers.server(env)  # all of them import at the same time
+        for job, slot, env in places:
             with (job.run_dir / "log.txt").open("ab") as log:
-                self.slots[slot] = job.process = subprocess.Popen(
-                    job_command(job.run_dir),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=self.environment(job, slot),
-                    start_new_session=True,  # Ctrl-C reaches the starter, which tells the jobs
-                )
+                self.slots[slot] = job.process = self.servers.start(job.run_dir, env, log)
 
     def environment(self, job: SweepJob, slot: int) -> dict[str, str]:
         """Environment of a job: its share of the machine, and nothing of another job's process group."""
@@ -87,9 +86,9 @@ class ThisMachine:
         for process in processes:
             process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
+        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
         for process in processes:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
         return f"stopped {len(jobs)} jobs; the same command goes on with them"

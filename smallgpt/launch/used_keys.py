@@ -42,6 +42,7 @@ LOADED = frozenset(("checkpoint", "model", "quantize", "cache_dir", "trainer.acc
 TABLES = frozenset(("sweep", "baseline", "tune"))
 USED = {
     "train": TRAINING,
+    "finetune": TRAINING - {"size", "block", "match", "latency", "tokenizer", "compile", "distill"} | {"finetune"},
     "inspect": TRAINING - {"resume"},  # what a training with these words would cost
     "prepare": frozenset(("data", "tokenizer", "cache_dir")),
     "generate": LOADED | {"prompt", "generation", "seed", "compile"},
@@ -57,7 +58,7 @@ USED = {
     "log": frozenset(("sweep", "logger")),
 }
 """Keys and groups that a task uses; a group stands for all of its keys."""
-TRAINS = ("train", "inspect")
+TRAINS = ("train", "inspect", "finetune")
 OF_ALL = frozenset(("task", "hydra"))
 OF_SWEEPS = frozenset(("study", "tune", "question", "resume"))
 """Keys that name, order or show the jobs of a sweep, whatever their task."""

@@ -9,6 +9,8 @@ from smallgpt.launch.hydra_options import option_names
 
 DASHED = re.compile(r"--(?P<key>[A-Za-z_][\w./@]*)=(?P<value>.*)", re.S)
 OF_A_DICTIONARY = re.compile(r"(?P<key>[+~]*[A-Za-z_][\w./@]*)=(?P<value>\{.*\})", re.S)
+TEMPLATE = re.compile(r"(?P<key>[+~]*data\.(?:template|prompt|completion))=(?P<value>[^'\"].*[{}].*|[{].*)", re.S)
+"""A template of the data, whose braces Hydra would take for a dictionary."""
 BARE = re.compile(r"[A-Za-z_][\w./-]*")
 
 
@@ -19,7 +21,14 @@ def as_values(words: list[str]) -> list[str]:
     grammar, which has no quotes around keys.
     """
     options = option_names()
-    return [value for word in words for value in of_dictionary(undashed(word, options))]
+    return [value for word in words for value in of_dictionary(quoted_template(undashed(word, options)))]
+
+
+def quoted_template(word: str) -> str:
+    """A word with quotes around its value where that is a template; any other word as it is."""
+    if (found := TEMPLATE.fullmatch(word)) is None:
+        return word
+    return f"{found['key']}='" + found["value"].replace("'", "\\'") + "'"
 
 
 def undashed(word: str, options: set[str]) -> str:

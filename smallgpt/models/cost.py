@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
-from transformers import PreTrainedConfig
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from .configuration import DecoderConfig
 from .loss import CHUNKED_FROM, rows_per_chunk
@@ -89,6 +90,34 @@ def training_cost(config: DecoderConfig, teacher: DecoderConfig | None = None) -
         return price
     more = cost(teacher, config.block_size).inference_flops_per_token
     return replace(price, training_flops_per_token=price.training_flops_per_token + more, teacher_flops_per_token=more)
+
+
+def cost_of_library_model(model: PreTrainedModel) -> Cost:
+    """Cost of a model of transformers' own: its parameters, and the products with its matrices, without attention."""
+    config = model.config.get_text_config()
+    parameters = sum(each.numel() for each in model.parameters())
+    output = model.get_output_embeddings()
+    head = 0 if output is None else sum(each.numel() for each in output.parameters())
+    tables = {id(p): p.numel() for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    tables |= {} if output is None else {id(p): p.numel() for p in output.parameters()}
+    inside = parameters - sum(tables.values())
+    forward = 2.0 * (inside + head)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return Cost(
+        sequence_length=config.max_position_embeddings,
+        parameters=parameters,
+        parameters_by_group={"embeddings": sum(tables.values()), "blocks": inside},
+        parameters_without_embeddings=inside,
+        forward_flops_per_token=forward,
+        attention_flops_per_token=0.0,
+        head_flops_per_token=2.0 * head,
+        training_flops_per_token=3 * forward,
+        inference_flops_per_token=forward,
+        cache_bytes_per_token=2 * 2 * config.num_hidden_layers * heads * width,
+        state_bytes=0,
+        layout=[],
+    )
 
 
 def training_memory(config: DecoderConfig, micro_batch: int, activation_bytes: int = 4) -> int:

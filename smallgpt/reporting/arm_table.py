@@ -11,6 +11,14 @@ from smallgpt.reporting.study import Comparison
 from smallgpt.reporting.tables import scaled
 
 ARM = "arm"
+OF_ANSWERS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "exact_match": "exact match",
+    "f1": "F1",
+    "rougeL": "ROUGE-L",
+}
+"""Scores of a fine-tuning, with their names as columns."""
 OVER_DOCUMENTS = "over documents [95 %]"
 
 
@@ -30,6 +38,7 @@ def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[st
     speed, cache = arm.number("train", "tokens_per_second"), arm.number("cost", "cache_bytes_per_token")
     flops, read = value_of(arm, "train", "flops"), epochs(arm.jobs[0])
     baseline = comparison.baseline_of(arm)
+    answers = {name: list(arm.by_seed(key, comparison.split).values()) for key, name in OF_ANSWERS.items()}
     return {
         ARM: arm.label,
         **{short: tried_text(arm, key) for key, short in short_names(comparison.tuned_keys).items()},
@@ -41,6 +50,7 @@ def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[st
         "seeds": str(len(arm.jobs)),
         "bits per byte": mean_with_interval(mean(bits) if bits else None),
         OVER_DOCUMENTS: over_documents(arm, comparison.split),
+        **{name: mean_with_interval(mean(values) if values else None) for name, values in answers.items()},
         "matched to": matched_to(arm),
         "off by": ", ".join(dict.fromkeys(f"{match['difference']:+.2%}" for match in arm.found("match").values())),
         "parameters": "" if parameters is None else f"{parameters:,.0f}",

@@ -17,7 +17,7 @@ NEVER_COMPARED = LOCATION_KEYS | {"seed", "log_every", "latency", "model.allow_n
 UNUSED = {"prompt", "generation", "benchmark", "checkpoint", "format", "quantize", "eval"}  # by a training
 DAMAGED = "damaged"
 """Status of a job whose files cannot be read; a report names it and shows the others."""
-TRAINING_TASKS = ("train", "inspect", "prepare")
+TRAINING_TASKS = ("train", "finetune", "inspect", "prepare")
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def job_table(jobs: Sequence[ReportedJob]) -> tuple[Sequence[str], list[Sequence
                 job.status,
                 cost.get("parameters"),
                 train.get("tokens", cost.get("tokens")),
-                round(train["tokens_per_second"]) if "tokens_per_second" in train else None,
+                None if (speed := train.get("tokens_per_second")) is None else round(speed),
                 where,
                 *[four_digits(val.get(key)) for key in ("loss", "perplexity", "bits_per_byte")],
             )

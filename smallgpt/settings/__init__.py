@@ -5,6 +5,7 @@ name their own class with `_target_`; the model names a model class, whose confi
 `smallgpt.launch.loading` turns a composed config into `Settings`.
 """
 
+from smallgpt.settings.finetuning import FineTuning
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
 from smallgpt.settings.run import Common, Settings
@@ -17,6 +18,7 @@ __all__ = [
     "Common",
     "Distill",
     "Evaluation",
+    "FineTuning",
     "Generation",
     "Group",
     "Latency",

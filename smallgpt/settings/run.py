@@ -6,10 +6,13 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from smallgpt.errors import nearest_divisors, nearest_multiples
+from smallgpt.settings.finetuning import FineTuning
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
 from smallgpt.settings.training import Batch, Budget, Distill, Latency, Match, Trainer, Validation
 
+BATCH_EXAMPLES = 32
+FROM_CHECKPOINT = ("train", "inspect", "finetune")  # tasks whose model may begin with a checkpoint's weights
 MICRO_BATCH_TOKENS = 16_384  # one forward pass, if batch.micro does not say; larger gains nothing on a CPU
 
 
@@ -91,6 +94,7 @@ class Settings(Common):
     generation: Generation
     benchmark: Benchmark
     match: Match | None = None
+    finetune: FineTuning | None = None
     latency: Latency | None = None
     eval: Evaluation | None = None
     teacher: Any = None
@@ -110,10 +114,14 @@ class Settings(Common):
 
     @model_validator(mode="after")
     def _whole_batches(self) -> Self:
-        if self.task_name not in ("train", "inspect"):  # the others make no batches, and do not take their keys
+        if self.on_examples:
+            return self._whole_examples()
+        if self.task_name not in FROM_CHECKPOINT:  # the others make no batches, and do not take their keys
             return self
+        if self.budget.examples is not None:
+            raise ValueError(f"budget.examples={self.budget.examples}: of task=finetune on examples; use budget.tokens")
         tokens, micro = self.batch.tokens, self.batch.micro
-        unit = self.model.block_size * self.trainer.processes
+        unit = self.context * self.trainer.processes
         if tokens % unit:
             nodes = " * trainer.num_nodes" if self.trainer.num_nodes > 1 else ""
             what, near = f"model.block_size * trainer.devices{nodes} = {unit}", nearest_multiples(tokens, unit)
@@ -122,6 +130,25 @@ class Settings(Common):
         if micro and sequences % micro:
             what, near = f"the {sequences} sequences of a step on one device", nearest_divisors(micro, sequences)
             raise ValueError(f"batch.micro={micro}: does not divide {what}; nearest that work: {near}")
+        return self
+
+    def _whole_examples(self) -> Self:
+        examples, processes, micro = self.batch_examples, self.trainer.processes, self.batch.micro
+        for key in ("tokens", "flops"):
+            if (value := getattr(self.budget, key)) is not None:
+                raise ValueError(
+                    f"budget.{key}={value:g}: examples differ in length; use budget.epochs, .examples or .seconds"
+                )
+        if examples % processes:
+            near = nearest_multiples(examples, processes)
+            raise ValueError(
+                f"batch.examples={examples}: not a multiple of {processes} processes; nearest that work: {near}"
+            )
+        if micro and (examples // processes) % micro:
+            what, near = f"the {examples // processes} examples", nearest_divisors(micro, examples // processes)
+            raise ValueError(
+                f"batch.micro={micro}: does not divide {what} of a step on one device; nearest that work: {near}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -133,9 +160,24 @@ class Settings(Common):
         return self
 
     @property
+    def on_examples(self) -> bool:
+        """Whether the training is on examples, each a sequence of its own, and not on running text."""
+        return self.task_name == "finetune" and hasattr(self.data, "task_kind")
+
+    @property
+    def batch_examples(self) -> int:
+        """Effective batch of a training on examples."""
+        return self.batch.examples or BATCH_EXAMPLES
+
+    @property
+    def context(self) -> int:
+        """Number of tokens that the model can read."""
+        return self.model.max_position_embeddings
+
+    @property
     def origin(self) -> str | None:
         """Checkpoint whose model takes the place of the config's: a training begins from it, or it is imported."""
-        return self.checkpoint[0] if self.checkpoint and self.task_name in ("train", "inspect", "import") else None
+        return self.checkpoint[0] if self.checkpoint and self.task_name in (*FROM_CHECKPOINT, "import") else None
 
     @property
     def task_name(self) -> str:
@@ -145,14 +187,18 @@ class Settings(Common):
     @property
     def micro_batch_size(self) -> int:
         """Micro-batch: number of sequences of one forward pass on one device."""
-        sequences = self.batch.tokens // (self.model.block_size * self.trainer.processes)
-        most = max(1, MICRO_BATCH_TOKENS // self.model.block_size)
+        most = max(1, MICRO_BATCH_TOKENS // self.context)
+        sequences = self.batch.tokens // (self.context * self.trainer.processes)
+        if self.on_examples:
+            sequences = self.batch_examples // self.trainer.processes
         return self.batch.micro or max(n for n in range(1, min(most, sequences) + 1) if sequences % n == 0)
 
     @property
     def accumulation(self) -> int:
         """Gradient accumulation: number of forward passes of one optimizer step on one device."""
-        return self.batch.tokens // (self.micro_batch_size * self.model.block_size * self.trainer.processes)
+        if self.on_examples:
+            return self.batch_examples // (self.micro_batch_size * self.trainer.processes)
+        return self.batch.tokens // (self.micro_batch_size * self.context * self.trainer.processes)
 
     def steps(self, training_flops_per_token: float) -> int | None:
         """Number of optimizer steps of the whole run; None where epochs or seconds decide."""

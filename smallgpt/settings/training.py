@@ -19,6 +19,8 @@ class Batch(Group):
     """Micro-batch: sequences of one forward pass on one device.
 
     With null it is the largest of at most 16,384 tokens; on a GPU the fastest of those that fit, found by trying."""
+    examples: int | None = Field(None, gt=0)
+    """Examples of one optimizer step of task=finetune, over all devices; null: 32."""
 
 
 class Validation(Group):
@@ -35,7 +37,7 @@ class Validation(Group):
 
 
 class Budget(Group):
-    """Settings of how long to train: one of the four, or 700,000 tokens if none is given."""
+    """Settings of how long to train: one of the five, or 700,000 tokens if none is given."""
 
     tokens: int | None = Field(None, gt=0)
     """Number of training tokens."""
@@ -45,6 +47,8 @@ class Budget(Group):
     """Number of passes over the training text."""
     seconds: float | None = Field(None, gt=0)
     """Seconds of training; validation and saving do not count."""
+    examples: int | None = Field(None, gt=0)
+    """Number of training examples, each as often as it is seen, of task=finetune."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:

@@ -103,11 +103,12 @@ def runs_of(sweeps: Sequence[Path], settings: Settings) -> dict[str, str]:
     Raises UserError where there is none, or no sweep.
     """
     from smallgpt.reporting.study import read_study
+    from smallgpt.results import TRAINED
 
     found = {}
     for comparison in read_study(sweeps, settings.baseline, settings.tune).comparisons:
         for arm in sorted(comparison.arms, key=lambda arm: arm not in comparison.references):
-            if (job := arm.jobs[0]).result.get("task") == "train":
+            if (job := arm.jobs[0]).result.get("task") in TRAINED:
                 found[f"{job.name} {arm.label}"] = str(job.run_dir)
     if not found:
         raise UserError(f"sweep={sweeps[0]}: no completed job has trained a model; give the directory of one that has")

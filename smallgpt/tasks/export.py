@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.errors import UserError, shown
+from smallgpt.notices import say
 from smallgpt.packages import require
 from smallgpt.settings import Settings
 
@@ -24,9 +25,11 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     check_export(settings)
     from smallgpt.export.model_card import read_run
     from smallgpt.files import remove_partial, size_of, whole_folder
+    from smallgpt.finetuning.adapted import HEAD
     from smallgpt.inference.checkpoint import (
         check_checkpoints,
         load_checkpoint,
+        locate,
         resolved_checkpoint,
         variant_of,
         wanted,
@@ -48,6 +51,8 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         raise UserError(
             f"format=onnx: a model of type {model.config.model_type} has no cache, which the graph needs; use format=hf"
         )
+    if (Path(locate(checkpoint)) / HEAD).is_dir():
+        say("warning: the head that says labels stays behind; finetune.classifier=words says them without one")
     record = read_run(checkpoint)
     if asked.at_inference:  # the scores are not those of this model
         record = replace(record, result={key: value for key, value in record.result.items() if key not in SCORES})

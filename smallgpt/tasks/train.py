@@ -2,20 +2,20 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from smallgpt.errors import Unfinished, UserError
 from smallgpt.settings import Settings
-from smallgpt.tasks.trained import epochs, keep_checkpoint, print_summary, samples_or_warning, score_sections
+from smallgpt.tasks.trained import epochs, evaluated, keep_checkpoint, print_summary, samples_or_warning, score_sections
 
 if TYPE_CHECKING:
     import torch
     from lightning import Trainer
+    from transformers import PreTrainedModel
 
     from smallgpt.data.datamodule import TokenDataModule
     from smallgpt.data.prepared_data import PreparedData
     from smallgpt.machine.device import Precision
-    from smallgpt.models.decoder import Decoder
+    from smallgpt.models.cost import Cost
     from smallgpt.settings import Trainer as TrainerSettings
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.run_length import RunLength
@@ -30,11 +30,11 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
 
     from smallgpt.contract.required import require_contract
     from smallgpt.data.prepare import prepare
+    from smallgpt.finetuning.methods import adapt
     from smallgpt.machine.allocator import keep_freed_memory
     from smallgpt.machine.device import device, resolved_precision
-    from smallgpt.models.cost import training_cost
+    from smallgpt.models.decoder import Decoder
     from smallgpt.ranks import is_first_process
-    from smallgpt.tasks.evaluate import of_run
     from smallgpt.tasks.inspect import latency, match
     from smallgpt.tasks.teacher import distillation, distilled, load_teacher
     from smallgpt.training.distillation import weights_hash
@@ -45,17 +45,18 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.training.micro_batch import with_micro_batch
     from smallgpt.training.module import LanguageModel
     from smallgpt.training.processes import check_processes, share_cores
-    from smallgpt.training.saved_state import check_state
+    from smallgpt.training.saved_state import check_state, check_weights_of_state, weights_of_module
 
     check_processes(settings)
-    require_contract(settings.model_class, settings.model, settings.cache_dir, f"model={settings.variant}")
+    if issubclass(settings.model_class, Decoder):
+        require_contract(settings.model_class, settings.model, settings.cache_dir, f"model={settings.variant}")
     where = device(settings.trainer.accelerator, settings.trainer.devices)
     precision = resolved_precision(settings.trainer.precision, where)
     keep_freed_memory()
     share_cores(settings.trainer)
     state = run_dir / "checkpoints" / "last.ckpt"
     resumed = settings.resume is not None and state.exists()
-    if resumed:
+    if resumed and settings.finetune is None:
         check_state(state, settings.model_class, settings.model)
     begun_from, begun_with, teacher = origin(settings), first_weights(settings), load_teacher(settings)
     prepared = prepare(settings.data, settings.tokenizer, settings.cache_dir)
@@ -67,7 +68,12 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     model.generation_config.eos_token_id = prepared.eos_id
     model.generation_config.pad_token_id = prepared.eos_id
     settings = with_micro_batch(settings, model, where, precision)
-    price = training_cost(settings.model, settings.teacher)
+    price = price_of(settings, model)
+    subject, patience = model, None
+    if settings.finetune is not None:
+        subject, patience = adapt(model, settings.finetune, origin=settings.origin), settings.finetune.patience
+        if resumed:
+            check_weights_of_state(state, weights_of_module(subject))
     data = data_module(settings, prepared)
     length = run_length(settings, price.training_flops_per_token, data.epoch_tokens)
     if length.steps is not None:
@@ -78,7 +84,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         if narrowing := begun_from.get("origin", {}).get("narrowing"):
             print(narrowing_line(narrowing))
     module = LanguageModel(
-        model,
+        subject,
         settings.optimizer,
         settings.schedule,
         length,
@@ -99,7 +105,10 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     )
     if resumed:
         refuse_other_identity(state, identity)
-    trainer = trainer_for(settings, run_dir, prepared, recorder, where, precision, identity)
+    _, scored_tokens, _ = prepared.held_out(settings.validation.final_tokens)
+    trainer = trainer_for(
+        settings, run_dir, prepared.tokenizer_dir, scored_tokens, recorder, where, precision, identity, patience
+    )
     with until_the_end(trainer.loggers) as loggers:
         places = [logger.begin({"data_fingerprint": prepared.fingerprint}) for logger in loggers]
         trainer.fit(module, datamodule=data, ckpt_path=state if resumed else None, weights_only=True)
@@ -123,23 +132,27 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
                 logger.log_result(sections)
                 if logger.wants:
                     keep_checkpoint(settings, sections, run_dir, logger)
-        if settings.eval is not None and trainer.is_global_zero:
-            try:
-                sections["evaluation"], items = of_run(settings, run_dir, where, prepared.fingerprint)
-            except UserError as error:
-                raise Unfinished(f"{error}; the training is done, and task=evaluate scores it", sections) from error
-            for logger in loggers:
-                logger.log_evaluation(sections["evaluation"], items)
+            sections |= evaluated(settings, run_dir, where, sections, loggers)
     return sections
 
 
-def first_weights(settings: Settings) -> "Decoder | None":
+def first_weights(settings: Settings) -> "PreTrainedModel | None":
     """Trained model that the training takes its first weights from; None where they are random numbers."""
     from smallgpt.inference.checkpoint import load_checkpoint
 
     if settings.origin is None or settings.first_weights == "random":
         return None
-    return cast("Decoder", load_checkpoint(settings.origin)[0])
+    return load_checkpoint(settings.origin)[0]
+
+
+def price_of(settings: Settings, model: Any) -> "Cost":
+    """Cost of the model that is trained, one of smallgpt's or of transformers' own."""
+    from smallgpt.models.configuration import DecoderConfig
+    from smallgpt.models.cost import cost_of_library_model, training_cost
+
+    if not isinstance(settings.model, DecoderConfig):
+        return cost_of_library_model(model)
+    return training_cost(settings.model, settings.teacher)
 
 
 def origin(settings: Settings) -> dict[str, Any]:
@@ -161,7 +174,7 @@ def data_module(settings: Settings, prepared: "PreparedData") -> "TokenDataModul
     overfit = settings.trainer.overfit
     data = (OverfitDataModule if overfit else TokenDataModule)(
         prepared,
-        block_size=settings.model.block_size,
+        block_size=settings.context,
         micro_batch_size=settings.micro_batch_size,
         seed=settings.seed,
         workers=settings.trainer.workers,
@@ -189,8 +202,8 @@ def compiles(settings: Settings, where: "torch.device") -> bool:
     from smallgpt.machine.compiler import missing_for_compiling, refuse_compiling
 
     if settings.compile is None:
-        sharded, taught = settings.trainer.strategy == "fsdp", settings.teacher is not None
-        return where.type == "cuda" and not sharded and not taught and missing_for_compiling(where) is None
+        plain = settings.trainer.strategy != "fsdp" and settings.teacher is None and settings.finetune is None
+        return where.type == "cuda" and plain and missing_for_compiling(where) is None
     if settings.compile:
         refuse_compiling(where)
     return settings.compile
@@ -207,15 +220,23 @@ def peak(trainer: "TrainerSettings", where: "torch.device", precision: "Precisio
 def trainer_for(
     settings: Settings,
     run_dir: Path,
-    prepared: "PreparedData",
+    tokenizer_dir: Path,
+    scored_tokens: int,
     recorder: "Recorder",
     where: "torch.device",
     precision: "Precision",
     identity: dict[str, Any],
+    patience: int | None = None,
 ) -> "Trainer":
-    """Lightning's trainer for the run, with its callbacks and loggers."""
+    """Lightning's trainer for the run, with its callbacks and loggers.
+
+    Args:
+        scored_tokens: tokens that are scored after the training.
+        patience: validations without a lower loss after which the training ends; None: it goes on.
+    """
     from smallgpt.ranks import is_first_process
     from smallgpt.training.checkpoints import Checkpoints
+    from smallgpt.training.early_stopping import EarlyStopping
     from smallgpt.training.forecast import Forecast
     from smallgpt.training.interruption import Interruption
     from smallgpt.training.metrics import MetricsFile
@@ -227,10 +248,10 @@ def trainer_for(
 
     first = is_first_process()
     metrics = MetricsFile(run_dir / "metrics.csv" if first else Path(os.devnull))
-    checkpoints = Checkpoints(run_dir / "checkpoints", prepared.tokenizer_dir, metrics, identity)
-    _, scored_tokens, _ = prepared.held_out(settings.validation.final_tokens)
+    checkpoints = Checkpoints(run_dir / "checkpoints", tokenizer_dir, metrics, identity)
     callbacks = [
         ValidationSchedule(settings.validation.every),  # first: it says which step is the last
+        *([EarlyStopping(patience)] if patience is not None else []),  # before what saves its state
         recorder,
         ProgressLine(recorder),
         Forecast(settings.validation.every, scored_tokens),
@@ -283,7 +304,7 @@ def training_section(recorder: "Recorder", data: "TokenDataModule", where: "torc
         "epochs": latest["tokens"] / data.epoch_tokens,
         "steps": latest["step"],
         "seconds": latest["seconds"],
-        "tokens_per_second": latest["tokens"] / latest["seconds"],
+        "tokens_per_second": latest["tokens"] / latest["seconds"] if latest["seconds"] else None,
         "loss": latest["train/loss"],
         "mfu": latest.get("speed/mfu"),
         "micro_batch": data.micro_batch_size,

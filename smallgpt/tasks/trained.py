@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.environment import environment
-from smallgpt.errors import UserError, one_line
+from smallgpt.errors import Unfinished, UserError, one_line
 from smallgpt.notices import say, show
 from smallgpt.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from smallgpt.data.prepared_data import PreparedData
@@ -42,7 +44,7 @@ def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData
     from smallgpt.inference.generate import generate
 
     tokenizer: Any = AutoTokenizer.from_pretrained(prepared.tokenizer_dir, trust_remote_code=False)
-    model = module.model
+    model = getattr(module.model, "causal", module.model)  # of an adapted model what predicts tokens
     if module.sharded:  # this process has a part of it
         model = settings.model_class.from_pretrained(run_dir / "checkpoints" / "last")
     prompts = settings.prompt or ("",)
@@ -58,6 +60,26 @@ def samples_or_warning(
     except (UserError, RuntimeError, ValueError) as error:
         say(f"warning: no sample: {one_line(error)}")
         return []
+
+
+def evaluated(
+    settings: Settings, run_dir: Path, where: "torch.device", sections: dict[str, Any], loggers: "Sequence[Lasting]"
+) -> dict[str, Any]:
+    """The section `evaluation` of a trained run, by the tasks of `eval=`; nothing where it names none.
+
+    Raises Unfinished, with the other sections, where a task cannot be asked: the training is done.
+    """
+    from smallgpt.tasks.evaluate import of_run
+
+    if settings.eval is None:
+        return {}
+    try:
+        found, items = of_run(settings, run_dir, where, sections["data_fingerprint"])
+    except UserError as error:
+        raise Unfinished(f"{error}; the training is done, and task=evaluate scores it", sections) from error
+    for logger in loggers:
+        logger.log_evaluation(found, items)
+    return {"evaluation": found}
 
 
 def keep_checkpoint(settings: Settings, sections: dict[str, Any], run_dir: Path, logger: "Lasting") -> None:
@@ -77,11 +99,12 @@ def print_summary(settings: Settings, sections: dict[str, Any]) -> None:
     from smallgpt.speed.benchmark_table import with_interval
 
     train, val = sections["train"], sections["val"]
+    speed = train["tokens_per_second"]  # none where the clock did not move
     rows = {
         "model": settings.model.model_type,
         "parameters": f"{sections['cost']['parameters']:,}",
         "tokens": f"{train['tokens']:,} in {train['steps']:,} steps, {epochs(train['epochs'])}",
-        "time": f"{train['seconds']:.1f} s, {train['tokens_per_second']:,.0f} tokens/s",
+        "time": f"{train['seconds']:.1f} s" + ("" if speed is None else f", {speed:,.0f} tokens/s"),
         "train loss": f"{train['loss']:.4f}",
         "validation loss": f"{val['loss']:.4f} on {val['documents']:,} documents",
         "perplexity": f"{val['perplexity']:.2f}",

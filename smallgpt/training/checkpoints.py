@@ -138,7 +138,7 @@ class Checkpoints(L.Callback):
                 say(f"the checkpoints have no code of their own: {error}")
             self._said_without_code = True
         shutil.copytree(self.tokenizer_dir, folder, dirs_exist_ok=True)
-        write_context_length(folder, model.config.block_size)
+        write_context_length(folder, model.config.max_position_embeddings)
 
 
 def random_state() -> dict[str, Any]:

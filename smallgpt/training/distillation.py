@@ -12,17 +12,17 @@ from smallgpt.data.tokenizers import load_tokenizer
 from smallgpt.errors import UserError
 from smallgpt.models.decoder import Decoder
 from smallgpt.models.distilled_loss import distilled_cross_entropy
-from smallgpt.models.loss import IGNORED
-from smallgpt.training.objectives import Batch
+from smallgpt.training.objectives import Batch, NextToken
 
 
-class Distillation:
+class Distillation(NextToken):
     """Objective of a student: the next token, and what a teacher thinks of it; validation scores the next token alone.
 
     The teacher is no module of the training: its weights are in no checkpoint and no optimizer.
     """
 
     def __init__(self, student: Decoder, teacher: Decoder, weight: float, temperature: float) -> None:
+        super().__init__(student)
         self.student, self.teacher = student, teacher.eval().requires_grad_(False)
         self.weight, self.temperature = weight, temperature
 
@@ -34,10 +34,6 @@ class Distillation:
             taught_x, taught_weight = read_by_head(self.teacher, ids)
         x, weight = read_by_head(self.student, ids)
         return distilled_cross_entropy(x, weight, targets, taught_x, taught_weight, self.weight, self.temperature)
-
-    def total(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        targets = batch["targets"]
-        return self.student.next_token_loss(batch["input_ids"], targets, reduction="sum"), (targets != IGNORED).sum()
 
 
 def read_by_head(model: Decoder, ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -85,7 +85,8 @@ def what_is_left(
         steps, end = max(1, round((length.seconds - elapsed) / step_seconds)), length.seconds
     validations = length.validations(step + steps, end, every) - length.validations(step, elapsed, every)
     ends_between = every is not None and (step + steps) % every > 0
-    return steps, max(1, validations + ends_between)
+    # there is one behind a step at most, also where a run has fewer than ten
+    return steps, max(1, min(steps, validations + ends_between))
 
 
 def about(seconds: float) -> str:

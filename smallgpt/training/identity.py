@@ -16,7 +16,8 @@ def run_identity(data_fingerprint: str, model_class: type[Decoder], teacher: str
     Args:
         teacher: hash of the teacher's weights, where the training has one.
     """
-    own = {"data_fingerprint": data_fingerprint, "model_code": model_code(model_class)}
+    of_ours = issubclass(model_class, Decoder)  # a model of transformers' own is not made of our code
+    own = {"data_fingerprint": data_fingerprint, "model_code": model_code(model_class) if of_ours else {}}
     return own if teacher is None else {**own, "teacher": teacher}
 
 

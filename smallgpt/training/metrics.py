@@ -122,15 +122,16 @@ class Recorder(L.Callback):
         seconds = module.clock.seconds
         marked_step, marked_seconds = self._marked
         self._marked = (self.step, seconds)
-        rate = (self.step - marked_step) * self.batch_tokens / (seconds - marked_seconds)
         metrics = {
             "train/loss": loss,
             "train/lr": module.learning_rate,
             "train/grad_norm": module.gradient_norm.item(),
-            "speed/tokens_per_second": rate,
         }
-        if self.peak_flops is not None:
-            metrics["speed/mfu"] = rate * self.flops_per_token / self.peak_flops
+        if seconds > marked_seconds:  # a coarse clock may not have moved, and one without a stopped process's time
+            rate = (self.step - marked_step) * self.batch_tokens / (seconds - marked_seconds)
+            metrics["speed/tokens_per_second"] = rate
+            if self.peak_flops is not None:
+                metrics["speed/mfu"] = rate * self.flops_per_token / self.peak_flops
         self._write(trainer, metrics, seconds)
         self._check("train/loss", loss, module)
 

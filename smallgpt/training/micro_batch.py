@@ -33,11 +33,12 @@ def with_micro_batch(
     """The settings with the micro-batch that this card reaches most tokens a second with, where they leave it open.
 
     Processes of one machine find the same: the first tries, the others read what it found. Where weights are sharded,
-    or machines may differ, and with a teacher, it is the largest of at most 16,384 tokens, as on a CPU.
+    or machines may differ, with a teacher and in a fine-tuning, it is the largest of at most 16,384 tokens, as on a CPU.
     """
     trainer = settings.trainer
     several = trainer.num_nodes > 1 or (trainer.strategy == "fsdp" and trainer.processes > 1)
-    if device.type != "cuda" or settings.batch.micro is not None or several or settings.teacher is not None:
+    pretrains = settings.teacher is None and settings.finetune is None
+    if device.type != "cuda" or settings.batch.micro is not None or several or not pretrains:
         return settings
     sequences = settings.batch.tokens // (model.config.block_size * trainer.processes)
     key = {

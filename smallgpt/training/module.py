@@ -1,7 +1,7 @@
 """The one LightningModule: a model learns what its objective says, by default to predict the next token."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import torch
@@ -10,15 +10,11 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from smallgpt.text_metrics import text_metrics
 from smallgpt.training.objectives import Batch, NextToken, Objective
 from smallgpt.training.optimizers import AdamW, Muon
 from smallgpt.training.run_length import RunLength, TrainingClock
 from smallgpt.training.schedules import Schedule
 from smallgpt.training.sharding import shard
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 class LanguageModel(L.LightningModule):
@@ -39,7 +35,7 @@ class LanguageModel(L.LightningModule):
 
     def __init__(
         self,
-        model: "PreTrainedModel",
+        model: Any,
         optimizer: AdamW | Muon,
         schedule: Schedule,
         run_length: RunLength,
@@ -56,10 +52,10 @@ class LanguageModel(L.LightningModule):
         self.clock = TrainingClock()
         self.learning_rate = 0.0
         self.gradient_norm = torch.zeros(())
-        self.metrics = text_metrics()
         self.validation: dict[str, float] = {}
         self.micro_losses: list[Tensor] = []
         self.objective = objective or NextToken(model, compile)
+        self.metrics = self.objective.metrics()
 
     @property
     def sharded(self) -> bool:
@@ -121,8 +117,7 @@ class LanguageModel(L.LightningModule):
         self.metrics.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        nats, tokens = self.objective.total(batch)
-        self.metrics.update(nats=nats, tokens=tokens, bytes=batch["bytes"])
+        self.metrics.update(**self.objective.measured(batch))
 
     def on_validation_epoch_end(self) -> None:
         self.validation = {f"val/{name}": value.item() for name, value in self.metrics.compute().items()}

@@ -4,9 +4,11 @@ from contextlib import nullcontext
 from typing import Any, Protocol
 
 from torch import Tensor
+from torchmetrics import MetricCollection
 
 from smallgpt.models.loss import IGNORED
 from smallgpt.training.compiled_parts import compile_parts, uncompiled
+from smallgpt.text_metrics import text_metrics
 
 Batch = dict[str, Tensor]
 
@@ -18,8 +20,12 @@ class Objective(Protocol):
         """Loss of a micro-batch, such that its average over the micro-batches of a step is the step's loss."""
         ...
 
-    def total(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Sum of the losses of a batch, and the number or weight of what it is a sum over."""
+    def metrics(self) -> MetricCollection:
+        """Metrics of a validation, `loss` among them."""
+        ...
+
+    def measured(self, batch: Batch) -> dict[str, Tensor]:
+        """What of a held-out batch the metrics add up."""
         ...
 
 
@@ -39,8 +45,11 @@ class NextToken:
     def mean(self, batch: Batch) -> Tensor:
         return self.model.next_token_loss(batch["input_ids"], batch["targets"])
 
-    def total(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def metrics(self) -> MetricCollection:
+        return text_metrics()
+
+    def measured(self, batch: Batch) -> dict[str, Tensor]:
         targets = batch["targets"]
         with uncompiled() if self.compiled else nullcontext():
             nats = self.model.next_token_loss(batch["input_ids"], targets, reduction="sum")
-        return nats, (targets != IGNORED).sum()
+        return {"nats": nats, "tokens": targets != IGNORED, "bytes": batch["bytes"]}

@@ -70,6 +70,7 @@ class ProgressLine(L.Callback):
         latest = self.recorder.latest
         if "train/loss" in latest:
             parts.append(f"loss {latest['train/loss']:.3f}")
+        if "speed/tokens_per_second" in latest:
             parts.append(f"{latest['speed/tokens_per_second']:,.0f} tokens/s")
         if done > 0:
             parts.append(f"{clock_time(module.clock.seconds * (1 - done) / done)} left")

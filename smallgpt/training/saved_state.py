@@ -1,5 +1,6 @@
 """State that a training saved, last.ckpt: it is checked before a run goes on from it, and nothing in it is executed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,21 @@ def check_state(path: Path, model_class: Any, config: Any) -> None:
     Raises:
         UserError: the file is damaged, of another kind or of another model, or its weights are no numbers.
     """
+    with torch.device("meta"):
+        expected = weights_of_module(model_class(config))
+    check_weights_of_state(path, expected)
+
+
+def weights_of_module(model: torch.nn.Module) -> dict[str, torch.Size]:
+    """Names and shapes of a model's weights in the state of its training."""
+    return {f"{PREFIX}{name}": value.shape for name, value in model.state_dict().items()}
+
+
+def check_weights_of_state(path: Path, expected: Mapping[str, torch.Size]) -> None:
+    """Checks that a training whose module has weights of these names and shapes can go on from a file."""
     state = opened(path)
     if missing := [key for key in sorted(KEYS) if not isinstance(state, dict) or key not in state]:
         raise damaged_state(path, f"no {missing[0]} in it")
-    with torch.device("meta"):
-        expected = {f"{PREFIX}{name}": value.shape for name, value in model_class(config).state_dict().items()}
     weights = {name: value for name, value in state["state_dict"].items() if name.startswith(PREFIX)}
     if other := sorted(expected.keys() ^ weights.keys()):
         raise damaged_state(path, f"{other[0].removeprefix(PREFIX)} is in it or in the model, not in both")

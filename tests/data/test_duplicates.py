@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from small_stories import story
 
+from smallgpt.data import grams
 from smallgpt.data.corpora import StandardLibrary
-from smallgpt.data.duplicates import Seen
+from smallgpt.data.duplicates import Seen, minima_of, minima_of_texts
 from smallgpt.data.files import Files
 from smallgpt.data.grams import word_grams
 from smallgpt.data.overlap import LIMIT, OverlapMeter
@@ -182,3 +183,20 @@ def test_the_default_corpus_holds_out_text_that_training_lacks(tmp_path: Path) -
     held_out = grams(data.validation())
     train = set(held_out) & set(grams(data.train()))
     assert sum(gram in train for gram in held_out) / len(held_out) == pytest.approx(data.overlap, abs=1e-4)
+
+
+def test_texts_read_together_have_the_same_minima_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [
+        *(text(n, 30) for n in range(40)),
+        "",
+        "four words are few",
+        "ΣΑΣ Σ ΑΣ İ a b Σ",
+        "日本語の文章です、はい",
+        "a\ud800 b c d e f",
+    ]
+    texts.append(" ".join(texts[:3]))
+    monkeypatch.setattr(grams, "PIECE_CHARACTERS", len(texts[0]) * 3)  # several texts at a time, and one alone
+    places, minima = minima_of_texts(texts)
+    alone = {place: found for place, text in enumerate(texts) if (found := minima_of(text)) is not None}
+    assert places.tolist() == list(alone) and len(alone) < len(texts)
+    assert np.array_equal(minima, np.stack(list(alone.values())))

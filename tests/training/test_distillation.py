@@ -65,8 +65,9 @@ def test_the_loss_is_that_of_text_and_teacher():
     torch.testing.assert_close(loss.detach(), expected)
     assert all(weight.grad is not None for weight in student.parameters())
     assert all(weight.grad is None for weight in teacher.parameters())
-    nats, targets = objective.total(batch)
-    torch.testing.assert_close(nats / targets, student.next_token_loss(batch["input_ids"], batch["targets"]))
+    measured = objective.measured({**batch, "bytes": torch.ones(2)})
+    loss = measured["nats"] / measured["tokens"].sum()
+    torch.testing.assert_close(loss, student.next_token_loss(batch["input_ids"], batch["targets"]))
 
 
 def test_the_budget_counts_the_teacher_and_a_resumed_run_equals_a_whole_one(run_task, tmp_path, teacher, monkeypatch):

@@ -46,6 +46,7 @@ def test_rehearsals_are_no_training_time(fit):
         (RunLength(steps=489), 0, 0.0, 100, (489, 5)),
         (RunLength(steps=400), 0, 0.0, 100, (400, 4)),
         (RunLength(steps=5), 0, 0.0, 999, (5, 1)),
+        (RunLength(steps=3), 0, 0.0, None, (3, 3)),
         (RunLength(seconds=60), 0, 0.0, None, (120, 10)),
         (RunLength(seconds=60), 80, 40.0, 50, (40, 2)),
     ],

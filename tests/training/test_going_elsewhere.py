@@ -26,8 +26,8 @@ def test_random_numbers_of_gpus_that_are_not_here_are_left_out(monkeypatch):
 class Asked:
     """The settings that say whether a training is compiled."""
 
-    def __init__(self, compile=None, teacher=None, **trainer):
-        self.compile, self.teacher, self.trainer = compile, teacher, Trainer(**trainer)
+    def __init__(self, compile=None, teacher=None, finetune=None, **trainer):
+        self.compile, self.teacher, self.finetune, self.trainer = compile, teacher, finetune, Trainer(**trainer)
 
 
 def test_a_training_is_compiled_on_a_gpu_unless_told_otherwise(monkeypatch):
@@ -35,6 +35,7 @@ def test_a_training_is_compiled_on_a_gpu_unless_told_otherwise(monkeypatch):
     assert compiles(Asked(), CUDA) and not compiles(Asked(), CPU)
     assert not compiles(Asked(compile=False), CUDA) and compiles(Asked(compile=True), CPU)
     assert not compiles(Asked(strategy="fsdp"), CUDA) and not compiles(Asked(teacher="x"), CUDA)
+    assert not compiles(Asked(finetune="x"), CUDA)
     monkeypatch.setattr(compiler, "missing_for_compiling", lambda device: "no Triton")
     assert not compiles(Asked(), CUDA)
     with pytest.raises(UserError, match=r"^compile=true: no Triton, or leave compile out"):

@@ -3,6 +3,7 @@ import os
 import subprocess
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -13,6 +14,7 @@ from torch._dynamo.testing import CompileCounter
 from smallgpt.errors import UserError
 from smallgpt.models import loss as loss_module
 from smallgpt.models.gpt import GPT
+from smallgpt.training import run_length
 from smallgpt.training.interruption import Interruption
 from smallgpt.training.metrics import HEADER
 from smallgpt.training.optimizers import AdamW, Muon
@@ -178,3 +180,9 @@ def test_seconds_leave_out_a_stopped_process(fit):
     last = run.rows("train/loss")[-1]
     assert last["seconds"] < 0.9
     assert all(row["speed/tokens_per_second"] > 4 * BLOCK / 0.9 for row in run.rows("speed/tokens_per_second"))
+
+
+def test_steps_in_which_no_time_passed_have_no_rate(fit, monkeypatch):
+    monkeypatch.setattr(run_length, "time", SimpleNamespace(perf_counter=lambda: 1.0))
+    run = fit(steps=2)
+    assert len(run.rows("train/loss")) == 2 and not run.rows("speed/tokens_per_second")

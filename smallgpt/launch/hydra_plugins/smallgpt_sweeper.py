@@ -1,6 +1,6 @@
 """Hydra sweepers for grids and searches; Hydra looks for sweepers in the namespace package `hydra_plugins` alone."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ with private("hydra-core"):
 class GridSweeper(BasicSweeper):
     """Sweeper over every combination of the values on the command line, all checked before the first of them runs.
 
-    Arms are sets of values that belong together: each is combined with everything else, and none with another. With
-    `tuned`, each takes its values of the keys in `tune` from the sweep in that directory, where they were tried. With
-    `front`, the points on the Pareto front of the search in that directory are arms too.
+    Arms are sets of values that belong together: each is combined with everything else, and none with another; they go
+    before the axes of a recipe. With `tuned`, each takes its values of the keys in `tune` from the sweep in that
+    directory, where they were tried. With `front`, the points on the Pareto front of the search in that directory are
+    arms too.
     """
 
     def __init__(
@@ -59,17 +60,20 @@ class GridSweeper(BasicSweeper):
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
+        axes, given = overrides[: len(self.params)], overrides[len(self.params) :]  # the recipe's, the command line's
         jobs, best, front = [], self.tuned_arms(), None
         if best is not None:
-            overrides = self.without_tuned(overrides, best.keys)
-        arms = arm_overrides(loader, self.arms, overrides)
+            self.refuse_tuned(given, best.keys)
+            axes = without(best.keys, axes)
+        arms = arm_overrides(loader, self.arms, given)
         if self.front is not None:
             from smallgpt.launch.front_arms import FrontArms
 
             front = FrontArms(Path(self.front))
-            arms = front.with_points(loader, arms, overrides)
+            arms = front.with_points(loader, arms, [*axes, *given])
         for arm in arms or [[]]:
-            jobs += BasicSweeper.split_arguments([*arm, *overrides], max_batch_size)[0]
+            own = without({override.get_key_element() for override in arm}, axes)
+            jobs += BasicSweeper.split_arguments([*arm, *own, *given], max_batch_size)[0]
         if not jobs:
             empty = " ".join(str(override.input_line) for override in overrides if override.is_sweep_override())
             raise UserError(f"{empty or 'hydra.sweeper.arms'}: has no values, so there is no job; give one at least")
@@ -89,14 +93,18 @@ class GridSweeper(BasicSweeper):
         assert self.config is not None
         return TunedArms(Path(self.tuned), one_or_several(self.config.tune), {key for arm in self.arms for key in arm})
 
-    def without_tuned(self, overrides: list[Override], keys: Sequence[str]) -> list[Override]:
-        """The axes of a recipe without those that are tuned. Raises UserError for one that the command line gives."""
-        for key in keys:
-            given = [override for override in overrides if override.get_key_element() == key]
-            if len(given) > (key in self.params):
-                word = given[-1].input_line
-                raise UserError(f"{word}: hydra.sweeper.tuned={self.tuned} chooses {key}; leave one of them out")
-        return [override for override in overrides if override.get_key_element() not in keys]
+    def refuse_tuned(self, given: Sequence[Override], keys: Sequence[str]) -> None:
+        """Raises UserError for a word of the command line that gives a tuned axis."""
+        for override in given:
+            if (key := override.get_key_element()) in keys:
+                raise UserError(
+                    f"{override.input_line}: hydra.sweeper.tuned={self.tuned} chooses {key}; leave one of them out"
+                )
+
+
+def without(keys: Collection[str], overrides: Sequence[Override]) -> list[Override]:
+    """Overrides of all keys but these."""
+    return [override for override in overrides if override.get_key_element() not in keys]
 
 
 class OptunaSweeper(Sweeper):
