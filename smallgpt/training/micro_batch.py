@@ -32,8 +32,8 @@ def with_micro_batch(
 ) -> Settings:
     """The settings with the micro-batch that this card reaches most tokens a second with, where they leave it open.
 
-    Processes of one machine find the same: the first tries, the others read what it found. Where weights are sharded,
-    or machines may differ, with a teacher and in a fine-tuning, it is the largest of at most 16,384 tokens, as on a CPU.
+    Processes of one machine find the same: the first tries, the others read what it found. Where weights are sharded or
+    machines may differ, with a teacher and in a fine-tuning, it is the largest of at most 16,384 tokens, as on a CPU.
     """
     trainer = settings.trainer
     several = trainer.num_nodes > 1 or (trainer.strategy == "fsdp" and trainer.processes > 1)

@@ -7,8 +7,8 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from smallgpt.models.loss import IGNORED
-from smallgpt.training.compiled_parts import compile_parts, uncompiled
 from smallgpt.text_metrics import text_metrics
+from smallgpt.training.compiled_parts import compile_parts, uncompiled
 
 Batch = dict[str, Tensor]
 
