@@ -88,11 +88,17 @@ def within(name: str, folder: Path, dry_run: bool) -> int:
 
 
 def done(path: Path, here: dict[str, Any]) -> dict[str, Any] | None:
-    """Result of a step that was done with this code on this machine; None where there is none."""
+    """Result of a step that was done with this code on this machine and met its checks; None where there is none."""
     if not path.exists():
         return None
     found = json.loads(path.read_text())
-    return found if found["status"] == "done" and found["machine"] == here else None
+    whole = found["status"] == "done" and found["machine"] == here and not unmet(found)
+    return found if whole else None
+
+
+def unmet(found: dict[str, Any]) -> list[str]:
+    """Checks of a step that are not met."""
+    return [row["what"] for row in found["rows"] if row.get("check") and not row["met"]]
 
 
 def main() -> int:
@@ -124,9 +130,7 @@ def main() -> int:
     write_text(folder / "results.json", json.dumps({"machine": here, "steps": results}, indent=1))
     other = json.loads(given.against.read_text()) if given.against else None
     print(table(results, other))
-    failed = [name for name, found in results.items() if found["status"] != "done"]
-    checks = [row for found in results.values() for row in found["rows"] if row.get("check") and not row["met"]]
-    return int(bool(failed or checks))
+    return int(any(found["status"] != "done" or unmet(found) for found in results.values()))
 
 
 if __name__ == "__main__":

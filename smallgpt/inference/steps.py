@@ -95,7 +95,7 @@ class FixedSteps(Steps):
         """Cache and step of each number of sequences and of places."""
 
     def begin(self, mask_BT: Tensor | None, longest: int) -> None:
-        self.mask_BT = mask_BT
+        self.mask_BT, self.cache = mask_BT, None
         self.places = min(max(LEAST_PLACES, 1 << (longest - 1).bit_length()), self.model.config.block_size)
 
     def logits(self, ids_BT: Tensor, length: int) -> Tensor:
