@@ -8,7 +8,8 @@
 Each step is a process of its own and has a time limit: one that fails, hangs or runs out of memory stops no other. Its
 result lies in `FOLDER/STEP.json` as soon as it is there, so the same command goes on after whatever stopped it; a
 result of another commit or another card is measured again. `FOLDER/results.json` has all of them. The exit code is 1
-where a step failed or a check is not met; a speed that misses its goal is shown, and fails nothing.
+where a step failed or a check is not met; a speed that misses its goal is shown, and fails nothing. A dry run traces
+what would be compiled, and makes no code of it.
 """
 
 import argparse
@@ -77,6 +78,8 @@ def end(process: subprocess.Popen) -> None:
 def within(name: str, folder: Path, dry_run: bool) -> int:
     """Does a step in this process and writes its result, whatever happens."""
     started, found = time.monotonic(), {}
+    if dry_run:
+        trace_alone()
     try:
         found = {"status": "done", "rows": STEPS[name].measure(folder / name, dry_run)}
     except (Exception, SystemExit) as error:
@@ -85,6 +88,18 @@ def within(name: str, folder: Path, dry_run: bool) -> int:
     found |= {"seconds": time.monotonic() - started, "machine": machine(dry_run)}
     write_text(folder / f"{name}.json", json.dumps(found, indent=1))
     return int(found["status"] != "done")
+
+
+def trace_alone() -> None:
+    """Has `torch.compile` trace and check what it is given, without the minutes in which C++ is made of it."""
+    import torch
+
+    compiled: Any = torch.compile
+
+    def traced(function: Any, *, options: Any = None, **given: Any) -> Any:
+        return compiled(function, backend="aot_eager", **given)
+
+    torch.compile = traced
 
 
 def done(path: Path, here: dict[str, Any]) -> dict[str, Any] | None:
