@@ -1,7 +1,8 @@
 """Step `training`: a step of smallgpt beside one of a plain PyTorch loop, in turn, and what our trainer adds to it.
 
-All train a GPT of the same shape in bf16 on random tokens with fused AdamW and clipping. Memory is what a step takes
-beside the other contestants' weights: its own weights and moments, and the growth while it runs.
+All train a GPT of the same shape on random tokens with fused AdamW and clipping, in bf16 where the device is made for it.
+Memory is what a step takes beside the other contestants' weights: its own weights and moments, and the growth while it
+runs.
 """
 
 import statistics
@@ -46,6 +47,7 @@ class Contestant:
 
     def __init__(self, model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> None:
         self.model, self.loss, self.device = model, loss, device
+        self.bf16 = native_precision(device) == "bf16"
         matrices, vectors = ([p for p in model.parameters() if (p.dim() > 1) == large] for large in (True, False))
         groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95), fused=True)
@@ -55,7 +57,7 @@ class Contestant:
         """Seconds of one step, the mean over `count`."""
         start = now(self.device)
         for _ in range(count):
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 loss = self.loss(inputs, targets)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -115,7 +117,7 @@ def in_our_trainer(
     metrics = MetricsFile(folder / "metrics.csv")
     checkpoints = Checkpoints(folder / "checkpoints", folder / "tokenizer", metrics)
     callbacks = [ValidationSchedule(4 * steps), recorder, ProgressLine(recorder), checkpoints]
-    precision = "bf16" if device.type == "cuda" else native_precision(device)
+    precision = native_precision(device)
     trainer = build_trainer(folder, callbacks, [metrics], accelerator=device.type, precision=precision)
     trainer.fit(module, datamodule=SameBatch(inputs, targets, 3 * steps))
     seconds = [each["seconds"] for each in metrics.kept() if "train/loss" in each]
@@ -163,9 +165,10 @@ def of_size(size: str, sequences: int, rate: float, device: torch.device, folder
 def measure(folder: Path, tiny: bool) -> list[dict[str, Any]]:
     """Rows of every size, and the rate that MFU is a share of: that of a large matrix product, measured here."""
     device = torch.device("cpu" if tiny else "cuda")
-    rate = peak_flops(device, "bf16")
+    precision = native_precision(device)
+    rate = peak_flops(device, precision)
     assert rate is not None
-    rows = [row("matrix product in bf16", rate / 1e12, "TFLOP/s")]
+    rows = [row(f"matrix product in {precision}", rate / 1e12, "TFLOP/s")]
     for size, sequences in (TINY if tiny else SIZES).items():
         rows += of_size(size, sequences, rate, device, folder, tiny)
     return rows
