@@ -1,6 +1,7 @@
 """Step `training`: a step of smallgpt beside one of a plain PyTorch loop, in turn, and what our trainer adds to it.
 
-All train a GPT of the same shape on random tokens with fused AdamW and clipping, in bf16 where the device is made for it.
+All train a GPT of the same shape on random tokens with fused AdamW and clipping, in bf16 where the device is made for
+it.
 Memory is what a step takes beside the other contestants' weights: its own weights and moments, and the growth while it
 runs.
 """
