@@ -25,6 +25,7 @@ from typing import Any
 
 from benchmarks.gpu.rows import Step, machine, table
 from smallgpt.files import write_text
+from smallgpt.ranks import end_with_the_starter
 
 STEPS = {
     "tests": Step("benchmarks.gpu.tests", "the tests that need a GPU", 240),
@@ -77,6 +78,7 @@ def end(process: subprocess.Popen) -> None:
 
 def within(name: str, folder: Path, dry_run: bool) -> int:
     """Does a step in this process and writes its result, whatever happens."""
+    end_with_the_starter(signal.SIGTERM, os.getppid())
     started, found = time.monotonic(), {}
     if dry_run:
         trace_alone()

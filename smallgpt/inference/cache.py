@@ -65,7 +65,9 @@ class Fixed(StaticLayer):
 
     def tensors(self) -> list[Tensor]:
         """All that a step changes: nothing in the layer of a path that is left out."""
-        return [] if self.keys is None else [self.keys, self.values, self.cumulative_length]
+        if self.keys is None or self.values is None:
+            return []
+        return [self.keys, self.values, self.cumulative_length]
 
 
 class FixedHybrid(Fixed, LinearAttentionAndFullAttentionLayer):

@@ -3,6 +3,7 @@
 Not tried on a GPU yet: what torchao makes on a CPU is tested, where it is installed.
 """
 
+from importlib import import_module
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,10 +23,11 @@ def require_torchao(quantize: str) -> None:
 
 def quantize_on_gpu(model: nn.Module, quantize: str) -> None:
     """Puts the weights of a model's linear maps into eight or four bits, in place; the model is in bf16."""
-    from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
+    torchao = import_module("torchao.quantization")
+    quantize_: Any = torchao.quantize_
 
     if quantize == "int8_weight":
-        quantize_(model, Int8WeightOnlyConfig())
+        quantize_(model, torchao.Int8WeightOnlyConfig())
         return
     for group in GROUPS:
 
@@ -33,7 +35,8 @@ def quantize_on_gpu(model: nn.Module, quantize: str) -> None:
             return isinstance(module, nn.Linear) and group == group_of(module.in_features)
 
         # the format of PyTorch's own kernel; torchao's default needs a further library
-        quantize_(model, Int4WeightOnlyConfig(group_size=group, int4_packing_format="tile_packed_to_4d"), takes)
+        config = torchao.Int4WeightOnlyConfig(group_size=group, int4_packing_format="tile_packed_to_4d")
+        quantize_(model, config, takes)
 
 
 def group_of(inputs: int) -> int | None:

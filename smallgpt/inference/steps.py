@@ -127,7 +127,7 @@ class FixedSteps(Steps):
         shape = (sequences, self.places)
         if shape not in self.recorded:
             assert self.cache is not None
-            state = [tensor for layer in self.cache.layers for tensor in layer.tensors()]  # ty: ignore[unresolved-attribute]
+            state = [tensor for layer in self.cache.layers for tensor in layer.tensors()]  # ty: ignore[missing-attribute]
             like = self.seen_B11S.new_zeros(sequences, 1, dtype=torch.long), self.seen_B11S, self.position_B1
             self.recorded[shape] = self.cache, RecordedFunction(self.step, like, state)
         return self.recorded[shape][1]

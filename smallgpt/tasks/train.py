@@ -121,7 +121,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             "data_fingerprint": prepared.fingerprint,
             "data": prepared.section(),
             "warnings": warnings,
-            "train": training_section(recorder, data, where),
+            "train": training_section(recorder, data.epoch_tokens, where) | {"micro_batch": data.micro_batch_size},
             **({"wandb": places[0]} if places else {}),
         }
         if trainer.is_global_zero:
@@ -294,19 +294,18 @@ def warnings_of_epochs(settings: Settings, steps: int | None, epoch_tokens: int)
     ]
 
 
-def training_section(recorder: "Recorder", data: "TokenDataModule", where: "torch.device") -> dict[str, Any]:
+def training_section(recorder: "Recorder", epoch_tokens: int, where: "torch.device") -> dict[str, Any]:
     """The section `train`: where the run ended."""
     from smallgpt.machine.memory import peak_bytes
 
     latest = recorder.latest
     return {
         "tokens": latest["tokens"],
-        "epochs": latest["tokens"] / data.epoch_tokens,
+        "epochs": latest["tokens"] / epoch_tokens,
         "steps": latest["step"],
         "seconds": latest["seconds"],
         "tokens_per_second": latest["tokens"] / latest["seconds"] if latest["seconds"] else None,
         "loss": latest["train/loss"],
         "mfu": latest.get("speed/mfu"),
-        "micro_batch": data.micro_batch_size,
         "peak_memory_bytes": peak_bytes(where),
     }

@@ -7,15 +7,14 @@ regional compilation). What lies between them, the embedding, the final norm and
 from typing import Any
 
 import torch
-from torch import nn
 
 from smallgpt.machine.compiler import shape_limits
 from smallgpt.models.layers import Block
 from smallgpt.models.loss import chunk_loss
 
 
-def compile_parts(model: nn.Module) -> None:
-    """Compiles each block and the inner loop of the loss, in place: weights keep their names.
+def compile_parts(model: Any) -> None:
+    """Compiles each block of a `Decoder` and the inner loop of its loss, in place: weights keep their names.
 
     Training has batches of one shape; validation, whose batches have many, is not compiled (`uncompiled`).
     """
@@ -23,7 +22,7 @@ def compile_parts(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, Block):
             module.compile(**given)
-    model.chunk_loss = torch.compile(chunk_loss, **given)  # ty: ignore[unresolved-attribute]  # a Decoder has it
+    model.chunk_loss = torch.compile(chunk_loss, **given)
 
 
 def uncompiled() -> Any:

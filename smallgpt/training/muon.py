@@ -27,10 +27,10 @@ class NativeMuon(torch.optim.Muon):
         assert closure is None
         for group in self.param_groups:
             for alike in worked_on_together([p for p in group["params"] if p.grad is not None]):
-                momentum, grads = group["momentum"], [p.grad for p in alike]
-                for parameter in alike:
+                momentum, grads = group["momentum"], [p.grad for p in alike if p.grad is not None]
+                for parameter, grad in zip(alike, grads, strict=True):
                     if not self.state[parameter]:
-                        self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter.grad)
+                        self.state[parameter]["momentum_buffer"] = torch.zeros_like(grad)
                 averages = [self.state[parameter]["momentum_buffer"] for parameter in alike]
                 for average, grad in zip(averages, grads, strict=True):
                     average.lerp_(grad, 1 - momentum)
