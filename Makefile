@@ -3,10 +3,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format types lock bench gpu-check clean
+.PHONY: help install demo test test-all lint format types docs lock bench gpu-check clean
 
 help: ## show what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv with everything pinned in constraints.txt
 
@@ -36,6 +36,9 @@ format: install ## put the code into its style
 types: install ## check types
 	$(BIN)/ty check
 
+docs: install ## build the documentation as a site in site/, to be opened from there; a dead link ends it
+	$(BIN)/python -m docs.build
+
 lock: ## write requirements.lock: the pins of constraints.txt with the hashes of their files (needs uv)
 	uv pip compile pyproject.toml --extra dev -c constraints.txt --universal --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" --quiet -o requirements.lock
@@ -54,5 +57,5 @@ gpu-check: install ## check and measure everything on one GPU, step by step (und
 	$(BIN)/python -m benchmarks.gpu
 
 clean: ## remove the environment and caches; keeps outputs and prepared data
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist site *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,13 @@
 """A bench on which small, fast decoder-only language models are compared."""
 
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smallgpt.api.calls import run, sweep, train
+    from smallgpt.api.runs import Run, load
+    from smallgpt.api.sweeps import Sweep, compare
+    from smallgpt.errors import UserError
 
 __version__ = "0.1.0"
 
@@ -14,3 +21,25 @@ QUIET = {
 
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
+
+_LAZY = {
+    **dict.fromkeys(("train", "run", "sweep"), "smallgpt.api.calls"),
+    **dict.fromkeys(("load", "Run"), "smallgpt.api.runs"),
+    **dict.fromkeys(("compare", "Sweep"), "smallgpt.api.sweeps"),
+    "UserError": "smallgpt.errors",
+}
+
+__all__ = ["Run", "Sweep", "UserError", "compare", "load", "run", "sweep", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    # `import smallgpt` stays cheap: whoever only wants the version, or the quiet above, loads nothing
+    if name not in _LAZY:
+        raise AttributeError(f"module 'smallgpt' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

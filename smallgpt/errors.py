@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 class UserError(Exception):
     """Something the user can put right; the message is one line that names key, value and fix."""
 
+    def _render_traceback_(self) -> list[str]:
+        """The line alone, which notebooks show in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class Impossible(UserError):
     """Error of values that are each in order and make no model together; a sweep leaves such a job out."""

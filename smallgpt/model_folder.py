@@ -12,6 +12,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 import smallgpt.models
 from smallgpt.errors import UserError
 from smallgpt.models.decoder import Decoder
+from smallgpt.models.sequence_classifier import SequenceClassifier
 
 IMPORT = re.compile(r"^(\s*from )smallgpt\.models\.(\w+)(?= import)", re.MULTILINE)
 
@@ -20,8 +21,8 @@ def write_model(model: Any, folder: Path, weights: dict[str, Any] | None = None)
     """Writes a model's weights and config, and the code of its classes, which config.json then names.
 
     Args:
-        model: one of smallgpt's, or an adapted one, of which the code is that of its `causal`; one of transformers'
-            own needs no code.
+        model: one of smallgpt's, or an adapted one, of which the code is that of its `causal`, or a classifier; one of
+            transformers' own needs no code.
         weights: whole ones, where the model has a part of them.
 
     Raises:
@@ -29,10 +30,11 @@ def write_model(model: Any, folder: Path, weights: dict[str, Any] | None = None)
     """
     model.save_pretrained(folder, state_dict=weights)
     causal = getattr(model, "causal", model)
-    if not isinstance(causal, Decoder):
+    if not isinstance(causal, Decoder | SequenceClassifier):
         return
     # that which names its base model: FSDP derives a class of its own from it
     model_class: Any = next(each for each in type(causal).__mro__ if "base_class" in vars(each))
+    classifies = isinstance(causal, SequenceClassifier)
     config_class = type(model.config)
     for each in (model_class, config_class):
         if (source := getattr(sys.modules[each.__module__], "__file__", None)) is None:
@@ -43,7 +45,8 @@ def write_model(model: Any, folder: Path, weights: dict[str, Any] | None = None)
     classes = {
         "AutoConfig": config_class,
         "AutoModel": model_class.base_class,
-        "AutoModelForCausalLM": model_class,
+        **({} if classifies else {"AutoModelForCausalLM": model_class}),
+        "AutoModelForSequenceClassification": model_class if classifies else model_class.classifier_class,
     }
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["auto_map"] = {

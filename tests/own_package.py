@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
+from documentation import recipe
+
 TEXT = "\n\n".join(f"Sentence {i} of a text with {i % 7} words and {i % 11} others." for i in range(2000))
 SMALL = (
     *("size=debug", "model.n_layer=2", "data=files", "data.path=text.txt", "tokenizer.vocab_size=300"),
@@ -12,13 +13,12 @@ SMALL = (
 
 
 def write_own_package(folder: Path) -> None:
-    """README's variant as `packages/mine`, its YAML in `myconf` and in the package, and a text to train on."""
+    """The variant of the guide as `packages/mine`, its YAML in `myconf` and in the package, and a text to train on."""
     package = folder / "packages" / "mine"
-    code = re.search(r"^`[\w/]+skipgpt\.py`\n\n```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-    assert code
+    code = recipe("own_variant")["smallgpt/models/skipgpt.py"]
     for path, text in {
         package / "__init__.py": "",
-        package / "model.py": re.sub(r"^from \.(\w+)", r"from smallgpt.models.\1", code[1], flags=re.MULTILINE),
+        package / "model.py": re.sub(r"^from \.(\w+)", r"from smallgpt.models.\1", code, flags=re.MULTILINE),
         package / "conf" / "__init__.py": "",
         package / "conf" / "model" / "packaged.yaml": "_target_: mine.model.SkipGPT\n",
         folder / "myconf" / "model" / "mine.yaml": "_target_: mine.model.SkipGPT\nn_head: 4\n",

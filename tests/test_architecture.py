@@ -1,4 +1,4 @@
-"""Imports run one way: from a layer of README's list to those below it, and never round in a circle."""
+"""Imports run one way: from a layer of the architecture's list to those below it, and never round in a circle."""
 
 import ast
 import re
@@ -9,10 +9,10 @@ PACKAGE = ROOT / "smallgpt"
 
 
 def layers() -> dict[str, int]:
-    """Each room of the package by the number of its layer in README's list, from the top."""
-    text = (ROOT / "README.md").read_text()
+    """Each room of the package by the number of its layer in docs/pages/architecture.md, from the top."""
+    text = (ROOT / "docs" / "pages" / "architecture.md").read_text()
     block = re.search(r"imports from the layers below it alone:\n\n((?:    .*\n)+)", text)
-    assert block, "README.md has no list of layers"
+    assert block, "docs/pages/architecture.md has no list of layers"
     return {room: number for number, line in enumerate(block[1].splitlines()) for room in line.split()}
 
 

@@ -23,7 +23,7 @@ CHOICES = sorted(
     for path in CONF.glob("*/*.yaml")
     if path.parent.name != "hydra"
     and (choice := f"{path.parent.relative_to(CONF)}={path.stem}")
-    not in ("task=import", "budget=examples", "experiment=learning_curve")  # need a checkpoint
+    not in ("task=import", "task=finetune", "budget=examples", "experiment=learning_curve")  # need a checkpoint
 )
 WORK = """
 from smallgpt.targets import task

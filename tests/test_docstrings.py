@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "smallgpt"
 ROOMS = (
-    *("launch", "tasks", "speed", "evaluation", "export", "inference", "training", "finetuning"),
+    *("api", "launch", "tasks", "speed", "evaluation", "export", "inference", "training", "finetuning"),
     *("contract", "models", "machine", "settings", "reporting"),
 )
 # what follows one of these is part of a sentence whose subject is missing: "Of the last block.", "At a time."

@@ -40,6 +40,7 @@ TRAINED = "trained"
         (["model=convgtp"], ["model=convgtp", "gpt, lineargpt", "did you mean 'convgpt'?"]),
         (["hydra.run.dri=x"], ["hydra.run.dri=x", "did you mean 'hydra.run.dir'?"]),
         (["model=gpt,lineargpt"], ["model=gpt,lineargpt", "-m"]),
+        (["model=[gpt,lineargpt]"], ["model=[gpt,lineargpt]: several choices", "-m model=A,B runs a job for each"]),
         (["model.n_layer=[1"], ["model.n_layer=[1", "close brackets"]),
         (["model.n_layer"], ["model.n_layer=<value>"]),
         (["--modle=gpt"], ["modle=gpt", "did you mean 'model'?"]),

@@ -1,14 +1,14 @@
-"""The variant that the README adds, added to a copy of the project."""
+"""The variant of docs/pages/guides/own_variant.md, added to a copy of the project."""
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from documentation import recipe
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,10 +20,9 @@ def project(tmp_path_factory):
         source = ROOT / name
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, copy / name, ignore=ignored) if source.is_dir() else shutil.copy(source, copy)
-    readme = (ROOT / "README.md").read_text()
-    added = re.findall(r"^`([\w/]+skipgpt\.\w+)`\n\n```\w+\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
-    assert [Path(name).suffix for name, _ in added] == [".py", ".yaml"]
-    for name, text in added:
+    added = recipe("own_variant")
+    assert [Path(name).suffix for name in added] == [".py", ".yaml"]
+    for name, text in added.items():
         (copy / name).write_text(text)
     (copy / "corpus.txt").write_text("\n\n".join(f"Sentence number {i} of a short text." for i in range(2000)))
     return copy

@@ -102,6 +102,10 @@ hydra:
     assert message == "model=canon: the arms of this sweep choose model; hydra.sweeper.arms=null leaves them out"
     message = cli.refused(*words, "hydra.sweep.dir=other", "optimizer.lr=1e-3,2e-3")
     assert message.startswith("optimizer.lr=1e-3,2e-3: the arms of this sweep choose optimizer.lr")
+    asked = "question=Which, and why?"
+    assert cli.refused(*words, asked) == (
+        f"{asked}: a sweep has one question; quote a text with a comma twice, as in 'question=\"a, b\"'"
+    )
     assert cli.refused(*words[1:4]) == "experiment=pairs: a sweep over 2 arms, optimizer.lr, seed; add -m"
     assert not Path("other").exists()
 

@@ -177,7 +177,7 @@ def read_set(data: Source) -> ExampleSet:
     if without:
         say(f"data={data.name}: left out, their label is not published: {without:,} rows")
     placed = place_examples(contents, official, groups, data.holdout, data.near)
-    refuse_empty(placed.splits, data.name, data.holdout)
+    refuse_empty(placed.splits, made[-1].place, data.holdout)
     kept = [replace(each, split=split) for each, split in zip(made, placed.splits, strict=True) if split is not None]
     labels = labels_of(kept, data) if data.task_kind == "classification" else ()
     return ExampleSet(data.name, data.task_kind, "", kept, labels, placed.left_out, without)
@@ -272,7 +272,10 @@ def labels_of(examples: Sequence[Example], data: Source) -> tuple[str, ...]:
             )
     if len(known) < 2:
         (only,) = known
-        raise UserError(f"data={data.name}: every training example is {shown(only)}; give rows of at least two labels")
+        raise UserError(
+            f"data.path={examples[0].place}: {shown(only)}, and so is every other training example; give rows of at "
+            "least two labels"
+        )
     return data.labels or tuple(sorted(known))
 
 

@@ -70,11 +70,11 @@ def cut_off(content: str, wanted: Sequence[Split], holdout: float) -> Split:
     return wanted[place] if place < len(wanted) else "train"
 
 
-def refuse_empty(splits: Sequence[Split | None], name: str, holdout: float) -> None:
-    """Raises UserError where a split has no example."""
+def refuse_empty(splits: Sequence[Split | None], last: str, holdout: float) -> None:
+    """Raises UserError where a split has no example; `last` is the place of the last of all."""
     for split in ("train", "validation", "test"):
         if split not in splits:
             raise UserError(
-                f"data={name}: no {split} example of {len(splits)}; give more examples, a larger data.holdout than "
-                f"{holdout:g}, or files train, validation and test"
+                f"data.path={last}: no {split} example among the {len(splits):,} up to this one; give more, a larger "
+                f"data.holdout than {holdout:g}, or files train, validation and test"
             )

@@ -33,7 +33,9 @@ class Examples(Corpus):
     repository: str | None = None
     """Name on the hub; `path` is read in its place where it is given."""
     config: str | None = None
+    """Configuration of the data set, where it has several; null: its own default."""
     revision: str | None = None
+    """Branch, tag or commit of the data set; null: the newest."""
     path: str | None = None
     """File of rows, or a folder with files for the splits."""
     files: str | None = None
@@ -59,6 +61,7 @@ class Examples(Corpus):
     examples: int | None = Field(None, gt=0)
     """Number of training examples, the first ones in an order that follows from the seed; null: all."""
     licence: str = "your own"
+    """Licence of the examples, for the model card."""
 
     @property
     def name(self) -> str:

@@ -21,10 +21,15 @@ class Hub(Corpus):
     """A data set by its hub name (or a local folder laid out like one)."""
 
     repository: str
+    """Name of the data set on the hub, or a folder laid out like one."""
     config: str | None = None
+    """Configuration of the data set, where it has several; None: its own default."""
     revision: str | None = None
+    """Branch, tag or commit of the data set; None: the newest."""
     field: str = "text"
+    """Field of a row that holds the text; nothing else is read."""
     train_split: str = "train"
+    """Name of the official split that is trained on."""
     validation_split: str | None = None
     """Name of the official held-out split; without one, documents are held out by the hash of their text."""
     test_split: str | None = None
@@ -34,6 +39,7 @@ class Hub(Corpus):
     limit_bytes: int | None = Field(None, gt=0)
     """Bytes of training text to stream, instead of downloading all of it."""
     licence: str = "see the data set's page"
+    """Licence of the text, for the model card."""
 
     @property
     def name(self) -> str:

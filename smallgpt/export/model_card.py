@@ -11,6 +11,7 @@ from smallgpt.errors import UserError
 from smallgpt.inference.checkpoint import which_weights
 from smallgpt.models.cost import cost
 from smallgpt.models.decoder import Decoder
+from smallgpt.models.sequence_classifier import SequenceClassifier
 from smallgpt.results import TRAINED, read_result
 from smallgpt.run_directory import config_of_run
 
@@ -28,6 +29,19 @@ print(tokenizer.decode(model.generate(**ids, max_new_tokens=50)[0]))
 The model's code is in this folder: nothing but `torch` and `transformers` is needed. `peft` adapts the maps of its
 blocks with `LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")`.
 """,
+    "classifier": """
+```python
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+model = AutoModelForSequenceClassification.from_pretrained("FOLDER", trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained("FOLDER", trust_remote_code=True)
+ids = tokenizer(PROMPT, return_tensors="pt")
+print(model.config.id2label[int(model(**ids).logits.argmax())])
+```
+
+Write a text as above, as it was in the training. The model's code is in this folder: nothing but `torch` and
+`transformers` is needed.
+""",
     "onnx": """
 ```
 pip install numpy onnxruntime tokenizers
@@ -37,6 +51,8 @@ python FOLDER/generate.py "Once upon a time"
 `model.onnx` reads a prompt and continues it, with the cache as its inputs and outputs; `config.json` names them.
 """,
 }
+KINDS = dict.fromkeys(HOW, "A decoder-only language model") | {"classifier": "A classifier of texts, a decoder"}
+"""What an export is, by its form."""
 
 
 @dataclass
@@ -88,7 +104,7 @@ def origin_of(result: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
-def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
+def model_card(model: Decoder | SequenceClassifier, run: Run, form: str, quantize: str) -> str:
     """Writes a model card in Markdown, with the hub's header."""
     config = model.config
     name = f"{config.model_type} {config.schedule_string()}"
@@ -96,9 +112,9 @@ def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
     parts = [
         card_header(run, form),
         f"# {plain(name)}",
-        f"A decoder-only language model with {cost(config).parameters:,} parameters, {made}"
+        f"{KINDS[form]} with {sum(each.numel() for each in model.parameters()):,} parameters, {made}"
         f"{'' if quantize == 'none' else f'; its weights are stored as {quantize}'}.",
-        "## Use" + "\n" + HOW[form].rstrip(),
+        "## Use" + "\n" + HOW[form].rstrip().replace("PROMPT", json.dumps(prompt_of(run.config.get("data") or {}))),
         "## What it costs",
         card_table(("", ""), costs(model)),
         "## Data",
@@ -121,6 +137,12 @@ def model_card(model: Decoder, run: Run, form: str, quantize: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def prompt_of(data: dict[str, Any]) -> str:
+    """Text that a classifier was trained to read, with the fields of a row in braces."""
+    template = str(data.get("template") or "").replace("\\n", "\n").replace("\\t", "\t")
+    return template[: template.rfind("{")].rstrip() or str(data.get("prompt") or "A text")
+
+
 def adapted_to(result: dict[str, Any]) -> str:
     """Sentence that says what a model was made for."""
     if result.get("task") != "finetune":
@@ -132,14 +154,15 @@ def adapted_to(result: dict[str, Any]) -> str:
 def card_header(run: Run, form: str) -> str:
     """Writes the YAML header by which the hub sorts a model."""
     repository = run.config.get("data", {}).get("repository")
-    library = {"hf": "transformers", "onnx": "onnx"}[form]
-    lines = ["---", f"library_name: {library}", "pipeline_tag: text-generation", "tags: [smallgpt]"]
+    library = "onnx" if form == "onnx" else "transformers"
+    task = "text-classification" if form == "classifier" else "text-generation"
+    lines = ["---", f"library_name: {library}", f"pipeline_tag: {task}", "tags: [smallgpt]"]
     if repository and re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         lines.append(f"datasets: [{json.dumps(repository)}]")
     return "\n".join([*lines, "---"])
 
 
-def costs(model: Decoder) -> list[tuple[str, ...]]:
+def costs(model: Decoder | SequenceClassifier) -> list[tuple[str, ...]]:
     """Rows of the table of costs: parameters, FLOPs and cache."""
     price = cost(model.config)
     return [

@@ -13,22 +13,27 @@ from torch import Tensor
 
 from smallgpt.errors import UserError
 from smallgpt.models.decoder import Decoder
+from smallgpt.models.sequence_classifier import SequenceClassifier
 
 PROMPT, GREEDY = 12, 32  # tokens, as far as the context has room
+TEXTS = ["It is.", "A text of more words, so that the other one is padded."]
 TOLERANCE = 1e-5
 """Largest difference of logits, relative to the largest; the same kernels on the same weights give the same bits."""
 WITH_CACHE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 """Largest difference of logits where a text is read in pieces, and sums are rounded in another order."""
 
-LOADED_ELSEWHERE = """
+ELSEWHERE = """
 import ctypes, json, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: nobody waits for the answer of a killed export
 sys.modules["smallgpt"] = None  # an import of it fails
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-folder, ids, steps, threads, out = json.loads(sys.argv[1])
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+folder, threads, out, *given = json.loads(sys.argv[1])
 torch.set_num_threads(threads)
+"""
+CONTINUES = """
+ids, steps = given
 model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True).eval()
 tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
 prompt = torch.tensor([ids])
@@ -43,6 +48,63 @@ with torch.inference_mode():
         cache = read.past_key_values
 torch.save({"logits": logits, "text": text, "pieces": torch.cat(pieces, 1), "decoded": tokenizer.decode(text[0])}, out)
 """
+CLASSIFIES = """
+(texts,) = given
+model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+with torch.inference_mode():
+    logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.float()
+torch.save({"logits": logits, "labels": [model.config.id2label[n] for n in range(model.config.num_labels)]}, out)
+"""
+
+
+def loaded_elsewhere(code: str, folder: Path, *given: Any) -> dict[str, Any]:
+    """What code finds in a folder, run by a process that has no smallgpt. Raises UserError where it fails."""
+    with tempfile.TemporaryDirectory(dir=folder.absolute()) as temporary:  # what is killed leaves nothing elsewhere
+        out = Path(temporary) / "answers.pt"
+        words = json.dumps([str(folder.absolute()), torch.get_num_threads(), str(out), *given])
+        # nor does it see what this process has set or cached
+        environment = {
+            **os.environ,
+            "HF_MODULES_CACHE": temporary,
+            "HF_HUB_OFFLINE": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", ELSEWHERE + code, words],
+            cwd=temporary,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+            raise UserError(f"format=hf: the folder does not load without smallgpt ({reason})")
+        return torch.load(out, weights_only=True)
+
+
+def verify_classifier(model: SequenceClassifier, tokenizer: Any, folder: Path, checkpoint: Tensor) -> dict[str, Any]:
+    """Compares the labels' logits of an exported classifier with the model's, for texts that are padded together.
+
+    Args:
+        model: the classifier with the weights that the folder stores.
+        checkpoint: the `label_logits` of the checkpoint itself, whose weights may have more bits.
+
+    Raises:
+        UserError: the folder does not load without smallgpt, or gives something else.
+    """
+    found, expected = loaded_elsewhere(CLASSIFIES, folder, TEXTS), label_logits(model, tokenizer)
+    labels = list((model.config.id2label or {}).values())
+    difference = float((found["logits"] - expected).abs().max())
+    if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())) or found["labels"] != labels:
+        raise UserError(f"format=hf: the folder's logits of the labels differ by {difference:.2g} without smallgpt")
+    return {"labels": labels, "largest_logit_difference": float((found["logits"] - checkpoint).abs().max())}
+
+
+@torch.inference_mode()
+def label_logits(model: SequenceClassifier, tokenizer: Any) -> Tensor:
+    """Logits of the labels of some texts, of which one is padded."""
+    return model(**tokenizer(TEXTS, padding=True, return_tensors="pt")).logits.float()
 
 
 def verify_hf(model: Decoder, tokenizer: Any, folder: Path, checkpoint: dict[str, Tensor]) -> dict[str, Any]:
@@ -55,28 +117,7 @@ def verify_hf(model: Decoder, tokenizer: Any, folder: Path, checkpoint: dict[str
     Raises:
         UserError: the folder does not load without smallgpt, or gives something else.
     """
-    ids, steps = question(model, len(tokenizer))
-    with tempfile.TemporaryDirectory(dir=folder.absolute()) as temporary:  # what is killed leaves nothing elsewhere
-        out = Path(temporary) / "answers.pt"
-        words = json.dumps([str(folder.absolute()), ids, steps, torch.get_num_threads(), str(out)])
-        # nor does it see what this process has set or cached
-        environment = {
-            **os.environ,
-            "HF_MODULES_CACHE": temporary,
-            "HF_HUB_OFFLINE": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", LOADED_ELSEWHERE, words],
-            cwd=temporary,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-            raise UserError(f"format=hf: the folder does not load without smallgpt ({reason})")
-        found = torch.load(out, weights_only=True)
+    found = loaded_elsewhere(CONTINUES, folder, *question(model, len(tokenizer)))
     refuse_other(model, tokenizer, found)
     return {
         "largest_logit_difference": float((found["logits"] - checkpoint["logits"]).abs().max()),

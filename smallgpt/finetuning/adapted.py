@@ -10,7 +10,6 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -18,6 +17,7 @@ from transformers import PreTrainedModel
 from smallgpt.errors import UserError, one_line
 from smallgpt.models.decoder import Decoder
 from smallgpt.models.loss import linear_cross_entropy
+from smallgpt.models.sequence_classifier import SequenceClassifier, last_real
 
 HEAD, ADAPTER = "label_head", "adapter"
 """Folders beside a checkpoint's weights: the head that says labels, and LoRA's additions as `peft` saves them."""
@@ -68,8 +68,6 @@ class Adapted(nn.Module):
     def stream(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """Stream that the output head reads, (B, T, W)."""
         base: Any = self.causal.base_model
-        if base is self.causal:  # a variant of ours is its own base model
-            return base.hidden_states(ids_BT, **self.places(mask_BT))
         return base(ids_BT, use_cache=False, **self.places(mask_BT))[0]
 
     def logits(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
@@ -92,11 +90,7 @@ class Adapted(nn.Module):
     def label_logits(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """Logits of the labels, (B, C), from the last token of each row that is no padding."""
         assert self.head is not None
-        stream_BTW = self.stream(ids_BT, mask_BT)
-        if mask_BT is None:
-            return self.head(stream_BTW[:, -1])
-        last_B = (mask_BT * torch.arange(1, mask_BT.shape[1] + 1, device=mask_BT.device)).argmax(-1)
-        return self.head(stream_BTW[torch.arange(len(last_B), device=last_B.device), last_B])
+        return self.head(last_real(self.stream(ids_BT, mask_BT), mask_BT))
 
     def save_pretrained(self, folder: Path, state_dict: Mapping[str, Tensor] | None = None) -> None:
         """Writes a model folder; additions are merged into its weights, and also lie beside them, as does the head."""
@@ -109,6 +103,19 @@ class Adapted(nn.Module):
             weights = {name: value.detach().cpu().contiguous() for name, value in self.head.state_dict().items()}
             save_file(weights, folder / HEAD / "model.safetensors")
             (folder / HEAD / "labels.json").write_text(json.dumps(list(self.labels)), encoding="utf-8")
+
+    def classifier(self) -> SequenceClassifier:
+        """Makes the library's kind of classifier of a variant with a head for labels; it shares the weights.
+
+        It gives the same logits, is saved as one folder, and `config.id2label` has the labels.
+        """
+        assert self.head is not None and isinstance(self.causal, Decoder)
+        config = copy.deepcopy(self.causal.config)
+        config.id2label = dict(enumerate(self.labels))
+        config.label2id = {label: number for number, label in enumerate(self.labels)}
+        made = self.causal.classifier_class(config)
+        made.transformer, made.score = self.causal.transformer, self.head
+        return made.eval()
 
     def merged(self) -> PreTrainedModel:
         """The causal model with the additions in its weights: itself where there are none, else a copy."""

@@ -58,14 +58,21 @@ def question_scores(answers: Sequence[str], references: Sequence[Sequence[str]])
 
 
 def text_scores(answers: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """ROUGE-1, ROUGE-2 and ROUGE-L of texts, their F measures, and the share that is equal to a reference."""
-    from torchmetrics.functional.text import rouge_score
+    """ROUGE-1, ROUGE-2 and ROUGE-L of texts, their F measures, BLEU, and the share that is equal to a reference.
 
-    keys = ("rouge1", "rouge2", "rougeL")
-    found = rouge_score(list(answers), [list(texts) for texts in references], rouge_keys=keys, accumulate="best")
+    Of several references the nearest counts, for each measure its own; BLEU reads them all.
+    """
+    from torchmetrics.functional.text import rouge_score, sacre_bleu_score
+
+    def rouge(key: str) -> float:
+        # asked for several keys at once, the library takes the reference that is nearest by the first of them for all
+        found = rouge_score(list(answers), [list(texts) for texts in references], accumulate="best", rouge_keys=key)
+        return float(found[f"{key}_fmeasure"])
+
     equal = rate([text in [one.strip() for one in texts] for text, texts in zip(answers, references, strict=True)])
     return {
-        **{name: float(found[f"{name}_fmeasure"]) for name in keys},
+        **{key: rouge(key) for key in ("rouge1", "rouge2", "rougeL")},
+        "bleu": 100 * float(sacre_bleu_score(list(answers), [list(texts) for texts in references])),
         "exact_match": equal.value,
         "exact_match_interval": equal.interval,
         "n": len(answers),

@@ -116,6 +116,10 @@ def read_config(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedConfig:
         raise
     except Exception as error:  # of whatever lies in the file
         raise damaged(checkpoint, "config.json", error) from error
+    if others := [name for name in config.architectures or () if name.endswith("ForSequenceClassification")]:
+        raise UserError(
+            f"checkpoint={checkpoint}: {others[0]}, a classifier, which writes no text; name the run that it is from"
+        )
     if wanted.model_type not in (None, config.model_type):
         raise UserError(
             f"checkpoint={checkpoint}: a {config.model_type} model, but model= asks for "

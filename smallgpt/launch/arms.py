@@ -8,6 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from smallgpt.errors import UserError, shown
+from smallgpt.launch.used_keys import OF_SWEEPS
 
 
 def arm_overrides(loader: ConfigLoader, arms: Any, others: Sequence[Override]) -> list[list[Override]]:
@@ -37,6 +38,14 @@ def refuse_no_list(arms: Any) -> None:
 def words_of(arm: Mapping[Any, Any]) -> list[str]:
     """Words of the command line that set the keys of an arm."""
     return [f"{key}={'null' if value is None else value}" for key, value in arm.items()]
+
+
+def refuse_several(overrides: Iterable[Override]) -> None:
+    """Raises UserError for several values of what a sweep has one of; a comma in a question makes them."""
+    for override in overrides:
+        if (key := override.get_key_element()) in OF_SWEEPS and override.is_sweep_override():
+            word = override.input_line
+            raise UserError(f"{word}: a sweep has one {key}; quote a text with a comma twice, as in '{key}=\"a, b\"'")
 
 
 def refuse_chosen_twice(keys: Iterable[str], overrides: Sequence[Override]) -> None:

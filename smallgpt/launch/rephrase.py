@@ -28,6 +28,7 @@ SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(?P<wo
 ADDED = re.compile("Multiple values for|appears more than once in|force-add of config groups")
 OPTIONAL = ("match", "latency", "eval", "experiment", "debug")  # groups of which nothing need be chosen
 DELETED = re.compile(r"Could not delete(?: from config\.)? '(?P<key>[^']*)'")
+CHOICES = "hydra.runtime.choices."  # where Hydra keeps the name of each group's choice
 GIVEN_VALUES = re.compile(r"^[^=]*=\s*[{\[]")  # in place of the name of a choice
 SEARCHPATH = re.compile(r"provider=hydra\.searchpath.*, path=(?P<path>.*) is not available")
 
@@ -47,6 +48,11 @@ def rephrase(error: Exception) -> str:
     if isinstance(error, UserWarning) and (missing := SEARCHPATH.match(str(error))):
         return f"hydra.searchpath: there is no {missing['path']}; file:// names a folder, pkg:// an importable package"
     cause = error.__cause__
+    for each in (error, cause):
+        if isinstance(each, OmegaConfBaseException) and str(each.full_key).startswith(CHOICES):
+            group = str(each.full_key).removeprefix(CHOICES)
+            word = next((word for word in sys.argv[1:] if word.startswith(f"{group}=")), group)
+            return f"{word}: several choices, and one is taken; -m {group}=A,B runs a job for each"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         return unknown_key(cause.full_key)
     if isinstance(error, HydraException):

@@ -91,17 +91,23 @@ class DecoderConfig(PreTrainedConfig):
     n_layer: int = 8
     """Number of decoder blocks, on all paths together."""
     n_head: int = 8
+    """Number of attention heads of the first block."""
     n_embd: int = 512
     """Width of the embedding and of the first block."""
     block_size: int = 1024
     """Context length: the most tokens that the model can read."""
     dropout: float = 0.0
+    """Share of activations and attention weights that training sets to zero."""
     bias: bool = False
     """Whether the blocks' linear maps and the LayerNorms have biases."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    """Norm before attention, before the MLP and before the head."""
     activation: Literal["gelu", "gelu_tanh", "relu2", "swiglu"] = "gelu"
+    """Activation of the MLP; `swiglu` makes it a gated one, `relu2` is the square of a ReLU."""
     position_encoding: Literal["learned", "rope", "none"] = "learned"
+    """Position code: a learned table, rotary positions in attention, or none."""
     rope_theta: float = 10000.0
+    """Base of the wavelengths of rotary positions."""
     qk_norm: bool = False
     """Whether queries and keys are normalised to unit root mean square before their product."""
     zero_init: bool = False

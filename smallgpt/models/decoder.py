@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import AutoModel, GenerationMixin
+from transformers import AutoModel, AutoModelForSequenceClassification, GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
@@ -18,16 +18,19 @@ from .base_model import DecoderModel, DecoderPreTrainedModel
 from .configuration import DecoderConfig
 from .layers import Linear
 from .loss import IGNORED, ChunkLoss, chunk_loss, linear_cross_entropy
+from .sequence_classifier import SequenceClassifier
 
 
 class Decoder(DecoderPreTrainedModel, GenerationMixin):
     """Base class of the variants; a subclass names its `config_class` and its `backbone_class`.
 
-    Its base model, `base_class`, follows from the two: `GPT` has `GPTModel`, which `AutoModel` knows.
+    Two more classes follow from the two, which the library's Auto classes know: `GPT` has its base model `GPTModel`
+    as `base_class`, and `GPTForSequenceClassification` as `classifier_class`.
     """
 
     backbone_class: type[nn.Module]
     base_class: type[DecoderModel]
+    classifier_class: type[SequenceClassifier]
     transformer: DecoderModel
     lm_head: nn.Linear
     chunk_loss: ChunkLoss = staticmethod(chunk_loss)
@@ -39,11 +42,17 @@ class Decoder(DecoderPreTrainedModel, GenerationMixin):
         super().__init_subclass__(**kwargs)
         if not is_variant:
             return
-        name = f"{cls.__name__}Model"
-        parts = {"config_class": cls.config_class, "backbone_class": cls.backbone_class, "__module__": cls.__module__}
-        cls.base_class = type(name, (DecoderModel,), parts | {"__doc__": f"Base model of {cls.__name__}."})
-        setattr(sys.modules[cls.__module__], name, cls.base_class)  # where the library looks for it in a model folder
-        AutoModel.register(cls.config_class, cls.base_class, exist_ok=True)
+        common = {"config_class": cls.config_class, "__module__": cls.__module__}
+        parts = common | {"backbone_class": cls.backbone_class, "__doc__": f"Base model of {cls.__name__}."}
+        cls.base_class = type(f"{cls.__name__}Model", (DecoderModel,), parts)
+        parts = common | {"base_class": cls.base_class, "__doc__": f"Classifier of texts with {cls.__name__}."}
+        cls.classifier_class = type(f"{cls.__name__}ForSequenceClassification", (SequenceClassifier,), parts)
+        for auto, each in (
+            (AutoModel, cls.base_class),
+            (AutoModelForSequenceClassification, cls.classifier_class),
+        ):
+            setattr(sys.modules[cls.__module__], each.__name__, each)  # where the library looks in a model folder
+            auto.register(cls.config_class, each, exist_ok=True)
 
     def __init__(self, config: DecoderConfig):
         super().__init__(config)

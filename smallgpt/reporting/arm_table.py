@@ -2,6 +2,7 @@
 
 from smallgpt.errors import shown
 from smallgpt.models.matching import amount
+from smallgpt.reporting.answer_scores import OF_ANSWERS, baselines, main_score, of_baseline
 from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.caveats import epochs
 from smallgpt.reporting.naming import short_names
@@ -11,14 +12,6 @@ from smallgpt.reporting.study import Comparison
 from smallgpt.reporting.tables import scaled
 
 ARM = "arm"
-OF_ANSWERS = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "exact_match": "exact match",
-    "f1": "F1",
-    "rougeL": "ROUGE-L",
-}
-"""Scores of a fine-tuning, with their names as columns."""
 OVER_DOCUMENTS = "over documents [95 %]"
 
 
@@ -39,6 +32,9 @@ def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[st
     flops, read = value_of(arm, "train", "flops"), epochs(arm.jobs[0])
     baseline = comparison.baseline_of(arm)
     answers = {name: list(arm.by_seed(key, comparison.split).values()) for key, name in OF_ANSWERS.items()}
+    if key := main_score(comparison.arms, comparison.split):
+        beside = baselines(comparison.arms)
+        answers |= {f"{OF_ANSWERS[key]} of {name}": of_baseline(arm, name, key) for name in beside}
     return {
         ARM: arm.label,
         **{short: tried_text(arm, key) for key, short in short_names(comparison.tuned_keys).items()},

@@ -13,6 +13,8 @@ from smallgpt.reporting.naming import Described, distinguishing, hashable, label
 from smallgpt.reporting.tuning import Tuning, tuned
 
 DATA = ("data", "tokenizer")  # where they come from; what they are is the data's fingerprint
+TAKEN = "data.examples"
+"""Key of how many of the training examples are taken, which no fingerprint says."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,19 @@ def group(jobs: Sequence[ReportedJob], tune: Collection[str] = ()) -> tuple[list
 
 def arm_key(job: ReportedJob, tune: Collection[str]) -> tuple:
     """Equal for jobs of one arm. A fingerprint stands for the keys of data and tokenizer."""
-    ignored = (*tune, *(DATA if job.fingerprint is not None else ()))
-    config = job.described.without(lambda name: name in ignored or name.partition(".")[0] in ignored).config
+    known = job.fingerprint is not None
+    config = job.described.without(lambda name: is_of(name, tune) or (known and is_of_data(name))).config
     return job.fingerprint, *(sorted((key, hashable(value)) for key, value in config.items()) or [job.variant])
+
+
+def is_of(name: str, keys: Collection[str]) -> bool:
+    """Whether a key is one of some keys and groups, or lies in one of the groups."""
+    return name in keys or name.partition(".")[0] in keys
+
+
+def is_of_data(name: str) -> bool:
+    """Whether a group or key says no more than where the data come from."""
+    return is_of(name, DATA) and name != TAKEN
 
 
 def same_config(one: ReportedJob, other: ReportedJob, tune: Collection[str]) -> bool:
@@ -102,7 +114,7 @@ def arm_description(members: Sequence[ReportedJob], tune: Collection[str], with_
     first = members[0].described
 
     def leave_out(name: str) -> bool:
-        own = name in tune or (name.partition(".")[0] in DATA and not with_data)
+        own = name in tune or (is_of_data(name) and not with_data)
         return own or any(job.described.value(name) != first.value(name) for job in members)
 
     found = first.without(leave_out)

@@ -11,6 +11,7 @@ from smallgpt.reporting.evaluation_figures import evaluation_figures
 from smallgpt.reporting.front_figures import front_figures
 from smallgpt.reporting.inference_figures import inference_figures
 from smallgpt.reporting.jobs import ReportedJob
+from smallgpt.reporting.learning_curves import learning_curves
 from smallgpt.reporting.quality_figures import pareto
 from smallgpt.reporting.scaling_figures import scaling_figures
 from smallgpt.reporting.study import Comparison
@@ -33,6 +34,7 @@ def draw(comparison: Comparison, others: Sequence[ReportedJob] = ()) -> list[Fig
         "loss": ("Loss over training", lambda: loss_curves(comparison, others)),
         "quality": ("Quality against cost", lambda: (front_figures if comparison.metrics else pareto)(comparison)),
         "axis": ("What the study varies", lambda: [*axes(comparison), *tuned_axes(comparison)]),
+        "examples": ("What further examples are worth", lambda: learning_curves(comparison)),
         "scaling": ("Loss against training compute", lambda: scaling_figures(comparison)),
         "inference": ("Bits per byte against cost", lambda: inference_figures(comparison)),
         "evaluation": ("What the models know", lambda: evaluation_figures(comparison)),

@@ -31,6 +31,11 @@ PARTS = {  # of a page, with what the reader must know of their figures
         "What the study varies",
         "Means over seeds. The dashed line is the baseline, where it has no such choice.",
     ),
+    "examples": (
+        "What further examples are worth",
+        "Means over seeds with 95 % intervals, beside what a fine-tuning has to beat: the class that is most frequent "
+        "in training, and the model of before with solved examples in front of each prompt.",
+    ),
     "parameters": ("Where the parameters sit", ""),
     "diagrams": (
         "The variants, block by block",

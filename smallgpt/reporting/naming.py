@@ -6,7 +6,7 @@ from typing import Any
 
 from smallgpt.errors import shown
 
-GROUPS = ("size", "block", "match", "optimizer", "schedule", "budget", "data", "tokenizer", "eval")
+GROUPS = ("size", "block", "match", "finetune", "optimizer", "schedule", "budget", "data", "tokenizer", "eval")
 """Groups of the config whose chosen file may name what a report compares."""
 VARIANT = ""  # stands for it among the names of groups and keys
 ABSENT = object()

@@ -14,6 +14,7 @@ class Generation(Group):
     """Settings of how a text is continued."""
 
     max_new_tokens: int = Field(100, gt=0)
+    """Largest number of tokens of a continuation."""
     temperature: float = Field(0.8, ge=0)
     """Temperature of sampling; 0 is greedy decoding."""
     top_k: int | None = Field(None, gt=0)

@@ -32,6 +32,7 @@ class Common(Group):
 
     With auto the directory may hold no run yet; one that is completed goes on with extend alone."""
     seed: int = Field(1337, ge=0, lt=2**32)
+    """Seed of the first weights, of the order of the data, and of sampling."""
     cache_dir: Path
     """Folder where prepared data and measured latencies are kept."""
     log_every: int = Field(10, gt=0)

@@ -1,6 +1,7 @@
 """`task=export` writes a checkpoint as a folder for transformers, or as a graph for ONNX Runtime."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from smallgpt.export.model_card import Run
     from smallgpt.models.decoder import Decoder
+    from smallgpt.models.sequence_classifier import SequenceClassifier
 
 TAKES = {"hf": ("none", "bf16"), "onnx": ("none", "int8_dynamic", "int4")}
 SCORES = ("val", "best", "test", "evaluation")
@@ -25,7 +27,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     check_export(settings)
     from smallgpt.export.model_card import read_run
     from smallgpt.files import remove_partial, size_of, whole_folder
-    from smallgpt.finetuning.adapted import HEAD
+    from smallgpt.finetuning.adapted import HEAD, read_adapted
     from smallgpt.inference.checkpoint import (
         check_checkpoints,
         load_checkpoint,
@@ -51,8 +53,11 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         raise UserError(
             f"format=onnx: a model of type {model.config.model_type} has no cache, which the graph needs; use format=hf"
         )
-    if (Path(locate(checkpoint)) / HEAD).is_dir():
-        say("warning: the head that says labels stays behind; finetune.classifier=words says them without one")
+    write = partial(write_onnx if form == "onnx" else write_hf, model)
+    if (Path(locate(checkpoint)) / HEAD).is_dir() and form == "hf":
+        write = partial(write_classifier, read_adapted(model, Path(locate(checkpoint))).classifier())
+    elif (Path(locate(checkpoint)) / HEAD).is_dir():
+        say("warning: the head that says labels stays behind; format=hf takes it, finetune.classifier=words needs none")
     record = read_run(checkpoint)
     if asked.at_inference:  # the scores are not those of this model
         record = replace(record, result={key: value for key, value in record.result.items() if key not in SCORES})
@@ -60,8 +65,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     for name in TAKES:  # of a killed export to either
         remove_partial(run_dir / name)
     with whole_folder(target) as folder:
-        write = write_hf if form == "hf" else write_onnx
-        measured = write(model, tokenizer, record, quantize, folder)
+        measured = write(tokenizer, record, quantize, folder)
     weights = which_weights(checkpoint)
     section = {
         "checkpoint": weights,
@@ -115,6 +119,21 @@ def write_hf(
     hf.write_hf_folder(model, tokenizer, folder, bf16=quantize == "bf16")
     (folder / "README.md").write_text(model_card(model, record, "hf", quantize), encoding="utf-8")
     return verify_hf.verify_hf(model, tokenizer, folder, before)
+
+
+def write_classifier(
+    model: "SequenceClassifier", tokenizer: "PreTrainedTokenizerBase", record: "Run", quantize: str, folder: Path
+) -> dict[str, Any]:
+    """Writes the model with the head of its run as a classifier for transformers; returns how the two compare."""
+    from smallgpt.export import hf, verify_hf
+    from smallgpt.export.model_card import model_card
+
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # texts of a batch differ in length
+    model.config.pad_token_id = tokenizer.pad_token_id
+    before = verify_hf.label_logits(model, tokenizer)
+    hf.write_hf_folder(model, tokenizer, folder, bf16=quantize == "bf16")
+    (folder / "README.md").write_text(model_card(model, record, "classifier", quantize), encoding="utf-8")
+    return verify_hf.verify_classifier(model, tokenizer, folder, before)
 
 
 def write_onnx(

@@ -9,7 +9,7 @@ from smallgpt.notices import say
 from smallgpt.packages import require
 from smallgpt.settings import Settings
 from smallgpt.tasks.finetuned import print_scores, scored
-from smallgpt.tasks.trained import evaluated
+from smallgpt.tasks.trained import evaluated, tell
 
 if TYPE_CHECKING:
     from smallgpt.finetuning.adapted import Adapted
@@ -72,13 +72,15 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
         settings, run_dir, tokenizer_dir, 0, recorder, where, precision, identity, settings.finetune.patience
     )
     with until_the_end(trainer.loggers) as loggers:
+        fingerprint = material.examples.fingerprint
+        places = [logger.begin({"data_fingerprint": fingerprint, "cost": price.to_dict()}) for logger in loggers]
         trainer.fit(module, datamodule=data, ckpt_path=state, weights_only=True)
         weights, every = learning(model)
         steps = module.run_length.steps
         sections: dict[str, Any] = {
             "cost": price.to_dict(),
             **begun_from,
-            "data_fingerprint": material.examples.fingerprint,
+            "data_fingerprint": fingerprint,
             "data": material.examples.section(len(material.train)),
             "warnings": warnings,
             "train": training_section(recorder, round(len(material.train) * data.tokens_per_example), where),
@@ -90,12 +92,12 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
                 "cut_examples": sum(each.cut for each in material.train),
                 "stopped_early": steps is not None and trainer.global_step < steps,
             },
+            **({"wandb": places[0]} if places else {}),
         }
         if trainer.is_global_zero:
             sections |= scored(settings, run_dir, material, where)
             print_scores(settings, sections)
-            for logger in loggers:
-                logger.log_result(sections)
+            tell(settings, sections, run_dir, loggers)
             sections |= evaluated(settings, run_dir, where, sections, loggers)
     return sections
 

@@ -124,6 +124,7 @@ TABLE = {
     "rouge1": "ROUGE-1",
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
+    "bleu": "BLEU",
     "loss": "loss",
 }
 """Scores that the table has, with their names."""

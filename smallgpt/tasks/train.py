@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.settings import Settings
-from smallgpt.tasks.trained import epochs, evaluated, keep_checkpoint, print_summary, samples_or_warning, score_sections
+from smallgpt.tasks.trained import epochs, evaluated, print_summary, samples_or_warning, score_sections, tell
 
 if TYPE_CHECKING:
     import torch
@@ -128,10 +128,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             sections |= score_sections(settings, prepared, run_dir, where)
             sections["samples"] = samples_or_warning(settings, module, prepared, run_dir)
             print_summary(settings, sections)
-            for logger in loggers:
-                logger.log_result(sections)
-                if logger.wants:
-                    keep_checkpoint(settings, sections, run_dir, logger)
+            tell(settings, sections, run_dir, loggers)
             sections |= evaluated(settings, run_dir, where, sections, loggers)
     return sections
 

@@ -82,16 +82,26 @@ def evaluated(
     return {"evaluation": found}
 
 
+def tell(settings: Settings, sections: dict[str, Any], run_dir: Path, loggers: "Sequence[Lasting]") -> None:
+    """Tells loggers what a run reached, and hands its checkpoint over to those that keep one."""
+    for logger in loggers:
+        logger.log_result(sections)
+        if logger.wants:
+            keep_checkpoint(settings, sections, run_dir, logger)
+
+
 def keep_checkpoint(settings: Settings, sections: dict[str, Any], run_dir: Path, logger: "Lasting") -> None:
     """Hands the checkpoint that a logger keeps over to it, with the model card that an export would write."""
     from smallgpt.export.model_card import Run, model_card
     from smallgpt.inference.checkpoint import load_checkpoint, which_weights
+    from smallgpt.models.decoder import Decoder
 
     folder = run_dir / "checkpoints" / str(logger.wants)
     model: Any = load_checkpoint(str(folder))[0]
     result = {**sections, "seed": settings.seed, "environment": environment()}
     run = Run(result, settings.plain, sections["data"].get("origin") or {}, which_weights(str(folder)))
-    logger.log_checkpoint(folder, model_card(model, run, "hf", "none"))
+    # of a model of transformers' own nothing is known that a card could say
+    logger.log_checkpoint(folder, model_card(model, run, "hf", "none") if isinstance(model, Decoder) else "")
 
 
 def print_summary(settings: Settings, sections: dict[str, Any]) -> None:

@@ -28,8 +28,11 @@ class AdamW(Group):
     lr: float = Field(1e-3, gt=0)
     """Largest learning rate, for short runs of small models; the paper has 6e-4, at half a million tokens a step."""
     betas: tuple[Memory, Memory] = (0.9, 0.95)
+    """Shares of the running averages of the gradient and of its square that stay at each step."""
     weight_decay: float = Field(0.1, ge=0)
+    """Part of a weight that is taken off at each step, times the learning rate."""
     eps: float = Field(1e-8, gt=0)
+    """Number added to the root of the average square before the gradient is divided by it."""
 
     def build(self, model: "PreTrainedModel") -> "torch.optim.Optimizer":
         import torch
@@ -53,9 +56,13 @@ class Muon(Group):
     lr: float = Field(4e-3, gt=0)
     """Largest learning rate, for short runs of small models; larger ones and longer runs want less."""
     momentum: Memory = 0.95
+    """Share of the running average of the gradient that stays at each step, for the matrices."""
     betas: tuple[Memory, Memory] = (0.9, 0.95)
+    """Betas of AdamW, for the rest."""
     weight_decay: float = Field(0.1, ge=0)
+    """Part of a weight that is taken off at each step, times the learning rate."""
     eps: float = Field(1e-8, gt=0)
+    """Epsilon of AdamW, for the rest."""
 
     def build(self, model: "PreTrainedModel") -> "torch.optim.Optimizer":
         from smallgpt.training.muon import MuonWithAdamW

@@ -23,7 +23,8 @@ AXES = ("tokens", "flops", "seconds", "step")  # no charts of their own
 UPLOAD_SECONDS = 30.0  # that the end of a run waits for; `wandb sync` sends the rest
 STATISTICS_SECONDS = 60.0  # between two samples of the machine's use: a shorter run has no curve of it
 LAYERS = ("label", "group", "in_width", "out_width", "n_head", "mlp_width", "parameters")
-SCORES = ("loss", "perplexity", "bits_per_byte")
+SCORES = ("loss", "perplexity", "bits_per_byte", "accuracy", "macro_f1", "matthews", "calibration_error")
+SCORES += ("exact_match", "f1", "rouge1", "rouge2", "rougeL", "bleu")
 TRAINING = ("tokens", "steps", "seconds", "tokens_per_second", "mfu", "peak_memory_bytes")
 
 

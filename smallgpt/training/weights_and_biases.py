@@ -24,7 +24,9 @@ class WandB(Group):
     """Logger choice `wandb`: a W&B run on this machine; nothing leaves it before `wandb sync`."""
 
     mode: Literal["offline", "online", "disabled"] = "offline"
+    """Mode of W&B: `offline` writes files here, `online` sends while the run goes on, `disabled` does nothing."""
     project: str = "smallgpt"
+    """Project on W&B that the runs are in."""
     entity: str | None = None
     """Account or team on W&B; null: the account's own."""
     group: str | None = None
@@ -65,6 +67,7 @@ class WandB(Group):
     def build(self, settings: Settings, run_dir: Path) -> list[Logger]:
         if self.mode == "disabled":
             return []
+        from smallgpt.models.configuration import DecoderConfig
         from smallgpt.models.cost import cost
 
         sweep = sweep_of(run_dir)
@@ -73,7 +76,8 @@ class WandB(Group):
             "variant": settings.variant,
             "seed": settings.seed,
             "overrides": settings.overrides,
-            "cost": cost(settings.model).to_dict(),
+            # of a model of transformers' own the task says it, when the model is there
+            "cost": cost(settings.model).to_dict() if isinstance(settings.model, DecoderConfig) else None,
             "match": settings.matched.to_dict() if settings.matched else None,
             "environment": environment(),
         }

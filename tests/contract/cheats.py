@@ -127,7 +127,7 @@ def over_all_targets(self, input_ids, targets, reduction="mean"):
 
 
 def with_map(train_only=False, **part):
-    """A map beside the blocks, as the README's pattern has it, and what its LayoutPart says; none: there is no Part."""
+    """A map beside the blocks, as the guide's variant has it, and what its LayoutPart says; none: there is no Part."""
 
     class Config(CheatConfig):
         model_type = "cheat"

@@ -1,5 +1,6 @@
 """format=hf: a folder that transformers loads where smallgpt is not."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,19 +8,21 @@ import sys
 
 import pytest
 import torch
-from helpers import CASES
+from helpers import CASES, Case
 from small_checkpoints import EXPORTED, model_of, save_checkpoint, tokenizer, tokens
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from smallgpt.errors import UserError
 from smallgpt.export import hf, verify_hf
 from smallgpt.files import whole_folder
+from smallgpt.finetuning.adapted import Adapted
+from smallgpt.model_folder import write_model
 
 ALL_AT_ONCE = """
 import sys
 sys.modules["smallgpt"] = None
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 root, ids = sys.argv[1], torch.tensor([eval(sys.argv[2])])
 for number in range(int(sys.argv[3])):
     model = AutoModelForCausalLM.from_pretrained(f"{root}/case{number}", trust_remote_code=True).eval()
@@ -102,3 +105,31 @@ def test_a_folder_that_differs_is_refused_and_leaves_nothing(tmp_path, damage, s
         verify_hf.verify_hf(model, words, folder, before)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("case", [Case("gpt", "modern"), Case("bowtie", "gpt2")], ids=str)
+def test_a_head_that_says_labels_becomes_a_classifier(cli, case):
+    adapted = Adapted(model_of(case), ("bad", "good", "so so"))
+    assert adapted.head is not None
+    torch.nn.init.normal_(adapted.head.weight, generator=torch.Generator().manual_seed(0))
+    write_model(adapted, cli.folder / "model")
+    tokenizer().save_pretrained(cli.folder / "model")
+    done = cli("task=export", "checkpoint=model", "hydra.run.dir=out")
+    assert done.code == 0, done.err
+    section, folder = done.result["export"], cli.folder / "out" / "hf"
+    assert section["labels"] == ["bad", "good", "so so"] and section["largest_logit_difference"] < 1e-5
+    config = json.loads((folder / "config.json").read_text())
+    (name,) = config["architectures"]
+    assert config["auto_map"]["AutoModelForSequenceClassification"].endswith(name)
+    card = (folder / "README.md").read_text()
+    assert "pipeline_tag: text-classification" in card and "AutoModelForSequenceClassification" in card
+    # padded on either side, its answers are those of the model with its head
+    ids = torch.tensor([tokens(9)])
+    with torch.inference_mode():
+        expected = adapted.eval().label_logits(ids)
+        classifier = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        for sides in ((0, 4), (4, 0)):
+            padded, mask = (torch.nn.functional.pad(part, sides) for part in (ids, torch.ones_like(ids)))
+            torch.testing.assert_close(classifier(padded, attention_mask=mask).logits, expected, atol=1e-5, rtol=1e-5)
+    refused = cli.refused("task=generate", "checkpoint=out", "hydra.run.dir=text")
+    assert refused.startswith(f"checkpoint=out: {name}, a classifier, which writes no text")

@@ -95,9 +95,13 @@ def test_a_sweep_over_the_number_of_examples(cli: CommandLine, checkpoint, ticke
     assert "accuracy" in Path("sweep/results.md").read_text() and Path("sweep/report.html").exists()
     assert cli("task=generate", "checkpoint=sweep/0", "prompt=the page").code == 0
     exported = cli("task=export", "checkpoint=sweep/0", "hydra.run.dir=exported")
-    assert exported.code == 0 and "the head that says labels stays behind" in exported.err
+    assert exported.code == 0 and exported.result["export"]["labels"] == ["bug", "wish"]
     card = next(Path("exported").rglob("README.md")).read_text()
-    assert "| test accuracy |" in card and "It was adapted to classification (tickets)." in card
+    assert (
+        "| test accuracy |" in card
+        and r'tokenizer("{text}\nLabel:"' in card
+        and "It was adapted to classification (tickets)." in card
+    )
     # fewer examples of a seed are part of more, and both seeds have the same held-out ones
     tests = [Path(f"sweep/{job}/evaluation/finetune_test.jsonl").read_text().splitlines() for job in range(4)]
     assert len({tuple(json.loads(line)["place"] for line in lines) for lines in tests}) == 1
@@ -210,7 +214,10 @@ def published(tmp_path_factory, checkpoint) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("words", [["finetune=full"], ["finetune=lora", "finetune.classifier=words"]], ids=str)
+WANDB = ("logger=wandb", "logger.mode=offline", "logger.log_model=best")
+
+
+@pytest.mark.parametrize("words", [["finetune=full"], ["finetune=lora", "finetune.classifier=words", *WANDB]], ids=str)
 def test_a_published_model_is_adapted_too(run_finetune, tmp_path, published, words):
     result = run_finetune(tmp_path, published, *words, "budget.epochs=1")
     assert result["test"]["n"] > 0 and result["cost"]["parameters"] == sum(
@@ -218,6 +225,7 @@ def test_a_published_model_is_adapted_too(run_finetune, tmp_path, published, wor
     )
     model, _ = load_checkpoint(str(tmp_path / "checkpoints" / "best"))
     assert model.config.model_type == "gpt2"
+    assert ("wandb" in result) == (WANDB[0] in words) == (tmp_path / "wandb").is_dir()
 
 
 def test_a_published_model_is_taken_as_it_is(run_finetune, tmp_path, published):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers import SMALL, VARIANTS, Case, build_model, model_class
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from smallgpt.errors import UserError
 from smallgpt.finetuning.adapted import ADAPTER, Adapted, read_adapted
@@ -102,6 +103,35 @@ def test_lora_merges_to_the_same_logits_and_loads_in_plain_peft(tmp_path, varian
     torch.testing.assert_close(plain(ids).logits, expected, atol=1e-5, rtol=1e-5)
     weights = load_file(tmp_path / ADAPTER / "adapter_model.safetensors")
     assert sum(value.numel() for value in weights.values()) == learning(adapted)[0]
+
+
+SHAPE = {"vocab_size": SMALL["vocab_size"], "tie_word_embeddings": False}
+PUBLISHED = {
+    "gpt2": GPT2Config(n_positions=32, n_embd=32, n_layer=2, n_head=2, **SHAPE),
+    "llama": LlamaConfig(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, **SHAPE),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_lora_of_a_model_of_the_library_merges_and_loads_too(tmp_path, name: str):
+    from peft import PeftModel
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(PUBLISHED[name])
+    base = copy.deepcopy(model).eval()
+    adapted = adapt(model, FineTuning(method="lora", rank=4), LABELS, origin="base")
+    frozen = {name for name in adapted.state_dict() if ".lora_" not in name and not name.startswith("head.")}
+    changed = trained(adapted, labels=True)
+    assert not changed & frozen and any(".lora_" in name for name in changed)
+    adapted.eval()
+    ids = batch()["input_ids"]
+    expected, labels = adapted.logits(ids), adapted.label_logits(ids)
+    adapted.save_pretrained(tmp_path)
+    again = read_adapted(AutoModelForCausalLM.from_pretrained(tmp_path), tmp_path).eval()
+    torch.testing.assert_close(again.logits(ids), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(again.label_logits(ids), labels, atol=1e-5, rtol=1e-5)
+    plain = PeftModel.from_pretrained(base, tmp_path / ADAPTER).eval()
+    torch.testing.assert_close(plain(ids).logits, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_an_adapter_goes_on_and_that_of_another_model_is_refused(tmp_path):

@@ -84,16 +84,32 @@ def test_answers_to_questions_equal_squad_s_own_rules():
     assert found["f1"] == pytest.approx(sum(f1) / 50)
 
 
-def test_texts_equal_rouge_score():
-    scorer = pytest.importorskip("rouge_score.rouge_scorer")
+def drawn(most: int) -> tuple[list[str], list[list[str]]]:
+    """Fifty answers, each with one to `most` right ones; one answer is right."""
     numbers = random.Random(2)
     answers = [texts(numbers, 20) for _ in range(50)]
-    references = [[texts(numbers, 20)] for _ in range(50)]
-    references[3] = [answers[3]]
+    references = [[texts(numbers, 20) for _ in range(numbers.randint(1, most))] for _ in range(50)]
+    references[3][0] = answers[3]
+    return answers, references
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_texts_equal_rouge_score(most: int):
+    scorer = pytest.importorskip("rouge_score.rouge_scorer")
+    answers, references = drawn(most)
     found = text_scores(answers, references)
     keys = ("rouge1", "rouge2", "rougeL")
     reference = scorer.RougeScorer(list(keys))
-    each = [reference.score(right, answer) for (right,), answer in zip(references, answers, strict=True)]
+    each = [reference.score_multi(right, answer) for right, answer in zip(references, answers, strict=True)]
     for key in keys:
         assert found[key] == pytest.approx(sum(scores[key].fmeasure for scores in each) / 50, abs=1e-6)
     assert found["exact_match"] == 1 / 50
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_texts_equal_sacrebleu(most: int):
+    sacrebleu = pytest.importorskip("sacrebleu")
+    answers, references = drawn(most)
+    columns = [[right[place] if place < len(right) else None for right in references] for place in range(most)]
+    expected = sacrebleu.corpus_bleu(answers, columns, force=True).score
+    assert expected > 0 and text_scores(answers, references)["bleu"] == pytest.approx(expected, abs=1e-3)

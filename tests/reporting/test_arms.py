@@ -268,3 +268,31 @@ def test_figures_follow_the_numbers_that_are_there(tmp_path: Path):
     job(costs_alone, "gpt", 1, None)
     names = {figure.name for figure in draw(read_study([costs_alone]).comparisons[0])}
     assert names == {"parameters", "diagram_0"}
+
+
+def adapted(sweep: Path, examples: int | None, seed: int, accuracy: float, *words: str) -> None:
+    """A job of task=finetune that was adapted to so many examples."""
+    scores = {"accuracy": accuracy, "macro_f1": accuracy, "n": 10}
+    beside = {"majority": {"accuracy": 0.5}, "4 shots": {"accuracy": 0.55}}
+    given = (f"data.examples={'null' if examples is None else examples}", *words)
+    more = {"data": {"train_examples": examples or 5000}, "baselines": beside, "test": scores | {"loss": 0.6}}
+    path = job(sweep, "gpt", seed, 0.7, "task=finetune", *given) / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+
+
+def test_numbers_of_examples_are_arms_with_what_they_have_to_beat(tmp_path: Path):
+    for examples in (16, 64, None):
+        for seed in (1, 2):
+            adapted(tmp_path, examples, seed, 0.6 + seed / 100 + (examples or 1000) / 1e4)
+    (comparison,) = read_study([tmp_path]).comparisons
+    assert [arm.label for arm in comparison.arms] == ["gpt examples=16", "gpt examples=64", "gpt examples=null"]
+    rows = arm_table(comparison)
+    assert [row["seeds"] for row in rows] == ["2", "2", "2"]
+    assert rows[0]["accuracy"].startswith("0.616") and rows[0]["accuracy of majority"].startswith("0.5")
+    assert {"macro F1", "accuracy of 4 shots"} <= rows[0].keys()
+    (curve,) = (found for found in draw(comparison) if found.name == "learning_curve")
+    assert curve.error is None
+    (points,) = curve.spec["datasets"].values()
+    for series in ("gpt", "majority", "4 shots"):
+        assert [row["examples"] for row in points if row["series"] == series] == [16, 64, 5000]
+    assert points[0]["seeds"] == 2 and points[0]["low"] < points[0]["score"] < points[0]["high"]

@@ -45,6 +45,7 @@ def test_a_checkpoint_brings_the_code_that_reads_it_elsewhere(fit):
             "AutoConfig": "gpt.GPTConfig",
             "AutoModel": "gpt.GPTModel",
             "AutoModelForCausalLM": "gpt.GPT",
+            "AutoModelForSequenceClassification": "gpt.GPTForSequenceClassification",
         }
         assert {"gpt.py", "decoder.py", "base_model.py", "context.py"} <= {path.name for path in folder.glob("*.py")}
 

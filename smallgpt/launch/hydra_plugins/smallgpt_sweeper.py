@@ -55,12 +55,13 @@ class GridSweeper(BasicSweeper):
             return super().sweep(arguments)
 
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        from smallgpt.launch.arms import arm_overrides
+        from smallgpt.launch.arms import arm_overrides, refuse_several
         from smallgpt.launch.checks import check_grid
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
         axes, given = overrides[: len(self.params)], overrides[len(self.params) :]  # the recipe's, the command line's
+        refuse_several(given)
         jobs, best, front = [], self.tuned_arms(), None
         if best is not None:
             self.refuse_tuned(given, best.keys)
