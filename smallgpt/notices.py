@@ -1,4 +1,4 @@
-"""Lines for people on standard error, beside the results that go to standard output, and text that others wrote."""
+"""Lines for people on standard error, beside the results on standard output; text that others wrote; times as text."""
 
 import re
 import sys
@@ -20,3 +20,10 @@ def show(text: str, end: str = "\n") -> None:
 def printable(text: str) -> str:
     """Text for a terminal: what would command it instead of being seen is written as an escape, such as `\\x1b`."""
     return COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def clock_time(seconds: float) -> str:
+    """Text of a number of seconds, such as 4:05 or 1:04:05."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,10 +1,12 @@
-"""Packages that are missing, and members of packages that are: what to say, and what to install."""
+"""Packages that are missing, and members of packages that are: what to say and to install; W&B as we import it."""
 
+import os
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
+from typing import Any
 
 from smallgpt.errors import UserError, one_line
 
@@ -55,3 +57,11 @@ def cure(package: str) -> str:
         return "pyproject.toml says which releases have it"
     [requirement] = {text.partition(";")[0].strip() for text in needed if re.match(rf"{package}\b[^-\[]", text)}
     return f"`pip install '{requirement}'`"
+
+
+def imported_wandb() -> Any:
+    """The library, which reports errors and its own usage to its makers only where the environment asks for that."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    return wandb

@@ -53,6 +53,7 @@ RESULT_SECTIONS = (
     "cost",
     "match",
     "latency",
+    "forecast",
     "train",
     "val",
     "best",
@@ -60,6 +61,7 @@ RESULT_SECTIONS = (
     "data",
     "inference",
     "evaluation",
+    "poc",
     "choices",
     "environment",
 )

@@ -19,18 +19,22 @@ LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", 
 OF_HARDWARE = ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers", "deterministic", "timeout")
 HARDWARE_KEYS = {f"trainer.{key}" for key in OF_HARDWARE} | {"compile"}  # whose null is another choice on a GPU
 SPEED_KEYS = HARDWARE_KEYS | {"trainer.profile", "batch.micro"}  # equal numbers, to rounding
-MAY_DIFFER = HARDWARE_KEYS | {"log_every"}  # between the parts of a run
+OTHERS = {"poc.models", "poc.pretrained"}  # which other candidates there are
+MAY_DIFFER = HARDWARE_KEYS | OTHERS | {"log_every"}  # between the parts of a run
 IN_WHAT_FOLLOWS = {"validation.every"}  # may differ between the parts of a run, not from one that is completed
 OF_A_MODEL = ("model", "size", "block", "match", "tokenizer")  # groups that a training from a checkpoint does not ask
 OF_A_SIZE = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")  # fields of a model that size= brings
 LEFT_OUT = "left_out.json"  # at the top of a sweep: combinations that make no model
 UNWRITABLE = "unwritable.json"  # beside it: results of jobs whose own directory could not hold them
+AT_WORK = ".at_work"  # beside it: written again and again while a process runs its jobs, for who watches them
 STATE = Path("checkpoints", "last.ckpt")
 RUN_ENTRIES = ("config.yaml", "result.json", "metrics.csv", "checkpoints", "evaluation", "hf", "onnx", "trace.json")
 SWEEP_ENTRIES = (
     "multirun.yaml",
     "results.csv",
     "results.md",
+    "results.json",
+    "candidates.csv",
     "report.html",
     "loss.png",
     "figures",

@@ -65,9 +65,9 @@ def test_help_says_what_can_be_chosen_and_loads_nothing_heavy():
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "hydra" in loaded and not {"torch", "lightning", "transformers", "pydantic"} & loaded
     for part in (
-        "model: bowtie, canon, canon_bowtie, convgpt, gpt, lineargpt, parallelgpt, taper",
-        "task: ",
-        "n_layer: 4",
+        "gpt, bowtie, canon, canon_bowtie",
+        "hydra/launcher ",
+        "seed=1337",
         "HYDRA_FULL_ERROR",
     ):
         assert part in done.stdout
@@ -154,9 +154,9 @@ def test_a_sweep_ends_in_one_table(cli: CommandLine):
         ("2", "lineargpt"),
         ("3", "lineargpt"),
     ]
-    table = done.out[done.out.rindex("model.n_layer") :]
+    table = done.out[done.out.rindex(" gpt n_layer=2") :]
+    assert all(f"{variant} n_layer={depth}" in table for variant in ("gpt", "lineargpt") for depth in (2, 4))
     for row in rows:
-        assert f"{int(row['cost/parameters']):,}" in table
         assert json.loads((folder / row["job"] / "result.json").read_text())["config_hash"] == row["config_hash"]
     for subdir in ("same", "${model.n_head}"):
         message = cli.refused("-m", "task=inspect", "seed=1,2", basic, f"hydra.sweep.subdir={subdir}")

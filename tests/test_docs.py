@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +21,28 @@ from smallgpt.launch.written_values import as_values
 
 FOREIGN = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=\"?(?:https?:)?//[^\s\">]+")
 OWN_CHOICES = {"mine", "skipgpt", "lion", "sums", "vocabulary", "repetition"}  # of the guides' recipes
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+READER = """<script>
+function all(what) {  // also in the shadow roots, where the search is
+  const roots = [document, ...[...document.querySelectorAll("*")].map((each) => each.shadowRoot).filter(Boolean)];
+  return roots.flatMap((root) => [...root.querySelectorAll(what)]);
+}
+addEventListener("load", () => setTimeout(() => {
+  document.querySelector("button.md-search__button").click();
+  setTimeout(() => {
+    const field = all("input").find((each) => each.type === "text");
+    Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(field, "pairing");
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    setTimeout(() => {
+      const found = all("a").filter((each) => each.getRootNode() !== document);
+      document.title = "found: " + found.map((each) => each.textContent).join();
+    }, 4000);
+  }, 2000);
+}, 2000));
+</script>"""
+"""Script of somebody who searches for "pairing" on a page of the site."""
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +74,17 @@ def test_it_opens_from_files_and_has_every_study(site: Path):
         title = readme.read_text().partition("\n")[0].removeprefix("# ")
         assert title in (site / "index.html").read_text()
     assert "model.downsample_position" in (site / "reference" / "settings.html").read_text()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_its_search_finds_something_without_a_server(site: Path, tmp_path: Path):
+    page = site / "searched.html"
+    page.write_text((site / "index.html").read_text() + READER)
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    command += ["--virtual-time-budget=20000", "--dump-dom", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    page.unlink()
+    assert "<title>found: Pairing: the same luck for all" in done.stdout, done.stderr
 
 
 def test_a_folder_that_is_no_site_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,12 +2,13 @@
 
 import csv
 import os
+import re
 import sys
 from collections.abc import Generator
 
 import pytest
 from command_line import CommandLine
-from documentation import recipe
+from documentation import PAGES, recipe
 from own_package import SMALL, TEXT
 
 MINE = ("--config-dir", "myconf")
@@ -40,6 +41,15 @@ def test_an_optimizer_learns_and_goes_on_in_the_same_bits(own: CommandLine):
     assert parts.code == 0, parts.err
     assert parts.result["val"]["loss"] == whole.result["val"]["loss"]
     assert own.refused(*MINE, "optimizer=lion", "optimizer.lr=-1").startswith("optimizer.lr=-1: must be over 0")
+
+
+def test_a_tokenizer_of_ones_own_making_is_taken(own: CommandLine):
+    (code,) = re.findall(r"```python\n(.*?)```", (PAGES / "guides" / "own_tokenizer.md").read_text(), re.DOTALL)
+    exec(compile(code, "own_tokenizer.md", "exec"), {})
+    words = ("data=files", "data.path=text.txt", "tokenizer=pretrained", "tokenizer.name=my_tokenizer/")
+    done = own("task=prepare", *words)
+    assert done.code == 0, done.err
+    assert 257 <= done.result["data"]["vocab_size"] <= 300
 
 
 def test_a_corpus_is_prepared_and_trained_on(own: CommandLine):

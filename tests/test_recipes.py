@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from smallgpt.launch.config_files import CONF
 
-OF_A_RUN = {"learning_curve", "shrink", "transfer"}  # they take a trained model: tests/finetuning, test_going_on.py
+OF_A_RUN = {"learning_curve", "shrink", "transfer", "poc"}  # tests/finetuning, test_going_on.py, test_poc.py
 RECIPES = sorted({path.stem for path in (CONF / "experiment").glob("*.yaml")} - OF_A_RUN)
 SEARCHES = {"frontier": ("hydra.sweeper.n_trials=7", "hydra.sweeper.prune=false")}  # each arm has its turn
 WITH_ARMS = ("downsample_operator", "paper_comparison")
@@ -102,9 +102,8 @@ hydra:
     assert message == "model=canon: the arms of this sweep choose model; hydra.sweeper.arms=null leaves them out"
     message = cli.refused(*words, "hydra.sweep.dir=other", "optimizer.lr=1e-3,2e-3")
     assert message.startswith("optimizer.lr=1e-3,2e-3: the arms of this sweep choose optimizer.lr")
-    asked = "question=Which, and why?"
-    assert cli.refused(*words, asked) == (
-        f"{asked}: a sweep has one question; quote a text with a comma twice, as in 'question=\"a, b\"'"
+    assert cli.refused(*words, "study=Which, and why?") == (
+        "study=Which, and why?: a sweep has one study; quote a text with a comma twice, as in 'study=\"a, b\"'"
     )
     assert cli.refused(*words[1:4]) == "experiment=pairs: a sweep over 2 arms, optimizer.lr, seed; add -m"
     assert not Path("other").exists()

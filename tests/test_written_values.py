@@ -27,6 +27,11 @@ from smallgpt.launch.written_values import as_values
         ("match.baseline={n_layer:6}", ["match.baseline={n_layer:6}"]),
         ("hydra={'run': {'dir': 'a b'}}", ["hydra.run.dir='a b'"]),
         ("prompt={'", ["prompt={'"]),
+        ("question=On a laptop, or not?", ["question='On a laptop, or not?'"]),  # one question and no sweep over two
+        ("poc.question=What's best?", ["poc.question='What\\'s best?'"]),
+        ("question='a, b'", ["question='a, b'"]),
+        ("question=null", ["question=null"]),
+        (r"poc.template={text}\nLabel: {label}", [r"poc.template='{text}\nLabel: {label}'"]),
     ],
 )
 def test_words_of_other_programs(word: str, values: list[str]):

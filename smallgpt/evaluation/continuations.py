@@ -14,6 +14,7 @@ from smallgpt.errors import UserError, one_line, shown
 from smallgpt.evaluation.measures import rate
 from smallgpt.files import nearest_beside
 from smallgpt.inference.generate import arguments
+from smallgpt.inference.onnx_engine import OnnxEngine
 from smallgpt.settings import Generation
 
 
@@ -99,6 +100,21 @@ def continuations(
             )
             texts.append(tokenizer.batch_decode(output[:, len(ids) :], skip_special_tokens=True))
     model.train(was_training)
+    return texts
+
+
+def continuations_of_graph(
+    engine: OnnxEngine, prompts: Sequence[str], samples: int, settings: Generation, seed: int
+) -> list[list[str]]:
+    """Generates `samples` continuations of each prompt with an exported graph and returns them without it.
+
+    Raises:
+        UserError: as `OnnxEngine.tokens`.
+    """
+    texts = []
+    for prompt in prompts:
+        _, *pieces = engine.generate([prompt] * samples, settings, seed)
+        texts.append(["".join(parts) for parts in zip(*pieces, strict=True)])
     return texts
 
 

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from smallgpt.errors import UserError
 from smallgpt.evaluation import measures
-from smallgpt.evaluation.continuations import continuations, read_lines
+from smallgpt.evaluation.continuations import continuations, continuations_of_graph, read_lines
 from smallgpt.evaluation.continuations import score_continuations as score_continuations
 from smallgpt.evaluation.corpora import read_corpora
 from smallgpt.evaluation.harness import (
@@ -19,9 +19,11 @@ from smallgpt.evaluation.harness import (
     sampled,
 )
 from smallgpt.evaluation.harness_model import HarnessModel
+from smallgpt.evaluation.onnx_model import GraphModel
 from smallgpt.evaluation.own import read_own_task
 from smallgpt.evaluation.records import ItemRecord, TextRecord
 from smallgpt.inference.checkpoint import ANY, Wanted, load_checkpoint, which_weights
+from smallgpt.inference.onnx_engine import OnnxEngine
 from smallgpt.inference.weight_formats import for_inference
 from smallgpt.reporting.statistics import holm
 from smallgpt.settings import Evaluation, Generation
@@ -160,19 +162,35 @@ def answers_of(
     model = model.to(plan.device, dtype).eval()
     if plan.quantize != "none":
         model = for_inference(model, plan.quantize)
-    settings = plan.settings
-    windows = settings.long_options == "windows"
-    lm = HarnessModel(model, tokenizer, faulty=settings.paper_scoring, windows=windows, title=name if shown else None)
-    lm.where = plan.where
-    answers = Answers(name, "bf16" if model.dtype == torch.bfloat16 else "fp32")
-    if plan.tasks:
-        answers.outcomes = run_tasks(lm, plan.tasks, plan.settings.num_fewshot, plan.rows)
-    for corpus, texts in plan.corpora.items():
-        answers.corpora[corpus] = lm.reader.likelihood_of_texts(texts)
+    precision = "bf16" if model.dtype == torch.bfloat16 else "fp32"
+    answers = scores_of(plan, Answers(name, precision), model, tokenizer, shown)
     if plan.prompts:
         answers.continuations = continuations(
             model, tokenizer, plan.prompts, plan.settings.samples, plan.generation, plan.seed
         )
+    return answers
+
+
+def answers_of_graph(plan: Plan, name: str, engine: OnnxEngine, tokenizer: PreTrainedTokenizerBase) -> Answers:
+    """Asks an exported graph all of a plan."""
+    answers = scores_of(plan, Answers(name, "fp32"), GraphModel(engine), tokenizer, shown=False)
+    if plan.prompts:
+        answers.continuations = continuations_of_graph(
+            engine, plan.prompts, plan.settings.samples, plan.generation, plan.seed
+        )
+    return answers
+
+
+def scores_of(plan: Plan, answers: Answers, model: Any, tokenizer: PreTrainedTokenizerBase, shown: bool) -> Answers:
+    """Answers with the scores of a plan's tasks and corpora, by a model or by what answers as one."""
+    settings, title = plan.settings, answers.name if shown else None
+    windows = settings.long_options == "windows"
+    lm = HarnessModel(model, tokenizer, faulty=settings.paper_scoring, windows=windows, title=title)
+    lm.where = plan.where
+    if plan.tasks:
+        answers.outcomes = run_tasks(lm, plan.tasks, settings.num_fewshot, plan.rows)
+    for corpus, texts in plan.corpora.items():
+        answers.corpora[corpus] = lm.reader.likelihood_of_texts(texts)
     return answers
 
 

@@ -14,16 +14,20 @@ from smallgpt.inference.onnx_engine import OnnxEngine
 
 
 class GraphModel:
-    """Model that answers a `Scorer` with an ONNX graph, as long as the scorer shares no contexts."""
+    """Model that answers a `Scorer` with an ONNX graph; its config says that contexts cannot be shared."""
 
     device = torch.device("cpu")
+    training = False
 
     def __init__(self, engine: OnnxEngine):
         self.engine = engine
         sizes = {"vocab_size": engine.config["vocab_size"], "max_position_embeddings": engine.limit}
-        self.config = PreTrainedConfig.from_dict(sizes)
+        self.config = PreTrainedConfig.from_dict({**sizes, "can_cache": False})
 
     def eval(self) -> "GraphModel":
+        return self
+
+    def train(self, mode: bool = True) -> "GraphModel":
         return self
 
     def forward(

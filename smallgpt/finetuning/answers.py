@@ -50,7 +50,7 @@ def until(text: str, stop: Sequence[str]) -> str:
 
 
 def option_probabilities(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], options: Sequence[Sequence[int]], context: int
+    model: Any, prompts: Sequence[Sequence[int]], options: Sequence[Sequence[int]], context: int
 ) -> torch.Tensor:
     """Probability of each option after each prompt, among the options alone, (prompts, options)."""
     was_training = model.training

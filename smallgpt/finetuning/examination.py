@@ -51,8 +51,7 @@ class Examiner:
         if model.head is not None:
             found = self.judged(examples, self.head_probabilities(model, encoded))
         elif self.kind == "classification":
-            prompts = [self.encoder.prompt_within(each, self.context - self.option_room(examples)) for each in examples]
-            found = self.by_words(model, examples, prompts)
+            found = self.by_words(model.causal, examples, self.label_prompts(examples))
         else:
             prompts = [self.encoder.prompt_within(each, self.context - self.answer_tokens) for each in examples]
             found = self.by_writing(model, examples, prompts)
@@ -65,7 +64,7 @@ class Examiner:
         room = self.option_room(examples) if words else self.answer_tokens
         made = shot_prompts(self.encoder, examples, shots, self.context, room)
         if words:
-            found = self.by_words(model, examples, made.prompts)
+            found = self.by_words(model.causal, examples, made.prompts)
         else:
             found = self.by_writing(model, examples, made.prompts, stop=(BETWEEN,))
         fitted = made.fitted
@@ -108,9 +107,14 @@ class Examiner:
         """Tokens that the longest label takes."""
         return max(map(len, self.options(examples)))
 
-    def by_words(self, model: Adapted, examples: Sequence[Example], prompts: Sequence[Sequence[int]]) -> Examined:
-        """Scores of the labels whose words the model finds likeliest after each prompt."""
-        found = option_probabilities(model.causal, prompts, self.options(examples), self.context)
+    def label_prompts(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Tokens of each prompt, cut so that there is room for the longest label."""
+        room = self.context - self.option_room(examples)
+        return [self.encoder.prompt_within(each, room) for each in examples]
+
+    def by_words(self, model: Any, examples: Sequence[Example], prompts: Sequence[Sequence[int]]) -> Examined:
+        """Scores of the labels whose words a causal model, or a graph, finds likeliest after each prompt."""
+        found = option_probabilities(model, prompts, self.options(examples), self.context)
         return self.judged(examples, found)
 
     def judged(self, examples: Sequence[Example], probability_NC: Tensor) -> Examined:

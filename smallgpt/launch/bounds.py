@@ -56,9 +56,11 @@ def refuse_oversized_model(name: str, config_class: Any, fields: dict[str, Any],
 
 def uses_gpu(accelerator: str) -> bool:
     """Whether a job with this accelerator runs on a GPU here."""
+    if accelerator != "auto":
+        return accelerator == "gpu"
     import torch
 
-    return accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
+    return torch.cuda.is_available()
 
 
 def refuse_beyond_machine(settings: Settings) -> None:

@@ -20,9 +20,10 @@ from smallgpt.errors import Impossible, UserError, nearest_key
 from smallgpt.files import write_text
 from smallgpt.launch.bounds import refuse_beyond_machine, refuse_endless_warmup
 from smallgpt.launch.command_line import given, refuse
+from smallgpt.launch.composed_choices import dotted
 from smallgpt.launch.extension import refuse_extension
 from smallgpt.launch.loading import load_settings
-from smallgpt.launch.rephrase import dotted, rephrase
+from smallgpt.launch.rephrase import rephrase
 from smallgpt.launch.this_machine import ThisMachine
 from smallgpt.launch.used_keys import refuse_unused
 from smallgpt.notices import say
@@ -42,14 +43,16 @@ from smallgpt.settings import Settings
 from smallgpt.tasks.benchmark import check_benchmark
 from smallgpt.tasks.evaluate import check_evaluation
 from smallgpt.tasks.finetune import check_finetuning
+from smallgpt.tasks.poc import check_poc
 
 OF_A_SWEEP = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.sweep.")
 OPEN_IN_HYDRA = tuple(  # nodes of Hydra that take keys of one's own
     f"hydra.{name}"
     for name in ("launcher.", "sweeper.", "job.env_", "callbacks.", "job_logging", "hydra_logging", "help")
 )
-TASKS_WITH_DATA = {"train", "prepare", "inspect", "finetune"}
-TASKS_WITH_MODEL = {"train", "inspect"}
+TASKS_WITH_DATA = {"train", "prepare", "inspect", "finetune", "poc"}
+TIMED = {"benchmark", "poc"}
+TASKS_WITH_MODEL = {"train", "inspect", "poc"}
 
 
 class Checks(Callback):
@@ -148,7 +151,7 @@ def checked_settings(config: DictConfig, here: bool = True) -> Settings:
     if settings.task_name in TASKS_WITH_DATA:
         settings.data.check()
         settings.tokenizer.check()
-    if settings.task_name in TASKS_WITH_MODEL:
+    if settings.task_name in TASKS_WITH_MODEL and not (settings.task_name == "poc" and settings.origin):
         refuse_endless_warmup(settings)
         from smallgpt.contract.required import require_contract  # imports PyTorch
 
@@ -156,6 +159,8 @@ def checked_settings(config: DictConfig, here: bool = True) -> Settings:
         require_contract(settings.model_class, settings.model, settings.cache_dir, name)
     if settings.task_name == "finetune":
         check_finetuning(settings)
+    if settings.task_name == "poc":
+        check_poc(settings)
     if settings.task_name == "benchmark" or settings.eval is not None:
         from smallgpt.machine.device import device  # imports PyTorch
 
@@ -256,9 +261,10 @@ def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list
     if machines is not None:
         machines.check(settings.trainer)
         at_once = machines.jobs_on_a_device(settings.trainer) if isinstance(machines, ThisMachine) else 1
-        if settings.task_name == "benchmark" and at_once > 1:
+        if settings.task_name in TIMED and at_once > 1:
             raise UserError(
-                f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task=benchmark would disturb each other; use 1"
+                f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task={settings.task_name} are timed and would "
+                "disturb each other; use 1"
             )
     refuse_foreign(directory_of(job), "hydra.sweep.dir")
     refuse_other_config(directory_of(job), settings, "hydra.sweep.dir")

@@ -50,6 +50,11 @@ def composed_and_run(main: Callable[[], Any]) -> int:
             raise UserError(f"{options[0]}: no such option; a value is given as {name}=<value>")
         if given.config_dir and not (folder := Path(given.config_dir)).is_dir():
             raise UserError(f"--config-dir={folder}: no such folder{nearest_beside(folder)}")
+        if given.help:
+            from smallgpt.launch.help import print_help
+
+            print_help(given.overrides)
+            return 0
         # without the variable Hydra prints its own, longer messages and exits
         with env_override({"HYDRA_FULL_ERROR": "1"}), warnings.catch_warnings():
             warnings.filterwarnings("error", message="provider=hydra.searchpath")  # it would go on without

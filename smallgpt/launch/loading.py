@@ -14,14 +14,29 @@ from smallgpt.launch.foreign import of_foreign
 from smallgpt.launch.origin import of_checkpoint
 from smallgpt.launch.size_matching import decoding_latency, matched_size
 from smallgpt.launch.teacher import checked_teacher
-from smallgpt.settings import Common, Evaluation, FineTuning, Group, Latency, Match, Settings, one_or_several
+from smallgpt.settings import (
+    Common,
+    Evaluation,
+    FineTuning,
+    Group,
+    Latency,
+    Match,
+    ProofOfConcept,
+    Settings,
+    one_or_several,
+)
 from smallgpt.targets import imported, imported_model, imported_task, target
 
 FINETUNE = "smallgpt.tasks.finetune.run"
-TRAINING = ("smallgpt.tasks.train.run", "smallgpt.tasks.inspect.run", FINETUNE)
+POC = "smallgpt.tasks.poc.run"
+ADAPTING = (FINETUNE, POC)
+"""Tasks that also begin from models of transformers' own."""
+TRAINING = ("smallgpt.tasks.train.run", "smallgpt.tasks.inspect.run", *ADAPTING)
 EPOCHS = 3
 """Budget of a training on examples where none is given."""
 IMPORT = "smallgpt.tasks.import_.run"
+WITHOUT_MODEL = ("smallgpt.tasks.doctor.run", "smallgpt.tasks.watch.run")
+"""Tasks that begin at once, for they do without a model's class and so without PyTorch."""
 CHOSEN_GROUPS = ("data", "tokenizer", "optimizer", "schedule", "logger")
 GROUPS = ("budget", "distill", "trainer", "batch", "validation", "generation", "benchmark")
 MEMBERS = {  # of the classes that may stand for a group, smallgpt's own or a user's
@@ -49,6 +64,8 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
         plain, variant = of_foreign(plain, chosen_keys(overrides))
     elif begins_from_checkpoint(plain):
         plain, variant = of_checkpoint(plain, chosen_keys(overrides), variant)
+        if task_path(plain) == POC:  # the recipe's match is of the candidates that are trained here
+            plain = {key: value for key, value in plain.items() if key != "match"}
     arm = variant + arm.removeprefix(composed)
     names = set(Settings.model_fields) - DERIVED
     for key, value in plain.items():
@@ -56,6 +73,13 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
             raise UserError(f"{key}={shown(value)}: unknown key{nearest_key(key, names)}")
     fields: dict[str, Any] = {name: build_group(name, plain) for name in (*CHOSEN_GROUPS, *GROUPS)}
     common = build(Common, "", {key: plain[key] for key in Common.model_fields if key in plain})
+    fields["task"] = target("task", plain.get("task"))[0]
+    imported_task(fields["task"])
+    fields["chosen"] = chosen_keys(overrides)
+    given = {"overrides": tuple(overrides), "variant": variant, "arm": arm or variant}
+    if fields["task"] in WITHOUT_MODEL:
+        fields["model_class"] = fields["model"] = None
+        return build(Settings, "", {**plain, **fields, **given, "plain": plain})
     # last: it is the only one that imports PyTorch
     fields["model_class"], fields["model"] = model_of_library(plain) or build_model(
         "model", plain.get("model"), fields["tokenizer"]
@@ -76,12 +100,10 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
         fields["latency"] = build(Latency, "latency", plain["latency"])
         to = baseline_model("latency.reference", fields["latency"].reference, fields)
         fields["decoding"] = decoding_latency(fields, to, common.cache_dir)
+    if plain.get("poc") is not None:
+        fields["poc"] = build(ProofOfConcept, "poc", plain["poc"])
     if plain.get("eval") is not None:
         fields["eval"] = build(Evaluation, "eval", plain["eval"])
-    fields["task"] = target("task", plain.get("task"))[0]
-    imported_task(fields["task"])
-    fields["chosen"] = chosen_keys(overrides)
-    given = {"overrides": tuple(overrides), "variant": variant, "arm": arm or variant}
     return build(Settings, "", {**plain, **fields, **given, "plain": plain})
 
 
@@ -122,7 +144,7 @@ def for_finetuning(plain: dict[str, Any]) -> dict[str, Any]:
 def model_of_library(plain: dict[str, Any]) -> tuple[Any, Any] | None:
     """Class and config of a model of transformers' own, which a fine-tuning begins from; None for one of smallgpt's."""
     path, _ = target("model", plain.get("model"))
-    if task_path(plain) != FINETUNE or not path.startswith("transformers."):
+    if task_path(plain) not in ADAPTING or not path.startswith("transformers."):
         return None
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 

@@ -78,7 +78,7 @@ def refuse_of_library(plain: dict[str, Any], chosen: Collection[str], checkpoint
     """Raises UserError where a training cannot begin from a model of transformers' own, or asks for another one."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    if not target("task", plain.get("task"))[0].endswith(".finetune.run"):
+    if not target("task", plain.get("task"))[0].endswith((".finetune.run", ".poc.run")):
         makes = "task=import makes it one of them, " if config.model_type == "gpt2" else ""
         raise UserError(
             f"checkpoint={checkpoint}: a {config.model_type} model, none of smallgpt's, which alone train; "

@@ -1,14 +1,8 @@
 """Hydra's and OmegaConf's errors in one line that names key, value and fix."""
 
-import json
 import re
 import sys
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import (
     ConfigCompositionException,
@@ -16,11 +10,12 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from smallgpt.errors import UserError, nearest, nearest_key, one_line, program
-from smallgpt.launch.config_files import CONF, group_files, read_values
+from smallgpt.launch.composed_choices import dotted, with_choices
+from smallgpt.launch.config_files import group_files, read_values
 from smallgpt.launch.hydra_options import hydra_options
 from smallgpt.launch.loading import of_omegaconf, schema_of
 
@@ -29,7 +24,6 @@ ADDED = re.compile("Multiple values for|appears more than once in|force-add of c
 OPTIONAL = ("match", "latency", "eval", "experiment", "debug")  # groups of which nothing need be chosen
 DELETED = re.compile(r"Could not delete(?: from config\.)? '(?P<key>[^']*)'")
 CHOICES = "hydra.runtime.choices."  # where Hydra keeps the name of each group's choice
-GIVEN_VALUES = re.compile(r"^[^=]*=\s*[{\[]")  # in place of the name of a choice
 SEARCHPATH = re.compile(r"provider=hydra\.searchpath.*, path=(?P<path>.*) is not available")
 
 
@@ -130,34 +124,3 @@ def unknown_key(key: str) -> str:
         if fields:
             near = nearest_key(key, [f"{group}.{field}" for field in fields])
     return f"{word}: unknown key{near}"
-
-
-def with_choices() -> DictConfig:
-    """The config with the chosen groups alone, Hydra's own node included."""
-    groups = {str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()}
-    given = hydra_options()[0]
-    words = [word for word in given.overrides if word.partition("=")[0] in groups and not GIVEN_VALUES.search(word)]
-    words = [word.split(",")[0] for word in words]  # of a sweep's values the first
-    words.append(f"hydra.searchpath={json.dumps(added_folders(given.config_dir, given.overrides))}")
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(given.config_name or "config", words, return_hydra_config=True)
-
-
-def added_folders(config_dir: str | None, words: Iterable[str]) -> list[str]:
-    """What `--config-dir` and `hydra.searchpath=` of a command line add to smallgpt's own folder."""
-    given = [word for word in words if word.startswith("hydra.searchpath=")]
-    values = [override.value() for override in OverridesParser.create().parse_overrides(given)]
-    paths = [path for value in values if isinstance(value, list) for path in value]
-    return [f"file://{Path(config_dir).absolute()}", *paths] if config_dir else paths
-
-
-def dotted(node: Any, prefix: str = "") -> list[str]:
-    """Dotted keys of a config: those of its groups and those of its values."""
-    keys = []
-    for key in node:
-        keys.append(f"{prefix}{key}")
-        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
-            child = node[key]
-            keys += dotted(child, f"{prefix}{key}.") if OmegaConf.is_dict(child) else []
-    return keys

@@ -80,6 +80,25 @@ def model_values(config: str, words: tuple[str, ...], folders: tuple[str, ...]) 
     return OmegaConf.to_container(loader.load_configuration(config, list(words), RunMode.RUN).model, resolve=True)
 
 
+def candidate_arms(models: Any, pretrained: Any) -> list[dict[str, Any]]:
+    """Arms of experiment=poc: a variant each, which is trained at matched size, and a trained model each."""
+    trained = [{"model": str(name)} for name in listed(models, "poc.models")]
+    found = [*trained, *({"checkpoint": str(name)} for name in listed(pretrained, "poc.pretrained"))]
+    if not found:
+        raise UserError("poc.models=[]: there is no candidate; give variants, or poc.pretrained=<a run>")
+    return found
+
+
+def listed(value: Any, key: str) -> list[Any]:
+    """One value or several as a list. Raises UserError for keys with values, and for a name that is there twice."""
+    if hasattr(value, "items"):
+        raise UserError(f"{key}={value}: must be a name, or a list of names")
+    several = [] if value is None else [value] if isinstance(value, str | int | float) else list(value)
+    if len(set(several)) < len(several):
+        raise UserError(f"{key}={several}: one is there twice")
+    return several
+
+
 def register() -> None:
     """Registers these resolvers with OmegaConf."""
     # cached: a run that makes its directory must not find another one when asked again
@@ -87,3 +106,4 @@ def register() -> None:
     OmegaConf.register_new_resolver("variant", variant, replace=True)
     OmegaConf.register_new_resolver("program", program, replace=True)
     OmegaConf.register_new_resolver("baseline", baseline, replace=True)
+    OmegaConf.register_new_resolver("candidates", candidate_arms, replace=True)

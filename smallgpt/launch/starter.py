@@ -5,7 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from smallgpt.files import write_text
 from smallgpt.launch.process import BUSY
 from smallgpt.launch.sweep_job import OVER, Machines, SweepJob
 from smallgpt.notices import say
-from smallgpt.run_directory import cannot_be_written
+from smallgpt.run_directory import AT_WORK, cannot_be_written
 from smallgpt.stop_signals import StopRequest
 
 POLL_SECONDS = 0.1
 LINE_SECONDS = 15.0
+BEAT_SECONDS = 15.0  # between two signs of life, a quarter of what task=watch waits for one
 LINE_JOBS = 4
 LOG_TAIL = 65_536  # bytes of a log that may hold its last line for people, behind a result as JSON
 LOOK_SECONDS = 2.0
@@ -28,7 +29,14 @@ LOOK_SECONDS = 2.0
 class Starter:
     """Keeps the machines busy until every job is done, and says how far the sweep is."""
 
-    def __init__(self, jobs: list[SweepJob], machines: Machines, hopeless: Callable[[SweepJob], bool] | None = None):
+    def __init__(
+        self,
+        sweep_dir: Path,
+        jobs: list[SweepJob],
+        machines: Machines,
+        hopeless: Callable[[SweepJob], bool] | None = None,
+    ):
+        self.sweep_dir = sweep_dir
         self.jobs, self.machines, self.hopeless = jobs, machines, hopeless
         self.waiting = [job for job in jobs if not job.over and not job.trouble]
         self.running: list[SweepJob] = []
@@ -37,6 +45,7 @@ class Starter:
         self.seconds: list[float] = []
         self.next_line = time.monotonic() + LINE_SECONDS
         self.next_look = 0.0
+        self.next_beat = 0.0
 
     def run(self) -> None:
         for job in self.jobs:
@@ -53,10 +62,18 @@ class Starter:
                 )
         with forwarded_signals(self):
             while self.waiting or self.running or self.elsewhere:
+                self.beat()
                 self.start()
                 self.collect()
                 self.prune()
                 time.sleep(POLL_SECONDS)
+
+    def beat(self) -> None:
+        """Gives a sign of life now and then, for who watches the sweep; a full disk is no reason to stop."""
+        if time.monotonic() > self.next_beat:
+            self.next_beat = time.monotonic() + BEAT_SECONDS
+            with suppress(OSError):
+                (self.sweep_dir / AT_WORK).touch()
 
     def start(self) -> None:
         """Starts as many of the waiting jobs as there is room for."""

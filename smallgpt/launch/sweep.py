@@ -43,8 +43,9 @@ def launch(
         words = [word for word in job.overrides if word not in shared and word.partition("=")[0] not in SPEED_KEYS]
         job.name = " ".join([job.run_dir.name, *words])
     name_arms(config, jobs)
-    Starter(jobs, machines, hopeless).run()
-    record_trouble(Path(config.hydra.sweep.dir), jobs)
+    sweep_dir = Path(config.hydra.sweep.dir)
+    Starter(sweep_dir, jobs, machines, hopeless).run()
+    record_trouble(sweep_dir, jobs)
     returns = []
     for job in jobs:
         returned = JobReturn(overrides=job.overrides, working_dir=str(job.run_dir))

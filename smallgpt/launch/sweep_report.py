@@ -1,5 +1,6 @@
 """The Hydra callback that ends a sweep with its report."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,7 @@ from omegaconf import DictConfig
 
 from smallgpt.launch.command_line import announce, complain, unexpected
 from smallgpt.reporting.jobs import read_jobs
-from smallgpt.reporting.report import report
-from smallgpt.reporting.study import read_study
+from smallgpt.run_directory import AT_WORK
 
 
 class SweepReport(Callback):
@@ -30,10 +30,15 @@ class SweepReport(Callback):
             result["pruned"] = pruned
         try:
             if any(job.status != "unfinished" and not job.is_report for job in jobs):
+                from smallgpt.reporting.report import report  # with PyTorch, for which no single run should wait
+                from smallgpt.reporting.study import read_study
+
                 result |= report(read_study([sweep_dir]), sweep_dir)
         except Exception as error:  # what was trained is no worse for it
             complain(f"the report of {sweep_dir} is not whole ({unexpected(error)}); task=report makes it again")
             result["report_error"] = unexpected(error)
+        with suppress(OSError):
+            (sweep_dir / AT_WORK).unlink(missing_ok=True)
         announce({**result, "results": sweep_dir / "results.csv"}, result.get("report", sweep_dir / "results.csv"))
         if not done:
             raise SystemExit(1)

@@ -43,6 +43,7 @@ TABLES = frozenset(("sweep", "baseline", "tune"))
 USED = {
     "train": TRAINING,
     "finetune": TRAINING - {"size", "block", "match", "latency", "tokenizer", "compile", "distill"} | {"finetune"},
+    "poc": TRAINING - {"compile", "quantize", "prompt", "distill", "budget_with_origin", "first_weights"} | {"poc"},
     "inspect": TRAINING - {"resume"},  # what a training with these words would cost
     "prepare": frozenset(("data", "tokenizer", "cache_dir")),
     "generate": LOADED | {"prompt", "generation", "seed", "compile"},
@@ -54,6 +55,8 @@ USED = {
     "import": frozenset(("checkpoint", "tokenizer", "cache_dir")),
     "export": frozenset(("checkpoint", "model", "quantize", "cache_dir", "format")),
     "report": TABLES,
+    "watch": frozenset(("sweep",)),
+    "doctor": frozenset(("cache_dir",)),
     "dashboard": TABLES | {"logger", "dry_run"},
     "log": frozenset(("sweep", "logger")),
 }

@@ -9,8 +9,12 @@ from smallgpt.launch.hydra_options import option_names
 
 DASHED = re.compile(r"--(?P<key>[A-Za-z_][\w./@]*)=(?P<value>.*)", re.S)
 OF_A_DICTIONARY = re.compile(r"(?P<key>[+~]*[A-Za-z_][\w./@]*)=(?P<value>\{.*\})", re.S)
-TEMPLATE = re.compile(r"(?P<key>[+~]*data\.(?:template|prompt|completion))=(?P<value>[^'\"].*[{}].*|[{].*)", re.S)
+TEMPLATE = re.compile(
+    r"(?P<key>[+~]*(?:data\.(?:template|prompt|completion)|poc\.template))=(?P<value>[^'\"].*[{}].*|[{].*)", re.S
+)
 """A template of the data, whose braces Hydra would take for a dictionary."""
+QUESTION = re.compile(r"(?P<key>[+~]*(?:poc\.)?question)=(?P<value>(?!null$)[^'\"].*)", re.S)
+"""A question in plain language, whose commas Hydra would take for a sweep over its parts."""
 BARE = re.compile(r"[A-Za-z_][\w./-]*")
 
 
@@ -21,12 +25,12 @@ def as_values(words: list[str]) -> list[str]:
     grammar, which has no quotes around keys.
     """
     options = option_names()
-    return [value for word in words for value in of_dictionary(quoted_template(undashed(word, options)))]
+    return [value for word in words for value in of_dictionary(quoted_text(undashed(word, options)))]
 
 
-def quoted_template(word: str) -> str:
-    """A word with quotes around its value where that is a template; any other word as it is."""
-    if (found := TEMPLATE.fullmatch(word)) is None:
+def quoted_text(word: str) -> str:
+    """A word with quotes around its value where that is a template or a question; any other word as it is."""
+    if (found := TEMPLATE.fullmatch(word) or QUESTION.fullmatch(word)) is None:
         return word
     return f"{found['key']}='" + found["value"].replace("'", "\\'") + "'"
 

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from smallgpt.notices import clock_time
 from smallgpt.reporting.tables import print_pairs, print_table, scaled
 from smallgpt.settings import Settings
 
 
-def print_cost_card(settings: Settings, cost: dict[str, Any]) -> None:
-    """Prints what a run would cost."""
+def print_cost_card(settings: Settings, cost: dict[str, Any], forecast: dict[str, Any]) -> None:
+    """Prints what a run would cost, and how long it would take here, where `forecast` says that."""
     config = settings.model
     columns = ("part", "in", "out", "heads", "head width", "MLP width", "parameters")
     rows = [
@@ -31,8 +32,19 @@ def print_cost_card(settings: Settings, cost: dict[str, Any]) -> None:
         "training memory": f"{scaled(cost['training_memory_bytes'], 'B')} at the peak, estimated",
         "budget": budget_line(settings, cost),
         "training in all": "depends on the budget" if training is None else scaled(training, "FLOP"),
+        **({"time here": time_line(forecast)} if forecast else {}),
     }
     print_pairs("cost", pairs)
+
+
+def time_line(forecast: dict[str, Any]) -> str:
+    """Time of a training on this machine in words."""
+    speed = f"{forecast['tokens_per_second']:,.0f} tokens/s"
+    if not forecast["measured"]:
+        least = f"over {clock_time(forecast['seconds'])}, " if forecast["seconds"] else ""
+        return f"{least}under {speed}: the products alone at their best, for a step is too large to be measured here"
+    whole = f"{clock_time(forecast['seconds'])}, " if forecast["seconds"] else ""
+    return f"{whole}{speed}, measured on random tokens; validations, scoring and preparing the data not counted"
 
 
 def decoding_line(latency: dict[str, float]) -> str:

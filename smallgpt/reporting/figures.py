@@ -6,6 +6,7 @@ from typing import Any
 from smallgpt.reporting.axis_figures import axes, tuned_axes
 from smallgpt.reporting.axis_units import Measure
 from smallgpt.reporting.charts import Figure, colour, dashes, figure, layered, missing, tooltip, values
+from smallgpt.reporting.decision_figures import decision_figures
 from smallgpt.reporting.diagrams import diagrams, parameter_bars
 from smallgpt.reporting.evaluation_figures import evaluation_figures
 from smallgpt.reporting.front_figures import front_figures
@@ -31,6 +32,7 @@ def draw(comparison: Comparison, others: Sequence[ReportedJob] = ()) -> list[Fig
         others: jobs of no arm, whose curves are shown too.
     """
     makers: dict[str, tuple[str, Callable[[], list[Figure]]]] = {
+        "decision": ("Accuracy against cost", lambda: decision_figures(comparison)),
         "loss": ("Loss over training", lambda: loss_curves(comparison, others)),
         "quality": ("Quality against cost", lambda: (front_figures if comparison.metrics else pareto)(comparison)),
         "axis": ("What the study varies", lambda: [*axes(comparison), *tuned_axes(comparison)]),

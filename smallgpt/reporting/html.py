@@ -8,6 +8,7 @@ from typing import Any
 from smallgpt.reporting.arm_table import arm_table
 from smallgpt.reporting.caveats import caveats
 from smallgpt.reporting.charts import Figure, vl_version
+from smallgpt.reporting.decision_summary import summary
 from smallgpt.reporting.markdown import findings, lowest, markdown
 from smallgpt.reporting.notes import about_the_data, about_the_study, arm_notes
 from smallgpt.reporting.statistics import winner
@@ -77,9 +78,11 @@ def page(study: Study, figures: Sequence[Sequence[Figure]], title: str) -> str:
 
 def comparison_section(study: Study, comparison: Comparison, figures: Sequence[Figure]) -> dict[str, Any]:
     """Section of the page for the arms of one data set, as the template takes it."""
+    decided = summary(comparison)
     return {
         "data": about_the_data(study, comparison) if len(study.comparisons) > 1 else None,
-        "winner": winner(comparison),
+        "winner": decided[0] if decided else winner(comparison),
+        "summary": decided[1:],
         "caveats": caveats(comparison),
         "rows": arm_table(comparison),
         "best": lowest(comparison),

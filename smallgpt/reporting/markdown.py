@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 
 from smallgpt.reporting.arm_table import ARM, arm_table
 from smallgpt.reporting.caveats import caveats
+from smallgpt.reporting.decision_summary import summary
+from smallgpt.reporting.decision_tables import decision_findings
 from smallgpt.reporting.evaluation_tables import Table, evaluation_tables
 from smallgpt.reporting.front import front_tables
 from smallgpt.reporting.inferences import inference_tables
@@ -21,7 +23,8 @@ def markdown(study: Study) -> str:
     for comparison in study.comparisons:
         if len(study.comparisons) > 1:
             parts.append(escaped(about_the_data(study, comparison)))
-        parts += [escaped(winner(comparison)), *map(escaped, caveats(comparison)), arm_markdown(comparison)]
+        concluded = summary(comparison) or [winner(comparison)]
+        parts += [*map(escaped, [*concluded, *caveats(comparison)]), arm_markdown(comparison)]
         parts += [escaped(note) for note in arm_notes(comparison)]
         for _, heading, tables in findings(comparison):
             parts.append(f"**{heading}**")
@@ -35,6 +38,7 @@ def markdown(study: Study) -> str:
 def findings(comparison: Comparison) -> list[tuple[str, str, list[Table]]]:
     """What stands below the table of the arms: the part of the page, its heading and its tables, if it has any."""
     parts = [
+        *decision_findings(comparison),
         ("front", "The Pareto front", front_tables(comparison)),
         ("speed", "Speed to the baseline's loss", speed_tables(comparison)),
         ("scaling", "Scaling with size", scaling_tables(comparison)),

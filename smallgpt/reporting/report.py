@@ -11,6 +11,9 @@ from smallgpt.files import write_bytes, write_text
 from smallgpt.notices import show
 from smallgpt.reporting.arm_table import OVER_DOCUMENTS, arm_table
 from smallgpt.reporting.caveats import caveats
+from smallgpt.reporting.cost_table import cost_table
+from smallgpt.reporting.decision_summary import summary
+from smallgpt.reporting.decision_tables import decision_findings, write_decision
 from smallgpt.reporting.front import front_tables
 from smallgpt.reporting.inferences import inference_tables
 from smallgpt.reporting.jobs import ReportedJob
@@ -23,7 +26,7 @@ from smallgpt.reporting.tables import print_table
 from smallgpt.results import evaluation_numbers, inference_numbers
 from smallgpt.run_directory import SPEED_KEYS
 
-SECTIONS = ("cost", "match", "latency", "train", "val", "best", "test", "data")
+SECTIONS = ("cost", "match", "latency", "forecast", "train", "val", "best", "test", "data")
 # a terminal has no room for them
 PAGE_ONLY = {OVER_DOCUMENTS, "matched to", "bits per byte", "tokens / parameter", "cache B / token"}
 
@@ -36,8 +39,15 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
         folder: takes results.csv, results.md, figures/, loss.png and report.html.
     """
     write_csv(folder / "results.csv", study.jobs)
-    print_table(", ".join(map(str, study.sweeps)), *job_table(study.jobs))
-    for comparison in study.comparisons:
+    title = ", ".join(map(str, study.sweeps))
+    priced = bool(study.arms) and all(job.task == "inspect" for arm in study.arms for job in arm.jobs)
+    if priced:
+        columns, rows, notes = cost_table(study.comparisons[0])
+        print_table(title, columns, rows)
+        show(" ".join(notes))
+    else:
+        print_table(title, *job_table(study.jobs))
+    for comparison in [] if priced else study.comparisons:
         if any(len(arm.jobs) > 1 or arm.tuning for arm in comparison.arms):
             rows = arm_table(comparison)
             names = [name for name in rows[0] if name not in PAGE_ONLY]
@@ -50,6 +60,9 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
         for table in inference_tables(comparison):
             print_table("inference", table.columns, [[cell.text for cell in row] for row in table.rows])
             show(" ".join(table.notes))
+        for _, heading, (table, *_) in decision_findings(comparison)[:1]:
+            print_table(heading, table.columns, [[cell.text for cell in row] for row in table.rows])
+            show("\n".join(summary(comparison)))
         if any(comparison.losses(arm) for arm in comparison.arms):
             show("\n".join([winner(comparison), *caveats(comparison)]))
     if len(study.comparisons) > 1:
@@ -57,13 +70,14 @@ def report(study: Study, folder: Path) -> dict[str, Any]:
     for job in [job for job in study.unfinished if job.status != "pruned"]:
         show(f"job {job.name} {job.status}: {job.result.get('error')}")
     write_text(folder / "results.md", markdown(study))
+    write_decision(study, folder)
     page = folder / "report.html"
     draw_page(study, page)
     show(f"report: {page}")
     return {
         "results": folder / "results.csv",
         "report": page,
-        "winner": [winner(comparison) for comparison in study.comparisons],
+        "winner": [(summary(comparison) or [winner(comparison)])[0] for comparison in study.comparisons],
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -205,7 +206,13 @@ def command(sweep_dir: Path, jobs: Sequence[ReportedJob]) -> str:
             for key, value in job.overrides.items():
                 found.setdefault(key, {})[value] = None
         words = [f"{key}={','.join(choices)}" for key, choices in found.items()]
-    return f"{program()} {shlex.join(['-m', *words])}"
+    return f"{program()} {shlex.join(['-m', *map(without_quotes, words)])}"
+
+
+def without_quotes(word: str) -> str:
+    """A question or a template as it was typed, without the quotes that keep it from Hydra's grammar."""
+    found = re.fullmatch(r"(?P<key>[\w.]*(?:question|template))='(?P<text>.*)'", word, re.S)
+    return word if found is None else f"{found['key']}=" + found["text"].replace("\\'", "'")
 
 
 def recorded_words(record: Path) -> list[str] | None:

@@ -9,10 +9,11 @@ from smallgpt.errors import nearest_divisors, nearest_multiples
 from smallgpt.settings.finetuning import FineTuning
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
+from smallgpt.settings.proof_of_concept import ProofOfConcept
 from smallgpt.settings.training import Batch, Budget, Distill, Latency, Match, Trainer, Validation
 
 BATCH_EXAMPLES = 32
-FROM_CHECKPOINT = ("train", "inspect", "finetune")  # tasks whose model may begin with a checkpoint's weights
+FROM_CHECKPOINT = ("train", "inspect", "finetune", "poc")  # tasks whose model may begin with a checkpoint's weights
 MICRO_BATCH_TOKENS = 16_384  # one forward pass, if batch.micro does not say; larger gains nothing on a CPU
 
 
@@ -98,6 +99,7 @@ class Settings(Common):
     finetune: FineTuning | None = None
     latency: Latency | None = None
     eval: Evaluation | None = None
+    poc: ProofOfConcept | None = None
     teacher: Any = None
     """Config of the model that `distill.from` names."""
     matched: Any = None
@@ -118,6 +120,8 @@ class Settings(Common):
         if self.on_examples:
             return self._whole_examples()
         if self.task_name not in FROM_CHECKPOINT:  # the others make no batches, and do not take their keys
+            return self
+        if self.task_name == "poc" and self.checkpoint:  # only adapted, to examples
             return self
         if self.budget.examples is not None:
             raise ValueError(f"budget.examples={self.budget.examples}: of task=finetune on examples; use budget.tokens")

@@ -53,18 +53,17 @@ def fitted(asked: Benchmark, context: int, chosen: Collection[str] = ()) -> tupl
     return works + [Work("decode", prompt, new, batch) for batch in asked.batches], lines
 
 
-Times = list[dict[Work, list[float]]]
-"""Seconds of each round, for each subject by work."""
-
-
 def in_turn(
     subjects: Sequence[Any],
     works: Sequence[Work],
     rounds: int,
-    seconds: Callable[[Any, Work], float] = MeasuredModel.seconds,
-) -> Times:
-    """Times each work with one subject after the other in every round, so that all meet the same disturbances."""
-    times: Times = [{work: [] for work in works} for _ in subjects]
+    seconds: Callable[[Any, Work], Any] = MeasuredModel.seconds,
+) -> list[dict[Work, list[Any]]]:
+    """Times each work with one subject after the other in every round, so that all meet the same disturbances.
+
+    Returns what `seconds` found in each round, for each subject by work.
+    """
+    times: list[dict[Work, list[Any]]] = [{work: [] for work in works} for _ in subjects]
     for _ in range(rounds):
         for work in works:
             for subject, own in zip(subjects, times, strict=True):

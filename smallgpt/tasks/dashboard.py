@@ -19,9 +19,10 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     The addresses are kept in the directory of the (first) sweep, so that the next call updates what this one made.
     """
     from smallgpt.files import write_text
+    from smallgpt.packages import imported_wandb
     from smallgpt.reporting.dashboard import publish
     from smallgpt.reporting.study import read_study
-    from smallgpt.training.wandb_run import ID_FILE, imported_wandb
+    from smallgpt.training.wandb_run import ID_FILE
 
     logger = wandb_of(settings)
     require("task=dashboard", "wandb_workspaces")

@@ -1,8 +1,9 @@
-"""`task=inspect` checks a config and says what it would cost; it prepares and trains nothing."""
+"""`task=inspect` checks a config and says what it would cost, in time too on this machine; it trains nothing."""
 
 from pathlib import Path
 from typing import Any
 
+from smallgpt.errors import UserError
 from smallgpt.settings import Settings
 
 
@@ -20,8 +21,37 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         "training_memory_bytes": training_memory(settings.model, settings.micro_batch_size),
         **budget_section(settings, price.training_flops_per_token, price.parameters),
     }
-    print_cost_card(settings, card)
-    return {"cost": card, **match(settings), **latency(settings)}
+    expected = forecast(settings, card["steps"])
+    print_cost_card(settings, card, expected)
+    return {"cost": card, **match(settings), **latency(settings), **({"forecast": expected} if expected else {})}
+
+
+def forecast(settings: Settings, steps: int | None) -> dict[str, Any]:
+    """Section `forecast` of a result: speed and time of the training on this machine; nothing where it cannot run here.
+
+    Args:
+        steps: optimizer steps of the run; None where only the run itself can tell.
+    """
+    from smallgpt.machine.allocator import keep_freed_memory
+    from smallgpt.machine.device import device, resolved_precision
+    from smallgpt.training.processes import share_cores
+    from smallgpt.training.step_time import step_time
+
+    try:
+        where = device(settings.trainer.accelerator, settings.trainer.devices)
+    except UserError:  # it is to run elsewhere
+        return {}
+    keep_freed_memory()
+    share_cores(settings.trainer)
+    step = step_time(settings, where, resolved_precision(settings.trainer.precision, where))
+    if step is None:
+        return {}
+    return {
+        "tokens_per_second": settings.batch.tokens / step.seconds,
+        "seconds": settings.budget.seconds if steps is None else steps * step.seconds,
+        "measured": step.measured,
+        "device": str(where),
+    }
 
 
 def match(settings: Settings) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from smallgpt.notices import clock_time
 from smallgpt.training.metrics import Recorder
 from smallgpt.training.module import LanguageModel
 
@@ -75,10 +76,3 @@ class ProgressLine(L.Callback):
         if done > 0:
             parts.append(f"{clock_time(module.clock.seconds * (1 - done) / done)} left")
         return "  ".join(parts)
-
-
-def clock_time(seconds: float) -> str:
-    """Text of a number of seconds, such as 4:05 or 1:04:05."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from smallgpt.errors import UserError
 from smallgpt.files import write_text
 from smallgpt.notices import say
+from smallgpt.packages import imported_wandb
 from smallgpt.results import evaluation_keys, in_key
 from smallgpt.run_directory import sweep_of
 from smallgpt.training.sent_config import without_folders
@@ -243,11 +244,3 @@ def item_table(rows: Sequence[dict[str, Any]]) -> Any:
         right, choice = row["gold"], row["choice"]
         data.append([row["id"], "\n".join(options), options[right], options[choice], choice == right, loglikelihoods])
     return table(["id", "options", "right", "choice", "correct", "loglikelihoods"], data)
-
-
-def imported_wandb() -> Any:
-    """The library, which reports errors and its own usage to its makers only where the environment asks for that."""
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-
-    return wandb

@@ -11,10 +11,11 @@ from pydantic import field_validator
 from smallgpt.environment import environment
 from smallgpt.errors import UserError
 from smallgpt.notices import say
+from smallgpt.packages import imported_wandb
 from smallgpt.run_directory import sweep_of
 from smallgpt.settings import Group, Settings
 from smallgpt.training.sent_config import run_name, sent_config, tags, without_folders
-from smallgpt.training.wandb_run import Extras, WholeRun, imported_wandb
+from smallgpt.training.wandb_run import Extras, WholeRun
 
 IGNORED = ("WANDB_SILENT", "WANDB_QUIET", "WANDB_CONSOLE", "WANDB_DISABLE_GIT", "WANDB_RESUME", "WANDB_DISABLED")
 """Variables of W&B which the logger's own settings replace; the library reads the others itself."""
