@@ -20,7 +20,7 @@ demo: install ## train the four variants on the embedded corpus and compare them
 	  hydra.launcher.n_jobs=2
 
 test: install ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=40
 
 test-all: install ## run the slow tests too
 	$(BIN)/python -m pytest -m ""

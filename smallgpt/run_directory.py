@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from smallgpt.config_yaml import from_yaml, to_yaml
 from smallgpt.errors import UserError, one_line, shown
 from smallgpt.files import write_text
 from smallgpt.results import read_result
@@ -196,7 +197,7 @@ def release(made: list[Path]) -> None:
 
 def write_config(run_dir: Path, plain: dict[str, Any]) -> None:
     """Writes config.yaml of a run, whole or not at all."""
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
+    write_text(run_dir / "config.yaml", to_yaml(plain))
 
 
 def config_of_run(run_dir: Path) -> dict[str, Any]:
@@ -207,8 +208,8 @@ def config_of_run(run_dir: Path) -> dict[str, Any]:
     """
     path = run_dir / "config.yaml"
     try:
-        plain = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except Exception as error:  # of YAML, of OmegaConf, of the disk
+        plain = from_yaml(path.read_text(encoding="utf-8"))
+    except Exception as error:  # of YAML, of the disk
         raise UserError(
             f"{path}: damaged ({shown(one_line(error))}); remove it, or choose another directory"
         ) from error

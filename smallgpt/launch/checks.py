@@ -1,40 +1,29 @@
 """Hydra callback that refuses what cannot work before a directory is made or a job begins."""
 
 import json
-import os
-from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.conf import HydraConf
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from smallgpt.errors import Impossible, UserError, nearest_key
-from smallgpt.files import write_text
+from smallgpt.errors import UserError, nearest_key
 from smallgpt.launch.bounds import refuse_beyond_machine, refuse_endless_warmup
 from smallgpt.launch.command_line import given, refuse
 from smallgpt.launch.composed_choices import dotted
 from smallgpt.launch.extension import refuse_extension
-from smallgpt.launch.loading import load_settings
+from smallgpt.launch.loading import checked_config, resolved_config
 from smallgpt.launch.rephrase import rephrase
-from smallgpt.launch.this_machine import ThisMachine
 from smallgpt.launch.used_keys import refuse_unused
-from smallgpt.notices import say
 from smallgpt.ranks import is_first_process, started_by
 from smallgpt.run_directory import (
-    LEFT_OUT,
     STATE,
     claim,
-    flat,
     refuse_foreign,
-    refuse_foreign_sweep,
     refuse_other_config,
     refuse_taken,
     release,
@@ -51,7 +40,6 @@ OPEN_IN_HYDRA = tuple(  # nodes of Hydra that take keys of one's own
     for name in ("launcher.", "sweeper.", "job.env_", "callbacks.", "job_logging", "hydra_logging", "help")
 )
 TASKS_WITH_DATA = {"train", "prepare", "inspect", "finetune", "poc"}
-TIMED = {"benchmark", "poc"}
 TASKS_WITH_MODEL = {"train", "inspect", "poc"}
 
 
@@ -72,7 +60,10 @@ class Checks(Callback):
             refuse_unknown_of_hydra(config)
             refuse_without_multirun(config)
             refuse_two_directories(config, "hydra.run.dir")
-            settings = checked_settings(config)
+            HydraConfig.instance().set_config(config)
+            words = given(config.hydra)
+            refuse_unused(config, words, alone=True)
+            settings = checked_settings(resolved_config(config), words, str(config.hydra.runtime.choices.get("model")))
             refuse_foreign(run_dir)
             if settings.resume == "extend":
                 refuse_extension(run_dir, settings, config.hydra)
@@ -136,27 +127,40 @@ def refuse_without_multirun(config: DictConfig) -> None:
         raise UserError(f"experiment={recipe}: a sweep over {', '.join(over)}; add -m")
 
 
-def checked_settings(config: DictConfig, here: bool = True) -> Settings:
+def checked_settings(
+    plain: dict[str, Any],
+    words: Sequence[str],
+    model: str,
+    here: bool = True,
+    passed: set[str] | None = None,
+) -> Settings:
     """The settings of a job; raises UserError for the first thing that is wrong.
 
     Args:
+        plain: the composed config, resolved.
+        words: those that it was composed with.
+        model: name of the chosen YAML.
         here: whether the job is to run on this machine.
+        passed: descriptions of what was right for jobs before, of the same sweep; more is added.
     """
-    HydraConfig.instance().set_config(config)
-    keys = [str(key) for key in config if key != "hydra"]
-    refuse_unused(config, given(config.hydra), alone=config.hydra.mode != RunMode.MULTIRUN)
-    settings = load_settings(OmegaConf.masked_copy(config, keys), given(config.hydra))
+    settings = checked_config(plain, words)
     if here:
         refuse_beyond_machine(settings)
+    passed = set() if passed is None else passed
     if settings.task_name in TASKS_WITH_DATA:
-        settings.data.check()
-        settings.tokenizer.check()
+        corpus = described(settings.plain["data"], settings.plain["tokenizer"])
+        if corpus not in passed:
+            settings.data.check()
+            settings.tokenizer.check()
+            passed.add(corpus)
     if settings.task_name in TASKS_WITH_MODEL and not (settings.task_name == "poc" and settings.origin):
         refuse_endless_warmup(settings)
         from smallgpt.contract.required import require_contract  # imports PyTorch
 
-        name = f"model={config.hydra.runtime.choices['model']}"
-        require_contract(settings.model_class, settings.model, settings.cache_dir, name)
+        variant = described(model, {key: getattr(settings.model, key) for key in settings.model.settable()})
+        if variant not in passed:
+            require_contract(settings.model_class, settings.model, settings.cache_dir, f"model={model}")
+            passed.add(variant)
     if settings.task_name == "finetune":
         check_finetuning(settings)
     if settings.task_name == "poc":
@@ -169,102 +173,6 @@ def checked_settings(config: DictConfig, here: bool = True) -> Settings:
     return settings
 
 
-def check_grid(loader: ConfigLoader, config: DictConfig, jobs: list[list[str]]) -> list[list[str]]:
-    """Jobs of a sweep that can exist; says which ones are left out, and claims the directory of the sweep.
-
-    Raises:
-        UserError: for the first job that is wrong, or if none can exist.
-    """
-    possible: list[list[str]] = []
-    keys: dict[str, None] = {}
-    tuned: dict[str, None] = {}
-    left_out: list[tuple[list[str], str]] = []
-    directories: set[str] = set()
-    for words in jobs:
-        try:
-            settings = check_job(loader, config, len(possible), words)
-        except Impossible as error:
-            left_out.append((words, str(error)))
-        else:
-            refuse_shared(composed_job(loader, config, len(possible), words), directories)
-            possible.append(words)
-            keys |= dict.fromkeys(flat(settings.plain))
-            tuned |= dict.fromkeys(settings.tune)
-    if not possible:
-        raise UserError(left_out[0][1])
-    for key in tuned:
-        if key not in keys:
-            raise UserError(f"tune={key}: unknown key{nearest_key(key, keys)}")
-    for message, number in Counter(why for _, why in left_out).items():
-        say(f"left out, {number} of {len(jobs)} jobs: {message}")
-    sweep_dir = Path(config.hydra.sweep.dir)
-    refuse_foreign_sweep(sweep_dir)
-    claim(sweep_dir, "hydra.sweep.dir")
-    record_left_out(sweep_dir, left_out)
-    return possible
-
-
-def record_left_out(sweep_dir: Path, left_out: list[tuple[list[str], str]]) -> None:
-    """Writes at the top of a sweep which words make no model, and why; removes what an earlier start wrote."""
-    if left_out:
-        record = [{"overrides": words, "reason": why} for words, why in left_out]
-        write_text(sweep_dir / LEFT_OUT, json.dumps(record, indent=2) + "\n")
-    else:
-        (sweep_dir / LEFT_OUT).unlink(missing_ok=True)
-
-
-def composed_job(loader: ConfigLoader, config: DictConfig, number: int, words: list[str]) -> DictConfig:
-    """The config of one job of a sweep."""
-    job = loader.load_sweep_config(config, words)
-    with open_dict(job):
-        job.hydra.job.num = number
-    return job
-
-
-def directory_of(job: DictConfig) -> Path:
-    """Directory that a job of a sweep writes into."""
-    return Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)
-
-
-def refuse_shared(job: DictConfig, directories: set[str]) -> None:
-    """Adds a job's directory to those of the jobs before it; raises UserError where it is one of them."""
-    HydraConfig.instance().set_config(job)
-    subdir = os.path.normpath(job.hydra.sweep.subdir)  # of one sweep.dir, whose time of day each job would ask anew
-    if subdir in directories:
-        raise UserError(
-            f"hydra.sweep.subdir={subdir}: two jobs would share this directory; leave it out, or name it by what "
-            "differs between them"
-        )
-    directories.add(subdir)
-
-
-def check_job(loader: ConfigLoader, config: DictConfig, number: int, words: list[str]) -> Settings:
-    """The settings of a job of a sweep.
-
-    Raises UserError where they are wrong, or are not those of the job that its directory holds.
-    """
-    job = composed_job(loader, config, number, words)
-    machines = None
-    if str(config.hydra.launcher._target_).startswith("hydra_plugins.smallgpt_launcher."):
-        machines = instantiate(config.hydra.launcher).machines
-        matched = OmegaConf.select(job, "match.quantity") == "latency"
-        if (matched or job.get("latency") is not None) and not isinstance(machines, ThisMachine):
-            word = "match=latency" if matched else "latency=measured"
-            launcher = config.hydra.runtime.choices["hydra/launcher"]
-            raise UserError(
-                f"{word}: measured on this machine, and hydra/launcher={launcher} runs jobs on others; "
-                "use hydra/launcher=processes there"
-            )
-    settings = checked_settings(job, here=machines is None or isinstance(machines, ThisMachine))
-    if settings.resume == "extend":
-        raise UserError("resume=extend: goes on with one run; leave -m out, and name it with hydra.run.dir=")
-    if machines is not None:
-        machines.check(settings.trainer)
-        if settings.task_name in TIMED and isinstance(machines, ThisMachine) and machines.n_jobs > 1:
-            raise UserError(
-                f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task={settings.task_name} are timed and would "
-                "disturb each other; use 1"
-            )
-    refuse_foreign(directory_of(job), "hydra.sweep.dir")
-    refuse_other_config(directory_of(job), settings, "hydra.sweep.dir")
-    return settings
+def described(*what: Any) -> str:
+    """Text that is the same for the same values."""
+    return json.dumps(what, sort_keys=True, default=str)

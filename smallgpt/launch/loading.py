@@ -1,8 +1,9 @@
 """Loading of settings: a composed config becomes checked `Settings`, or a UserError names the first fault."""
 
 from collections.abc import Sequence
+from functools import cache
 from inspect import signature
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -54,9 +55,13 @@ GroupType = TypeVar("GroupType", bound=Group)
 def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str = "", arm: str = "") -> Settings:
     """Checked settings of a composed config; `overrides` are the words of the command line that changed it.
 
-    The config comes without Hydra's own node. Raises UserError for the first thing that is wrong.
+    Raises UserError for the first thing that is wrong.
     """
-    plain = resolved_config(cfg)
+    return checked_config(resolved_config(cfg), overrides, variant, arm)
+
+
+def checked_config(plain: dict[str, Any], overrides: Sequence[str] = (), variant: str = "", arm: str = "") -> Settings:
+    """Checked settings of a config of plain values."""
     if task_path(plain) == FINETUNE:
         plain = for_finetuning(plain)
     composed = variant
@@ -161,14 +166,19 @@ def is_import(plain: dict[str, Any]) -> bool:
 
 
 def resolved_config(cfg: DictConfig) -> dict[str, Any]:
-    """Config as plain Python values, with its interpolations resolved."""
+    """Config as plain Python values, with its interpolations resolved, without Hydra's own node."""
     try:
-        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        plain = {str(key): plain_values(cfg[key]) for key in cfg if key != "hydra"}
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}=???: has no default; give {error.full_key}=<value>") from None
     except OmegaConfBaseException as error:
         raise UserError(of_omegaconf(error)) from None
-    return cast(dict[str, Any], plain)
+    return plain
+
+
+def plain_values(node: Any) -> Any:
+    """A node of a config as plain values, resolved."""
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
 
 
 def of_omegaconf(error: OmegaConfBaseException) -> str:
@@ -198,6 +208,7 @@ def schema_of(name: str, values: Any) -> type[Group]:
     return chosen
 
 
+@cache  # pydantic takes a while to make a class
 def model_schema(model_class: Any) -> type[Group]:
     """What can be set of a model."""
     fields: dict[str, Any] = {key: (hint, None) for key, hint in model_class.config_class.settable().items()}

@@ -28,14 +28,15 @@ from optuna.trial import FrozenTrial, TrialState
 from smallgpt.errors import Impossible, UserError
 from smallgpt.files import write_text
 from smallgpt.launch.arms import arm_overrides
-from smallgpt.launch.checks import check_job, record_left_out
 from smallgpt.launch.command_line import given
+from smallgpt.launch.composing import JobComposer
 from smallgpt.launch.loading import build
 from smallgpt.launch.objectives import objective
 from smallgpt.launch.pruning import pruning_for
 from smallgpt.launch.search_options import Options
 from smallgpt.launch.search_space import ARMS, SearchSpace
 from smallgpt.launch.study import STUDY, cut_torn_line, open_study, refuse_damaged, study_lock
+from smallgpt.launch.sweep_checks import JobChecks, record_left_out
 from smallgpt.launch.sweep_job import OVER, SweepJob
 from smallgpt.notices import say
 from smallgpt.packages import private
@@ -61,6 +62,7 @@ class Search:
         self.options = build(Options, "hydra.sweeper", plain)
         self.loader: ConfigLoader = GlobalHydra.instance().config_loader()
         self.config = config
+        self.checks = JobChecks(JobComposer(self.loader, config))
         self.sweep_dir = Path(config.hydra.sweep.dir)
         self.metrics = self.options.metric
         self.metric_text = ",".join(self.metrics)
@@ -151,6 +153,7 @@ class Search:
         trials = [again for trial in with_jobs(study) if (again := self.reopened(study, trial)) is not None]
         while True:
             if trials:
+                launcher.composer = self.checks.composer  # ty: ignore
                 if self.options.prune:
                     launcher.hopeless = partial(self.is_hopeless, trials)  # ty: ignore
                 jobs = [self.space.words(trial.params) for trial in trials]
@@ -196,7 +199,7 @@ class Search:
         """
         number = trial.user_attrs.get(JOB, sum(each.number < trial.number for each in with_jobs(trial.study)))
         try:
-            settings = check_job(self.loader, self.config, number, self.space.words(trial.params))
+            settings = self.checks.check(number, self.space.words(trial.params))
         except Impossible as error:
             if JOB not in trial.user_attrs:
                 say(f"left out: {error}")

@@ -9,41 +9,47 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
 from smallgpt.files import write_text
 from smallgpt.launch.arm_names import arms_of_sweep
-from smallgpt.launch.command_line import chosen_files, given
-from smallgpt.launch.loading import chosen_keys, resolved_config
+from smallgpt.launch.command_line import given
+from smallgpt.launch.composing import ComposedJob, JobComposer
+from smallgpt.launch.loading import chosen_keys
 from smallgpt.launch.starter import Starter
 from smallgpt.launch.sweep_job import Machines, SweepJob
 from smallgpt.notices import say
-from smallgpt.run_directory import SPEED_KEYS, UNWRITABLE, cannot_be_written, read_unwritable, write_config
+from smallgpt.run_directory import (
+    SPEED_KEYS,
+    UNWRITABLE,
+    cannot_be_written,
+    config_of_run,
+    read_unwritable,
+    write_config,
+)
 from smallgpt.settings import Trainer
 
 RECORD = ".job.json"  # in a job's directory, read by smallgpt.launch.process
 
 
 def launch(
-    loader: ConfigLoader,
-    config: DictConfig,
+    composer: JobComposer,
     job_overrides: Sequence[Sequence[str]],
     first: int,
     machines: Machines,
     hopeless: Callable[[SweepJob], bool] | None = None,
 ) -> list[JobReturn]:
     """Writes the resolved config of every job, then runs those that are not over; stops those that are hopeless."""
-    jobs = [prepare_job(loader, config, list(words), first + i) for i, words in enumerate(job_overrides)]
+    jobs = [prepare_job(composer.job(first + i, list(words))) for i, words in enumerate(job_overrides)]
+    composer.jobs.clear()  # the configs are on the disk now
     shared = set.intersection(*[set(job.overrides) for job in jobs])
     for job in jobs:
         machines.check(job.trainer)
         words = [word for word in job.overrides if word not in shared and word.partition("=")[0] not in SPEED_KEYS]
         job.name = " ".join([job.run_dir.name, *words])
-    name_arms(config, jobs)
-    sweep_dir = Path(config.hydra.sweep.dir)
+    name_arms(composer.sweep, jobs)
+    sweep_dir = Path(composer.sweep.hydra.sweep.dir)
     Starter(sweep_dir, jobs, machines, hopeless).run()
     record_trouble(sweep_dir, jobs)
     returns = []
@@ -55,25 +61,19 @@ def launch(
     return returns
 
 
-def prepare_job(loader: ConfigLoader, config: DictConfig, words: list[str], number: int) -> SweepJob:
+def prepare_job(composed: ComposedJob) -> SweepJob:
     """Makes the directory of a job with its config, resolved now: later edits of a YAML change nothing."""
-    composed = loader.load_sweep_config(config, words)
-    with open_dict(composed):
-        composed.hydra.job.id = composed.hydra.job.num = number
-    HydraConfig.instance().set_config(composed)
-    run_dir = Path(composed.hydra.sweep.dir) / str(composed.hydra.sweep.subdir)
-    plain = resolved_config(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"]))
-    plain["resume"] = "auto"  # a job that was cut off goes on
-    overrides = given(composed.hydra)
-    job = SweepJob(run_dir.absolute(), overrides, Trainer(**plain["trainer"]), number)
+    run_dir = composed.run_dir
+    plain = {**composed.plain, "resume": "auto"}  # a job that was cut off goes on
+    job = SweepJob(run_dir.absolute(), composed.overrides, Trainer(**composed.plain["trainer"]), composed.number)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         if job.over:
             before = run_dir / "config.yaml"
-            job.logged_otherwise = before.exists() and logger_of(OmegaConf.load(before)) != logger_of(composed)
+            job.logged_otherwise = before.exists() and logger_of(config_of_run(run_dir)) != logger_of(plain)
         else:
             write_config(run_dir, plain)
-            write_record(job, {"overrides": overrides, "choices": chosen_files(composed.hydra)})
+            write_record(job, {"overrides": composed.overrides, "choices": composed.choices})
     except OSError as error:
         job.trouble = cannot_be_written(run_dir, error)
     return job
@@ -117,6 +117,7 @@ def record_trouble(sweep_dir: Path, jobs: list[SweepJob]) -> None:
         say(f"{path}: {error.strerror}")
 
 
-def logger_of(config: Any) -> str | None:
+def logger_of(plain: dict[str, Any]) -> str | None:
     """The class of a config's logger."""
-    return OmegaConf.select(config, "logger._target_")
+    logger = plain.get("logger")
+    return logger.get("_target_") if isinstance(logger, dict) else None

@@ -1,6 +1,7 @@
 """Keys that each task uses: one that it does not use is refused where the command line gives it."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -67,16 +68,16 @@ OF_SWEEPS = frozenset(("study", "tune", "question", "resume"))
 """Keys that name, order or show the jobs of a sweep, whatever their task."""
 
 
-def refuse_unused(config: DictConfig, words: Iterable[str], alone: bool) -> None:
+def refuse_unused(config: DictConfig | dict[str, Any], words: Iterable[str], alone: bool) -> None:
     """Raises UserError for the first word of a command line whose key the chosen task does not use.
 
     Args:
-        config: as composed; a task that is no file of `smallgpt.tasks` may use anything.
+        config: as composed, or resolved; a task that is no file of `smallgpt.tasks` may use anything.
         words: the command line's.
         alone: whether this is one run and no job of a sweep.
     """
     task = (
-        str(OmegaConf.select(config, "task._target_") or "")
+        str(value_at(config, "task._target_") or "")
         .removeprefix("smallgpt.tasks.")
         .removesuffix(".run")
         .removesuffix("_")
@@ -92,14 +93,14 @@ def refuse_unused(config: DictConfig, words: Iterable[str], alone: bool) -> None
             raise UserError(f"{word}: belongs to a sweep; add -m")
         elif others := used_by(key):  # of none: it is unknown, which is said elsewhere
             raise UserError(f"{word}: task={task} does not use it, {' and '.join(others)} would; leave it out")
-    devices, nodes = (OmegaConf.select(config, f"trainer.{key}") for key in ("devices", "num_nodes"))
+    devices, nodes = (value_at(config, f"trainer.{key}") for key in ("devices", "num_nodes"))
     if task not in TRAINS and (devices, nodes) != (1, 1):
         raise UserError(f"trainer.devices={devices}: task={task} runs in one process; leave it out")
 
 
-def unused_here(task: str, key: str, config: DictConfig) -> str:
+def unused_here(task: str, key: str, config: DictConfig | dict[str, Any]) -> str:
     """Why a key that the task uses otherwise is not used beside the others; empty where it is."""
-    checkpoint, sweep, asked = (OmegaConf.select(config, name) for name in ("checkpoint", "sweep", "eval"))
+    checkpoint, sweep, asked = (value_at(config, name) for name in ("checkpoint", "sweep", "eval"))
     group = key.partition(".")[0]
     if task == "benchmark":
         if (checkpoint or sweep) and (group in ("size", "block", "match", "tokenizer") or key == "benchmark.to"):
@@ -117,13 +118,23 @@ def unused_here(task: str, key: str, config: DictConfig) -> str:
     return ""
 
 
-def without_origin(key: str, config: DictConfig) -> str:
+def without_origin(key: str, config: DictConfig | dict[str, Any]) -> str:
     """Why a key is not used in a run without a checkpoint or a teacher, which arms may have; empty where it is."""
-    if key in ("first_weights", "budget_with_origin") and not OmegaConf.select(config, "checkpoint"):
+    if key in ("first_weights", "budget_with_origin") and not value_at(config, "checkpoint"):
         return "without checkpoint= all weights begin as random numbers"
-    if key in ("distill.weight", "distill.temperature") and not OmegaConf.select(config, "distill.from"):
+    if key in ("distill.weight", "distill.temperature") and not value_at(config, "distill.from"):
         return "without distill.from= there is no teacher"
     return ""
+
+
+def value_at(config: DictConfig | dict[str, Any], key: str) -> Any:
+    """Value at a dotted key of a config, composed or resolved; None where there is none."""
+    if isinstance(config, DictConfig):
+        return OmegaConf.select(config, key)
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def is_under(key: str, names: Iterable[str]) -> bool:

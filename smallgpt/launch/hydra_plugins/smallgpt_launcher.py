@@ -21,6 +21,8 @@ class SweepLauncher(Launcher):
         self.options = options
         self.hopeless: Callable[[Any], bool] | None = None
         """Function that a sweeper sets: a running job of which it is true is stopped."""
+        self.composer: Any = None
+        """Composer that a sweeper sets, which has composed the jobs to check them."""
 
     @cached_property
     def machines(self) -> Any:
@@ -34,10 +36,11 @@ class SweepLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from smallgpt.launch.composing import JobComposer
         from smallgpt.launch.sweep import launch
 
-        loader = self.hydra_context.config_loader
-        return launch(loader, self.config, job_overrides, initial_job_idx, self.machines, self.hopeless)
+        composer = self.composer or JobComposer(self.hydra_context.config_loader, self.config)
+        return launch(composer, job_overrides, initial_job_idx, self.machines, self.hopeless)
 
 
 class ProcessLauncher(SweepLauncher):

@@ -56,7 +56,8 @@ class GridSweeper(BasicSweeper):
 
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
         from smallgpt.launch.arms import arm_overrides, refuse_several
-        from smallgpt.launch.checks import check_grid
+        from smallgpt.launch.composing import JobComposer
+        from smallgpt.launch.sweep_checks import JobChecks, check_grid
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
@@ -82,7 +83,12 @@ class GridSweeper(BasicSweeper):
             jobs = [[*words, *best.words(words)] for words in jobs]
         if front is not None:
             front.refuse_known_seeds(jobs, self.config.seed)
-        return [check_grid(loader, self.config, jobs)]
+        composer = JobComposer(loader, self.config)
+        self.launcher.composer = composer  # ty: ignore
+        return [check_grid(JobChecks(composer), jobs)]
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Does not compose the jobs once more, as Hydra's own sweeper would: the checks have composed them."""
 
     def tuned_arms(self) -> Any:
         """The earlier sweep that the arms take their best values from; None where there is none."""
@@ -129,18 +135,16 @@ class OptunaSweeper(Sweeper):
         return Search(config, self.options)
 
     def sweep(self, arguments: Sequence[str]) -> Any:
-        from smallgpt.launch.checks import check_job, composed_job, refuse_shared
         from smallgpt.launch.resolvers import jobs_of
         from smallgpt.run_directory import refuse_foreign_sweep
 
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
-        loader = self.hydra_context.config_loader
         refuse_foreign_sweep(Path(self.config.hydra.sweep.dir))
         with jobs_of(self.config):
             search = self.search(self.config)
             for number, words in search.known_jobs():
-                search.check(check_job(loader, self.config, number, words))
-                directories: set[str] = set()
+                search.check(search.checks.check(number, words))
+                search.checks.directories.clear()
                 for each in (number, number + 1):  # a search may draw values twice: the number tells them apart
-                    refuse_shared(composed_job(loader, self.config, each, words), directories)
+                    search.checks.refuse_shared(each, words)
             return search.run(self.launcher)

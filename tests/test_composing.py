@@ -1,0 +1,112 @@
+"""Jobs of a sweep are composed as Hydra composes them, and written and read as OmegaConf does, only faster."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from smallgpt.config_yaml import MOST_IN_C, from_yaml, to_yaml
+from smallgpt.launch.command_line import chosen_files, given
+from smallgpt.launch.composing import JobComposer
+from smallgpt.launch.config_files import CONF
+from smallgpt.launch.loading import resolved_config
+
+
+@pytest.fixture
+def loader() -> Iterator[ConfigLoader]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+    HydraConfig.instance().cfg = None
+
+
+def sweep_with(loader: ConfigLoader, *words: str) -> DictConfig:
+    sweep = loader.load_configuration("config", ["hydra.mode=MULTIRUN", "hydra.sweep.dir=s", *words], RunMode.RUN)
+    HydraConfig.instance().set_config(sweep)
+    return sweep
+
+
+def as_hydra_does(loader: ConfigLoader, sweep: DictConfig, number: int, words: list[str]) -> list[Any]:
+    config = loader.load_sweep_config(sweep, words)
+    with open_dict(config):
+        config.hydra.job.id = config.hydra.job.num = number
+    HydraConfig.instance().set_config(config)
+    run_dir = Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir))
+    return [resolved_config(config), run_dir, given(config.hydra), chosen_files(config.hydra)]
+
+
+def both(composer: JobComposer, number: int, words: list[str]) -> list[Any]:
+    job = composer.job(number, words)
+    ours = [job.plain, job.run_dir, job.overrides, job.choices]
+    assert ours == as_hydra_does(composer.loader, composer.sweep, number, words)
+    return ours
+
+
+GRIDS: dict[str, tuple[list[list[str]], int]] = {
+    "values": ([["model=gpt", "optimizer.lr=1e-3", "seed=1"], ["model=gpt", "optimizer.lr=0.02", "seed=2"]], 1),
+    "choices": ([["model=gpt", "seed=1"], ["model=lineargpt", "seed=1"], ["model=gpt", "seed=2"]], 2),
+    "a group that is not in the sweep": ([["seed=3", "match=params", f"match.to={to}"] for to in ("gpt", "canon")], 2),
+    "a key that is added": ([["+model.extra={a:1}", f"model.n_embd={width}"] for width in (64, 128)], 1),
+    "a key in what is merged": ([["model={n_layer:6}", f"model.n_layer={layers}"] for layers in (3, 4)], 2),
+    "what must be given": (
+        [["data=files", f"data.path={path}", "budget=flops", "budget.flops=1e9"] for path in ("x", "'a b'")],
+        1,
+    ),
+    "what another value is read by": ([[f"benchmark.to={to}"] for to in ("gpt", "lineargpt")], 1),
+    "lists and interpolations": (
+        [[f"prompt=[a,{b}]", f"checkpoint={c}"] for b, c in (("b", "x"), ("c", "${seed}"))],
+        1,
+    ),
+    "a key of Hydra": ([["hydra.job.name=z", f"seed={seed}"] for seed in (1, 2)], 1),
+}
+
+
+@pytest.mark.parametrize(("jobs", "composed"), GRIDS.values(), ids=list(GRIDS))
+def test_a_job_is_composed_as_by_hydra(loader, jobs, composed):
+    composer = JobComposer(loader, sweep_with(loader))
+    for number, words in enumerate(jobs):
+        both(composer, number, words)
+    assert len(composer.composed) == composed
+
+
+def test_a_directory_that_says_more_than_the_number_is_composed(loader):
+    composer = JobComposer(loader, sweep_with(loader, "hydra.sweep.subdir=${hydra.job.override_dirname}"))
+    assert [both(composer, 0, [f"seed={seed}"])[1] for seed in (1, 2)] == [Path("s/seed=1"), Path("s/seed=2")]
+
+
+def test_a_job_that_cannot_be_composed_says_what_hydra_says(loader):
+    sweep = sweep_with(loader)
+    for words in (["model.n_embd=64", "model.nothing=3"], ["seed=1", "model=nothing"]):
+        with pytest.raises(Exception) as hydra:
+            as_hydra_does(loader, sweep, 0, words)
+        with pytest.raises(type(hydra.value)) as ours:
+            JobComposer(loader, sweep).job(0, words)
+        assert str(ours.value) == str(hydra.value)
+
+
+PLAIN = {
+    "numbers": [1, 2.5e-5, 1e16, float("inf"), -0.0, True, None],
+    "texts": ["1e3", "yes", "null", "2020-01-01", "0x1f", "", " a", "a: b", "#", "two\nlines\n", "é\U0001f600", "${x}"],
+    "nested": {"empty": {}, "list": [[], [{"a": [1]}]]},
+    "long": "word " * 60,
+}
+
+
+def test_configs_are_written_and_read_as_by_omegaconf():
+    text = to_yaml(PLAIN)
+    assert from_yaml(text) == PLAIN
+    assert OmegaConf.to_container(OmegaConf.create(text), resolve=False) == PLAIN
+    shared = [1, 2]
+    assert "&" not in to_yaml({"a": shared, "b": shared})  # a list that stands twice is written twice
+    odd = {"path": "no\udc80utf8"}
+    assert from_yaml(to_yaml(odd)) == odd
+    with pytest.raises(Exception, match="duplicate key a"):
+        from_yaml("a: 1\na: 2\n")
+    with pytest.raises(RecursionError):  # which ends the process in the C code
+        from_yaml("a: " + "[" * 10 * MOST_IN_C)
