@@ -3,10 +3,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format types docs lock bench clean
+.PHONY: help install demo test test-all lint format types docs lock bench gpu-check clean
 
 help: ## show what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv with everything pinned in constraints.txt
 
@@ -52,6 +52,9 @@ bench: install ## measure speed and memory against plain PyTorch and tiktoken (a
 	$(BIN)/python -m benchmarks.scoring --precision bf16
 	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.tokenize
+
+gpu-check: install ## check and measure everything on one GPU, step by step (under 10 minutes)
+	$(BIN)/python -m benchmarks.gpu
 
 clean: ## remove the environment and caches; keeps outputs and prepared data
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist site *.egg-info

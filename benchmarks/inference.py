@@ -40,8 +40,9 @@ PROMPT = 64
 
 
 def shape(size: str) -> dict:
-    values = OmegaConf.to_container(OmegaConf.load(CONF / "size" / f"{size}.yaml"))
-    return {**values, "vocab_size": VOCABULARY}
+    """Fields of a config of that size."""
+    values = OmegaConf.load(CONF / "size" / f"{size}.yaml")
+    return {**OmegaConf.to_container(values.model), "vocab_size": VOCABULARY}
 
 
 def of_the_library(ours: PreTrainedModel) -> PreTrainedModel:

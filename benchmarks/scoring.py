@@ -31,11 +31,11 @@ SIZES = {
 OPTIONS, CONTEXT, OPTION = 4, 60, 10
 
 
-def build(name: str, size: str) -> PreTrainedModel:
+def build(name: str, size: str, device: str) -> PreTrainedModel:
     torch.manual_seed(0)
     if name == "gpt":
-        return GPT(GPTConfig(**SIZES[size])).eval()
-    return LinearGPT(LinearGPTConfig(**SIZES[size], allow_narrow=True)).eval()
+        return GPT(GPTConfig(**SIZES[size])).eval().to(device)
+    return LinearGPT(LinearGPTConfig(**SIZES[size], allow_narrow=True)).eval().to(device)
 
 
 def questions(items: int, vocabulary: int) -> list[Request]:
@@ -52,7 +52,7 @@ def questions(items: int, vocabulary: int) -> list[Request]:
 def loop(model: PreTrainedModel, requests: list[Request]) -> list[float]:
     scores = []
     for request in requests:
-        ids = torch.tensor([request.context + request.continuation])
+        ids = torch.tensor([request.context + request.continuation], device=model.device)
         logp_TV = model(ids, use_cache=False).logits[0, :-1].float().log_softmax(-1)
         picked_T = logp_TV.gather(1, ids[0, 1:, None])[:, 0]
         scores.append(float(picked_T[-len(request.continuation) :].sum()))
@@ -64,12 +64,12 @@ def choices(scores: list[float]) -> list[int]:
     return [some.index(max(some)) for some in each]
 
 
-def side(connection: Any, ours: bool, name: str, size: str, bf16: bool, items: int) -> None:
-    """Scores as often as it is asked to, each time answering the seconds and the scores."""
+def side(connection: Any, ours: bool, name: str, size: str, bf16: bool, items: int, device: str = "cpu") -> None:
+    """Scores as often as it is asked to, each time answering the seconds and the scores; on a GPU both in bf16."""
     if ours:
         keep_freed_memory()
-    model = build(name, size)
-    model = model.to(torch.bfloat16) if ours and bf16 else model
+    model = build(name, size, device)
+    model = model.to(torch.bfloat16) if bf16 and (ours or device != "cpu") else model
     requests = questions(items, model.config.vocab_size)
     scorer = Scorer(model, model.config.block_size)
     while connection.recv():

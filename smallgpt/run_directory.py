@@ -17,8 +17,9 @@ from smallgpt.settings import Settings
 
 # where a run writes, what is asked of it and how it is shown is not what it is
 LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", "label", "tune", "dry_run", "question"}
-HARDWARE_KEYS = {f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers")}
-SPEED_KEYS = HARDWARE_KEYS | {"trainer.profile", "batch.micro", "compile"}  # equal numbers, to rounding
+OF_HARDWARE = ("accelerator", "devices", "num_nodes", "strategy", "threads", "workers", "deterministic", "timeout")
+HARDWARE_KEYS = {f"trainer.{key}" for key in OF_HARDWARE} | {"compile"}  # whose null is another choice on a GPU
+SPEED_KEYS = HARDWARE_KEYS | {"trainer.profile", "batch.micro"}  # equal numbers, to rounding
 OTHERS = {"poc.models", "poc.pretrained"}  # which other candidates there are
 MAY_DIFFER = HARDWARE_KEYS | OTHERS | {"log_every"}  # between the parts of a run
 IN_WHAT_FOLLOWS = {"validation.every"}  # may differ between the parts of a run, not from one that is completed

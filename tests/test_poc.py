@@ -123,7 +123,9 @@ def test_from_a_table_of_tickets_to_a_report(tickets: CommandLine):
     torch, graph, int8 = record["candidates"]
     assert torch["accuracy"] == graph["accuracy"] and int8["disk_mb"] < graph["disk_mb"]
     assert graph["memory_mb"] < torch["memory_mb"] and graph["answer_seconds"] > 0
-    assert record["recommended"] and record["question"] == "Which one?"
+    assert record["question"] == "Which one?"
+    # the three say the same of twenty examples, which are too few to prove that
+    assert record["summary"][0].startswith("No recommendation yet: 3 candidates keep every limit")
     page = Path("sweep/report.html").read_text()
     assert "The candidates against your limits" in page and "Which one?" in page
     (memory,) = {read_result(Path("sweep/0/onnx_none"))["memory"]["torch_imported"]}  # ty: ignore[not-subscriptable]

@@ -30,7 +30,7 @@ def sweep(cli, monkeypatch):
     (cli.folder / "work.py").write_text(WORK)
     monkeypatch.syspath_prepend(str(cli.folder))
     monkeypatch.setattr("smallgpt.launch.starter.POLL_SECONDS", 0.0)
-    monkeypatch.setattr("smallgpt.launch.sweep_report.report", lambda study, folder: {})
+    monkeypatch.setattr("smallgpt.reporting.report.report", lambda study, folder: {})
 
     def sweep(end=None):
         def start(self, jobs):

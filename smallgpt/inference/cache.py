@@ -48,26 +48,55 @@ def preallocated(config: PreTrainedConfig, capacity: int) -> Cache:
     return Cache(layers=layers)
 
 
-class FixedHybrid(StaticLayer, LinearAttentionAndFullAttentionLayer):
-    """The library's cache layer of a fixed size, which also holds the state of a convolution."""
+class Fixed(StaticLayer):
+    """The library's cache layer of a fixed size, which keeps its memory when it is emptied.
+
+    A CUDA graph has the addresses in it. What is left in the memory is never seen: masks hide what is not filled again.
+    """
+
+    def reset(self) -> None:
+        self.cumulative_length.zero_()
+        self.is_initialized = False  # a prompt is then read as one with nothing before it
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        if self.keys is None:
+            super().lazy_initialization(key_states, value_states)
+        self.is_initialized = True
+
+    def tensors(self) -> list[Tensor]:
+        """All that a step changes: nothing in the layer of a path that is left out."""
+        if self.keys is None or self.values is None:
+            return []
+        return [self.keys, self.values, self.cumulative_length]
+
+
+class FixedHybrid(Fixed, LinearAttentionAndFullAttentionLayer):
+    """Cache layer of a fixed size, which also holds the state of a convolution."""
 
     is_compileable = True
 
     def __init__(self, max_cache_len: int, number_of_states: int) -> None:
-        StaticLayer.__init__(self, max_cache_len)  # first: it calls the next class's, with one state
+        Fixed.__init__(self, max_cache_len)  # first: it calls the next class's, with one state
         LinearAttentionLayer.__init__(self, number_of_states)
+
+    def reset(self) -> None:
+        LinearAttentionLayer.reset(self)
+        Fixed.reset(self)
 
     def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
         # the library gives keys and values by place, the state of a convolution by name
-        kind = LinearAttentionLayer if kwargs else StaticLayer
+        kind = LinearAttentionLayer if kwargs else Fixed
         kind.lazy_initialization(self, *args, **kwargs)
+
+    def tensors(self) -> list[Tensor]:
+        return [*Fixed.tensors(self), *[state for state in self.conv_states.values() if state is not None]]
 
 
 def fixed_cache(config: PreTrainedConfig, places: int) -> Cache:
     """An empty cache whose keys and values always have the shape of a full one, so that a compiler sees one shape."""
     return Cache(
         layers=[
-            FixedHybrid(places, config.number_of_conv_states) if kind == "hybrid" else StaticLayer(places)
+            FixedHybrid(places, config.number_of_conv_states) if kind == "hybrid" else Fixed(places)
             for kind in config.layer_types
         ]
     )

@@ -3,22 +3,22 @@
 Letters: B sequences, T tokens, S places in the cache, V vocabulary.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
-from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
 
 from smallgpt.errors import UserError
 from smallgpt.inference.cache import fixed_cache, preallocated
+from smallgpt.inference.recorded_function import RecordedFunction
+from smallgpt.machine.compiler import HAS_OWN_LIMIT, shape_limits
 from smallgpt.models.decoder import Decoder
 
 LEAST_PLACES = 64  # in a cache; from there on it doubles, so that few are compiled
-MOST_SHAPES = 64  # for one model, which PyTorch's own limit of 8 would refuse
-HAS_OWN_LIMIT = "recompile_limit" in signature(torch.compile).parameters  # before PyTorch 2.13 the process has one
 
 
 class Steps:
@@ -36,8 +36,11 @@ class Steps:
             self.mask_BS = torch.cat((mask_BT, mask_BT.new_ones(B, longest - T)), dim=1)
 
     def end(self) -> None:
-        """Frees the cache of the sequences."""
+        """Lets go of the cache of the sequences."""
         del self.cache
+
+    def forget(self) -> None:
+        """Frees what is kept from sequences to sequences: nothing."""
 
     def logits(self, ids_BT: Tensor, length: int) -> Tensor:
         """Logits (B, V) of the token after the last; with the given ones, sequences have `length` tokens."""
@@ -76,10 +79,66 @@ def without_onednn() -> Generator[None]:
         flags.enabled = before
 
 
-class CompiledSteps(Steps):
-    """Forward passes that are compiled once for a number of sequences and of places in the cache.
+class FixedSteps(Steps):
+    """Forward passes whose shapes never change for a number of sequences and of places in the cache.
 
-    Shapes never change, so every step sees the whole cache. The prompt is read in eager PyTorch.
+    Every step sees the whole cache. The prompt is read in eager PyTorch. On a GPU a step is recorded once a shape, as a
+    CUDA graph, and its cache's memory stays for later sequences of that shape: to begin its hundreds of kernels one by
+    one takes longer than the kernels do.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__(model)
+        self.step: Callable[[Tensor, Tensor, Tensor], Tensor] = self.read
+        self.records = model.device.type == "cuda"
+        self.recorded: dict[tuple[int, int], tuple[Cache, RecordedFunction]] = {}
+        """Cache and step of each number of sequences and of places."""
+
+    def begin(self, mask_BT: Tensor | None, longest: int) -> None:
+        self.mask_BT, self.cache = mask_BT, None
+        self.places = min(max(LEAST_PLACES, 1 << (longest - 1).bit_length()), self.model.config.block_size)
+
+    def logits(self, ids_BT: Tensor, length: int) -> Tensor:
+        B, T = ids_BT.shape
+        if length == T:
+            mask_BT = torch.ones_like(ids_BT) if self.mask_BT is None else self.mask_BT
+            self.seen_B11S = mask_BT.new_zeros(B, 1, 1, self.places, dtype=torch.bool)
+            self.seen_B11S[..., :T] = mask_BT[:, None, None]
+            self.position_B1 = mask_BT.sum(dim=1, keepdim=True)
+            self.cache = self.empty_cache(B)
+            return self.read(ids_BT, mask_BT)
+        self.seen_B11S[..., length - 1] = True
+        logits_BV = self.step_for(B)(ids_BT, self.seen_B11S, self.position_B1)
+        self.position_B1 += 1
+        return logits_BV
+
+    def empty_cache(self, sequences: int) -> Cache:
+        """An empty cache: that of the recorded step, where there is one."""
+        if (sequences, self.places) not in self.recorded:
+            return fixed_cache(self.model.config, self.places)
+        cache, _ = self.recorded[sequences, self.places]
+        cache.reset()
+        return cache
+
+    def step_for(self, sequences: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """The step as it runs on this device: on a GPU it is recorded behind the first prompt of its shape."""
+        if not self.records:
+            return self.step
+        shape = (sequences, self.places)
+        if shape not in self.recorded:
+            assert self.cache is not None
+            state = [tensor for layer in self.cache.layers for tensor in layer.tensors()]  # ty: ignore[missing-attribute]
+            like = self.seen_B11S.new_zeros(sequences, 1, dtype=torch.long), self.seen_B11S, self.position_B1
+            self.recorded[shape] = self.cache, RecordedFunction(self.step, like, state)
+        return self.recorded[shape][1]
+
+    def forget(self) -> None:
+        """Frees the memory of what is recorded."""
+        self.recorded.clear()
+
+
+class CompiledSteps(FixedSteps):
+    """Forward passes that are compiled once a shape.
 
     Raises:
         UserError: the model is none of smallgpt's.
@@ -95,32 +154,13 @@ class CompiledSteps(Steps):
             raise UserError(f"compile=true: a {model.config.model_type} has no cache to decode with; leave it out")
         # without it Python takes as long to begin an operation as the operation itself
         options: Any = {"cpp_wrapper": True} if model.device.type == "cpu" else {}
-        limits: Any = {"recompile_limit": MOST_SHAPES, "isolate_recompiles": True} if HAS_OWN_LIMIT else {}
-        if not HAS_OWN_LIMIT:
-            dynamo: Any = torch._dynamo.config  # typed by its default alone
-            dynamo.recompile_limit = MOST_SHAPES
-        self.compiled = torch.compile(
-            self.read,
-            dynamic=False,
-            fullgraph=True,
-            options=options,
-            **limits,
-        )
+        own: Any = {"isolate_recompiles": True} if HAS_OWN_LIMIT else {}
+        self.step = torch.compile(self.read, dynamic=False, fullgraph=True, options=options, **shape_limits(), **own)
 
-    def begin(self, mask_BT: Tensor | None, longest: int) -> None:
-        self.mask_BT = mask_BT
-        self.places = min(max(LEAST_PLACES, 1 << (longest - 1).bit_length()), self.model.config.block_size)
-        self.cache = fixed_cache(self.model.config, self.places)
 
-    def logits(self, ids_BT: Tensor, length: int) -> Tensor:
-        B, T = ids_BT.shape
-        if length == T:
-            mask_BT = torch.ones_like(ids_BT) if self.mask_BT is None else self.mask_BT
-            self.seen_B11S = mask_BT.new_zeros(B, 1, 1, self.places, dtype=torch.bool)
-            self.seen_B11S[..., :T] = mask_BT[:, None, None]
-            self.position_B1 = mask_BT.sum(dim=1, keepdim=True)
-            return self.read(ids_BT, mask_BT)
-        self.seen_B11S[..., length - 1] = True
-        logits_BV = self.compiled(ids_BT, self.seen_B11S, self.position_B1)
-        self.position_B1 += 1
-        return logits_BV
+def decoding_steps(model: PreTrainedModel, compiled: bool | None = None) -> Steps:
+    """Forward passes for a model: compiled ones, or the fastest that need no compiler; False: eager PyTorch's."""
+    if compiled:
+        return CompiledSteps(model)
+    on_gpu = model.device.type == "cuda" and isinstance(model, Decoder) and model.config.can_cache
+    return FixedSteps(model) if on_gpu and compiled is None else Steps(model)

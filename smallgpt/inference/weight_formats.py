@@ -3,7 +3,6 @@
 K inputs, N outputs of a linear map.
 """
 
-import shutil
 import warnings
 from collections.abc import Callable
 from operator import attrgetter
@@ -16,6 +15,9 @@ from transformers import PreTrainedModel
 
 from smallgpt.errors import UserError
 from smallgpt.inference.batched_paths import batch_paths
+from smallgpt.inference.gpu_weights import ON_GPU, quantize_on_gpu, require_torchao, storage_id, stored_bytes
+from smallgpt.machine.compiler import refuse_compiling
+from smallgpt.machine.device import native_precision
 from smallgpt.packages import private
 
 INT8 = 127
@@ -120,8 +122,7 @@ MAKE: dict[str, Callable[[nn.Linear], nn.Module]] = {
     "int8_dynamic": Int8Dynamic,
 }
 """Replacement of each linear map, by the value of `quantize`."""
-BF16 = {"bf16", "int8_weight"}
-COMPILERS = ("c++", "g++", "clang++")
+BF16 = {"bf16", "int8_weight", "int4"}
 COMPILED = {"none", "int8_weight"}
 """Values of `quantize` that the compiler sees through; the others store weights in layouts of their libraries."""
 PRIVATE = {
@@ -134,6 +135,12 @@ PRIVATE = {
     "int8_dynamic": ("ao.quantization.per_channel_dynamic_qconfig", "ao.nn.quantized.dynamic.Linear._weight_bias"),
 }
 """Members of torch that another release may not have, by the kind that needs them on a CPU."""
+
+
+def usual_format(quantize: str, is_chosen: bool, device: torch.device) -> str:
+    """Format of the weights that text is made with: bf16 on a GPU that is made for it, unless another one is chosen."""
+    on_gpu = device.type == "cuda" and not is_chosen and quantize == "none"
+    return native_precision(device).replace("fp32", "none") if on_gpu else quantize
 
 
 def for_inference(model: PreTrainedModel, quantize: str = "none", compiled: bool = False) -> PreTrainedModel:
@@ -150,6 +157,8 @@ def for_inference(model: PreTrainedModel, quantize: str = "none", compiled: bool
     if quantize in BF16:
         model = model.to(torch.bfloat16)
     if model.device.type != "cpu":
+        if quantize in ON_GPU:
+            quantize_on_gpu(model, quantize)
         return model
     # packed products in bf16 are faster one by one
     if quantize == "none" and model.dtype == torch.float32 and not compiled:
@@ -174,14 +183,18 @@ def replace_parts(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> 
 
 def check_quantize(quantize: str, device: torch.device, compiled: bool = False) -> None:
     """Raises UserError for a value of `quantize` that PyTorch does not run on the device, or not compiled."""
-    if quantize not in MAKE:
+    on_gpu = device.type != "cpu" and quantize in ON_GPU
+    if on_gpu:
+        require_torchao(quantize)
+    elif quantize not in MAKE:
         raise UserError(f"quantize={quantize}: only for task=export format=onnx; here use one of {', '.join(MAKE)}")
-    if quantize.startswith("int8") and device.type != "cpu":
-        raise UserError(f"quantize={quantize}: runs on a CPU; use trainer.accelerator=cpu, or quantize=bf16")
+    elif quantize.startswith("int8") and device.type != "cpu":
+        other = "quantize=bf16 or int8_weight"
+        raise UserError(f"quantize={quantize}: runs on a CPU; use trainer.accelerator=cpu, or {other}")
     if compiled and device.type == "cpu" and quantize not in COMPILED:
         raise UserError(f"compile=true: needs quantize={' or '.join(sorted(COMPILED))} on a CPU, not {quantize}")
-    if compiled and device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
-        raise UserError("compile=true: no C++ compiler on this machine; install g++, or leave compile out")
+    if compiled:
+        refuse_compiling(device)
     if device.type == "cpu":
         with private("torch"):
             for member in PRIVATE.get(quantize, ()):
@@ -199,7 +212,7 @@ def weight_bytes(model: nn.Module) -> int:
 def own_bytes(module: nn.Module) -> dict[int, int]:
     """Bytes of each of a module's own weights, without its submodules', by an id that a shared weight has once."""
     tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
-    found = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}
+    found = {storage_id(tensor): stored_bytes(tensor) for tensor in tensors}
     if isinstance(module, Blocked):
         found[id(module)] = module.weight_NK.numel() * module.weight_NK.element_size()
     if is_packed(module):

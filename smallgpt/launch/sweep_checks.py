@@ -58,7 +58,8 @@ class JobChecks:
             raise UserError("resume=extend: goes on with one run; leave -m out, and name it with hydra.run.dir=")
         if machines is not None:
             machines.check(settings.trainer)
-            if settings.task_name in TIMED and isinstance(machines, ThisMachine) and machines.n_jobs > 1:
+            at_once = machines.jobs_on_a_device(settings.trainer) if isinstance(machines, ThisMachine) else 1
+            if settings.task_name in TIMED and at_once > 1:
                 raise UserError(
                     f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task={settings.task_name} are timed and would "
                     "disturb each other; use 1"

@@ -1,5 +1,6 @@
 """Device that a run uses, and the precision its processor is made for."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,8 @@ import torch
 from smallgpt.errors import UserError
 
 Precision = Literal["fp32", "bf16"]
+GPU_SHARE = "SMALLGPT_GPU_SHARE"
+"""Environment variable in which a sweep tells a job what share of a GPU's memory is its own."""
 
 
 def device(accelerator: str, devices: int = 1) -> torch.device:
@@ -18,7 +21,25 @@ def device(accelerator: str, devices: int = 1) -> torch.device:
         return torch.device("cpu")
     if devices > (visible := torch.cuda.device_count()):
         raise UserError(f"trainer.devices={devices}: only {visible} visible here; trainer.accelerator=cpu needs none")
+    if (share := gpu_share()) < 1:
+        torch.cuda.set_per_process_memory_fraction(share)
     return torch.device("cuda")
+
+
+def gpu_share() -> float:
+    """Share of a GPU's memory that this process may take: less than 1 where several jobs of a sweep run on one."""
+    try:
+        return float(os.environ.get(GPU_SHARE, 1))
+    except ValueError:
+        return 1.0
+
+
+def visible_gpus() -> list[str]:
+    """GPUs that this process may use, by the names that `CUDA_VISIBLE_DEVICES` takes."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named:
+        return [name for name in named.split(",") if name]
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def resolved_precision(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:

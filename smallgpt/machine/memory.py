@@ -49,8 +49,12 @@ def free_bytes(device: "torch.device | None" = None) -> int | None:
     if device is not None and device.type == "cuda":
         import torch
 
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by PyTorch, for reuse
-        return torch.cuda.mem_get_info(device)[0] + kept
+        from smallgpt.machine.device import gpu_share
+
+        taken = torch.cuda.memory_allocated(device)
+        kept = torch.cuda.memory_reserved(device) - taken  # by PyTorch, for reuse
+        free, whole = torch.cuda.mem_get_info(device)
+        return min(free + kept, int(gpu_share() * whole) - taken)
     try:
         lines = (groups.SYSTEM / "proc/meminfo").read_text().splitlines()
     except OSError:

@@ -8,7 +8,7 @@ import torch
 
 from smallgpt.machine.device import Precision
 
-COPIED_BYTES = 256 * 2**20  # more than a processor's caches hold
+COPIED_BYTES = {"cpu": 2**28, "cuda": 2**31}  # more than caches hold, and enough that a GPU is busy for long
 COPIES = 7
 
 
@@ -34,8 +34,9 @@ def measured_machine(device: torch.device) -> Machine:
     return Machine(device, torch.get_num_threads(), copy_bandwidth(device))
 
 
-def copy_bandwidth(device: torch.device, size: int = COPIED_BYTES) -> float:
+def copy_bandwidth(device: torch.device, size: int | None = None) -> float:
     """Bytes per second, read and written, of the fastest of several copies of `size` bytes."""
+    size = size or COPIED_BYTES.get(device.type, COPIED_BYTES["cpu"])
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     target.copy_(source)  # its pages exist from now on
@@ -54,21 +55,27 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-PEAK_SIZE = 1024  # a square product this large reaches a CPU's peak and takes milliseconds
+PEAK_SIZE = {"cpu": 1024, "cuda": 8192}  # square products this large reach a device's peak and take milliseconds
 PEAK_SECONDS = 0.5  # long enough that one product in it is not disturbed by what else the machine does
 
 
 def peak_flops(device: torch.device, precision: Precision) -> float | None:
-    """FLOPs per second: measured on a CPU, the maker's figure for one GPU; None if unknown."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    if device.type == "cuda":
-        from lightning.fabric.utilities.throughput import get_available_flops
+    """FLOPs per second of the fastest of several large matrix products; None for a kind of device that is not known.
 
-        return get_available_flops(device, dtype)
-    a, b = torch.ones(2, PEAK_SIZE, PEAK_SIZE, dtype=dtype)
+    On a GPU that is less than its maker's figure, which no product reaches. Its numbers are random there: products of
+    equal ones draw less power, and so run faster than any that a model has.
+    """
+    if device.type not in PEAK_SIZE:
+        return None
+    size, dtype = PEAK_SIZE[device.type], torch.bfloat16 if precision == "bf16" else torch.float32
+    if device.type == "cuda":
+        chance = torch.Generator(device).manual_seed(0)
+        a, b = torch.randn(2, size, size, dtype=dtype, device=device, generator=chance)
+    else:
+        a, b = torch.ones(2, size, size, dtype=dtype)
     best = float("inf")
     begin = time.perf_counter()
-    while (start := time.perf_counter()) < begin + PEAK_SECONDS:
+    while (start := now(device)) < begin + PEAK_SECONDS:
         torch.mm(a, b)
-        best = min(best, time.perf_counter() - start)
-    return 2 * PEAK_SIZE**3 / best
+        best = min(best, now(device) - start)
+    return 2 * size**3 / best

@@ -128,7 +128,7 @@ def training_memory(config: DecoderConfig, micro_batch: int, activation_bytes: i
     activations = activation_bytes * tokens * sum(part.activation_elements for part in parts)
     head = parts[-1]
     whole = tokens * config.vocab_size < CHUNKED_FROM
-    rows = tokens if whole else rows_per_chunk(head.in_width)
+    rows = tokens if whole else rows_per_chunk(head.in_width, config.vocab_size)
     logits = 3 * 4 * rows * config.vocab_size
     return state + activations + logits
 

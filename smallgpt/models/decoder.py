@@ -17,7 +17,7 @@ from transformers.utils import can_return_tuple
 from .base_model import DecoderModel, DecoderPreTrainedModel
 from .configuration import DecoderConfig
 from .layers import Linear
-from .loss import IGNORED, linear_cross_entropy
+from .loss import IGNORED, ChunkLoss, chunk_loss, linear_cross_entropy
 from .sequence_classifier import SequenceClassifier
 
 
@@ -33,6 +33,8 @@ class Decoder(DecoderPreTrainedModel, GenerationMixin):
     classifier_class: type[SequenceClassifier]
     transformer: DecoderModel
     lm_head: nn.Linear
+    chunk_loss: ChunkLoss = staticmethod(chunk_loss)
+    """Inner loop of the loss of a training, which whoever compiles a model's parts replaces."""
     _tied_weights_keys = {"lm_head.weight": "transformer.wte.weight"}  # noqa: RUF012  the library's own convention
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -70,7 +72,8 @@ class Decoder(DecoderPreTrainedModel, GenerationMixin):
     def next_token_loss(self, input_ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
         """Cross-entropy in nats of `targets` (B, T), which are shifted by one already, and -100 where not scored."""
         x_BTW = self.transformer(input_ids, use_cache=False).last_hidden_state
-        return linear_cross_entropy(x_BTW.flatten(0, 1), self.lm_head.weight, targets.flatten(), reduction)
+        x_ND, target_N = x_BTW.flatten(0, 1), targets.flatten()
+        return linear_cross_entropy(x_ND, self.lm_head.weight, target_N, reduction, self.chunk_loss)
 
     @can_return_tuple
     def forward(

@@ -44,7 +44,7 @@ class _ChunkedDistillation(torch.autograd.Function):
             grad_x = torch.empty_like(x_ND) if needs_x else None
             grad_w = torch.zeros_like(weight_VD) if needs_w else None
             total = torch.zeros((), dtype=torch.float32, device=x_ND.device)
-            rows = N if N * V < CHUNKED_FROM else rows_per_chunk(D)
+            rows = N if N * V < CHUNKED_FROM else rows_per_chunk(D, V, x_ND.device.type)
             for start in range(0, N, rows):
                 now = slice(start, start + rows)
                 scored_n1 = (target_N[now] != IGNORED).unsqueeze(1)

@@ -9,29 +9,60 @@ N positions, D width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 IGNORED = -100
 CHUNKED_FROM = 2**25  # logits; fewer (134 MB in fp32) are faster whole
+CHUNK_ON_GPU = 2**27  # logits: each chunk begins a dozen kernels, which this many (0.5 GB in fp32) keep busy
+
+ChunkLoss = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor | None]]
 
 
-def rows_per_chunk(width: int) -> int:
+def rows_per_chunk(width: int, vocabulary: int, device: str = "cpu") -> int:
     """Number of rows of logits made at a time.
 
     Each chunk passes once over the weight's gradient, so a wide head wants more rows.
     """
+    if device == "cuda":
+        return max(256, CHUNK_ON_GPU // vocabulary)
     return min(256, max(128, width))
 
 
-def linear_cross_entropy(x_ND: Tensor, weight_VD: Tensor, target_N: Tensor, reduction: str = "mean") -> Tensor:
-    """Mean or sum of -log p(target) over the positions whose target is not -100, as a float32 scalar."""
+def chunk_loss(logits_nV: Tensor, target_n: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
+    """Sum of the losses of some rows, and its gradient with respect to their logits, in the type of the logits."""
+    dtype, V = logits_nV.dtype, logits_nV.shape[1]
+    scored_n1 = (target_n != IGNORED).unsqueeze(1)
+    target_n1 = target_n.clamp(min=0).unsqueeze(1)
+    logp_nV = torch.log_softmax(logits_nV, -1, dtype=torch.float32)
+    del logits_nV  # the caller keeps none: their memory is free
+    total = -(logp_nV.gather(1, target_n1) * scored_n1).sum()
+    if not with_gradient:
+        return total, None
+    grad_nV = logp_nV.exp_()  # softmax - onehot(target), made in place
+    if torch.compiler.is_compiling():  # it joins a comparison with what is around it, and a scatter with nothing
+        grad_nV = grad_nV - (torch.arange(V, device=target_n.device) == target_n1).float()
+    else:
+        grad_nV.scatter_add_(1, target_n1, grad_nV.new_full(target_n1.shape, -1.0))
+    return total, grad_nV.mul_(scored_n1).to(dtype)
+
+
+def linear_cross_entropy(
+    x_ND: Tensor, weight_VD: Tensor, target_N: Tensor, reduction: str = "mean", chunk_loss: ChunkLoss = chunk_loss
+) -> Tensor:
+    """Mean or sum of -log p(target) over the positions whose target is not -100, as a float32 scalar.
+
+    Args:
+        chunk_loss: the function of that name, or what a compiler has made of it.
+    """
     if x_ND.shape[0] * weight_VD.shape[0] < CHUNKED_FROM:
         logits_NV = F.linear(x_ND, weight_VD).float()
         total = F.cross_entropy(logits_NV, target_N, ignore_index=IGNORED, reduction="sum")
     else:
-        total = _ChunkedCrossEntropy.apply(x_ND, weight_VD, target_N)
+        total = _ChunkedCrossEntropy.apply(x_ND, weight_VD, target_N, chunk_loss)
     if reduction == "sum":
         return total
     return total / (target_N != IGNORED).sum().clamp(min=1)
@@ -41,7 +72,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """Sum of the losses; the gradients are made in the forward pass and scaled in the backward pass."""
 
     @staticmethod
-    def forward(ctx, x_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:
+    def forward(ctx, x_ND: Tensor, weight_VD: Tensor, target_N: Tensor, chunk_loss: ChunkLoss) -> Tensor:
         device = x_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_ND.dtype
         needs_x, needs_w = ctx.needs_input_grad[:2]
@@ -50,18 +81,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             grad_x = torch.empty_like(x_ND) if needs_x else None
             grad_w = torch.zeros_like(weight_VD) if needs_w else None
             total = torch.zeros((), dtype=torch.float32, device=x_ND.device)
-            for start in range(0, x_ND.shape[0], rows := rows_per_chunk(x_ND.shape[1])):
+            rows = rows_per_chunk(x_ND.shape[1], weight_VD.shape[0], device)
+            for start in range(0, x_ND.shape[0], rows):
                 rows_now = slice(start, start + rows)
                 x_nD, target_n = x_cast[rows_now], target_N[rows_now]
-                scored_n1 = (target_n != IGNORED).unsqueeze(1)
-                target_n1 = target_n.clamp(min=0).unsqueeze(1)
-                logp_nV = torch.log_softmax(F.linear(x_nD, w_cast), -1, dtype=torch.float32)
-                total -= (logp_nV.gather(1, target_n1) * scored_n1).sum()
-                if grad_x is None and grad_w is None:
+                loss, grad_nV = chunk_loss(F.linear(x_nD, w_cast), target_n, needs_x or needs_w)
+                total += loss
+                if grad_nV is None:
                     continue
-                grad_nV = logp_nV.exp_()  # softmax - onehot(target), made in place
-                grad_nV.scatter_add_(1, target_n1, grad_nV.new_full(target_n1.shape, -1.0))
-                grad_nV = grad_nV.mul_(scored_n1).to(dtype)
                 if grad_x is not None:
                     grad_x[rows_now] = grad_nV @ w_cast
                 if grad_w is None:
@@ -77,4 +104,4 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx, grad_total: Tensor):  # ty: ignore[incompatible-method-override]  # one output, one gradient
         grad_x, grad_w = (None if g is None else g.mul_(grad_total) for g in ctx.grads)
         ctx.grads = None
-        return grad_x, grad_w, None
+        return grad_x, grad_w, None, None

@@ -13,8 +13,8 @@ from smallgpt.reporting.naming import Described
 from smallgpt.results import misplaced, read_record
 from smallgpt.run_directory import LOCATION_KEYS, OTHERS, SPEED_KEYS, config_of_run, flat, read_unwritable
 
-NEVER_COMPARED = LOCATION_KEYS | OTHERS | {"seed", "log_every", "latency", "model.allow_narrow"}
-"""Keys that make no other arm: `latency` is measured beside the training, the last only lets a model be built."""
+NEVER_COMPARED = LOCATION_KEYS | OTHERS | {"seed", "log_every", "latency", "finetune.shots", "model.allow_narrow"}
+"""Keys that make no other arm: `latency` and shots are measured beside the training, the last lets a model be built."""
 UNUSED = {"prompt", "generation", "benchmark", "checkpoint", "format", "quantize", "eval"}  # by a training
 DAMAGED = "damaged"
 """Status of a job whose files cannot be read; a report names it and shows the others."""

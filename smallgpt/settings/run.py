@@ -38,8 +38,10 @@ class Common(Group):
     """Folder where prepared data and measured latencies are kept."""
     log_every: int = Field(10, gt=0)
     """Number of optimizer steps between rows of metrics.csv."""
-    compile: bool = False
-    """Whether PyTorch compiles the training, and the decoding of task=generate and task=benchmark."""
+    compile: bool | None = None
+    """Whether PyTorch compiles the training, and the decoding of task=generate and task=benchmark.
+
+    With null a training on a GPU is compiled, where this machine has what that needs, and nothing else."""
     format: Literal["hf", "onnx"] = "hf"
     """Format that task=export writes: a folder for transformers, or a graph for ONNX Runtime."""
     quantize: Literal["none", "bf16", "int8_weight", "int8_dynamic", "int4"] = "none"

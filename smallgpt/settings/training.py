@@ -16,7 +16,9 @@ class Batch(Group):
     tokens: int = Field(gt=0)
     """Effective batch: tokens of one optimizer step, over all devices; each size brings its own."""
     micro: int | None = Field(None, gt=0)
-    """Micro-batch: sequences of one forward pass on one device; null: as many as fit in 16,384 tokens."""
+    """Micro-batch: sequences of one forward pass on one device.
+
+    With null it is the largest of at most 16,384 tokens; on a GPU the fastest of those that fit, found by trying."""
     examples: int | None = Field(None, gt=0)
     """Examples of one optimizer step of task=finetune, over all devices; null: 32."""
 
@@ -89,6 +91,10 @@ class Trainer(Group):
     """Largest norm of the gradient; null: no limit."""
     workers: int = Field(0, ge=0)
     """Number of processes that load batches; 0: the training process itself."""
+    deterministic: bool = False
+    """Whether a GPU uses kernels that give the same bits every time, which are slower; those of a CPU always do."""
+    timeout: float = Field(600, gt=0, le=86_400)
+    """Seconds that a process waits for the others, in NCCL or Gloo, until it gives up and the run ends."""
     overfit: bool = False
     """Whether to train on the first batch again and again."""
     profile: bool = False

@@ -93,6 +93,7 @@ def measure_models(
 
 def memory_of(subject: MeasuredModel, work: Work) -> PeakMemory:
     """Memory that a subject takes while it does a piece of work."""
+    subject.forget()
     return peak_memory(lambda: subject.token_times(work), subject.device)
 
 

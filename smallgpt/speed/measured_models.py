@@ -11,7 +11,7 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedModel, Stopping
 
 from smallgpt.inference.decoding import decode
 from smallgpt.inference.onnx_engine import OnnxEngine
-from smallgpt.inference.steps import CompiledSteps, Steps
+from smallgpt.inference.steps import Steps, decoding_steps
 from smallgpt.inference.weight_formats import for_inference, weight_bytes
 from smallgpt.machine.rates import now
 from smallgpt.models.decoder import Decoder
@@ -20,13 +20,36 @@ from smallgpt.speed.time_breakdown import breakdown
 
 
 class TokenClock(StoppingCriteria):
-    """Stopping criterion that notes when each token is there, and stops nothing."""
+    """Stopping criterion that notes when each token is there, and stops nothing.
 
-    def __init__(self) -> None:
-        self.times: list[float] = []
+    A GPU notes it by itself, in events, since waiting for each token would take longer than making it.
+    """
+
+    def __init__(self, device: torch.device = torch.device("cpu")) -> None:  # noqa: B008  one of the constants
+        self.start = now(device)
+        self.events: list[torch.cuda.Event] = []
+        self._times: list[float] = []
+        if device.type == "cuda":
+            self._note()
+
+    @property
+    def times(self) -> list[float]:
+        """Clock time of each token."""
+        if not self.events:
+            return self._times
+        first, *others = self.events
+        others[-1].synchronize()
+        return [self.start + first.elapsed_time(event) / 1e3 for event in others]
+
+    def _note(self) -> None:
+        self.events.append(torch.cuda.Event(enable_timing=True))
+        self.events[-1].record()
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        self.times.append(now(input_ids.device))
+        if self.events:
+            self._note()
+        else:
+            self._times.append(now(input_ids.device))
         return input_ids.new_zeros(input_ids.shape[0], dtype=torch.bool)
 
 
@@ -46,7 +69,7 @@ class MeasuredModel:
         self.model = for_inference(model, quantize, compiled) if self.ours or quantize != "none" else model.eval()
         self.model.generation_config = GenerationConfig()  # its own may end a text early
         self.config, self.dtype, self.device = model.config, self.model.dtype, self.model.device
-        self.steps = CompiledSteps(self.model) if compiled else Steps(self.model)
+        self.steps = decoding_steps(self.model, compiled or None)
 
     @property
     def kind(self) -> str:
@@ -86,7 +109,7 @@ class MeasuredModel:
 
     def times(self, ids: Tensor, new_tokens: int) -> list[float]:
         """Generates greedily and returns the clock time of each new token."""
-        clock = TokenClock()
+        clock = TokenClock(self.device)
         self.generate(ids, new_tokens, clock)
         return clock.times
 
@@ -101,8 +124,18 @@ class MeasuredModel:
         )
 
     def breakdown(self, work: Work) -> dict[str, dict[str, float]] | None:
-        """Breakdown of a token's time; None where it cannot be seen."""
-        return None if self.compiled else breakdown(self.model, lambda: self.token_times(work), self.device)
+        """Breakdown of a token's time in eager PyTorch; None where it cannot be seen."""
+        if self.compiled:
+            return None
+        measured, self.steps = self.steps, Steps(self.model)
+        try:
+            return breakdown(self.model, lambda: self.token_times(work), self.device)
+        finally:
+            self.steps = measured
+
+    def forget(self) -> None:
+        """Frees the memory that is kept between pieces of work."""
+        self.steps.forget()
 
 
 class MeasuredGraph(MeasuredModel):
@@ -141,3 +174,6 @@ class MeasuredGraph(MeasuredModel):
 
     def breakdown(self, work: Work) -> None:
         return None
+
+    def forget(self) -> None:
+        """Frees nothing: a graph keeps no memory between pieces of work."""

@@ -148,7 +148,7 @@ def check_benchmark(settings: Settings, where: "torch.device") -> None:
     from smallgpt.inference.checkpoint import locate, resolved_checkpoint, wanted
     from smallgpt.tasks.generate import refuse_for_graphs
 
-    packing.check_quantize(settings.quantize, where, settings.compile)
+    packing.check_quantize(settings.quantize, where, bool(settings.compile))
     quality.check_held_out(settings)
     if len(set(map(resolved_checkpoint, settings.checkpoint))) < len(settings.checkpoint):
         raise UserError(f"checkpoint={list(settings.checkpoint)}: one is there twice")
@@ -197,7 +197,7 @@ def of_checkpoints(settings: Settings, named: dict[str, str], asked: "Wanted", w
             loaded.append(Loaded(checkpoint, graph, reader_of(graph.runtime, name)))
             continue
         model, tokenizer = load_checkpoint(checkpoint, asked)
-        subject = MeasuredModel(name, model.to(where), kind, settings.compile)
+        subject = MeasuredModel(name, model.to(where), kind, bool(settings.compile))
         loaded.append(Loaded(checkpoint, subject, Reader(subject.model, tokenizer, title=name)))
     return loaded
 
@@ -222,8 +222,8 @@ def of_config(settings: Settings, where: "torch.device") -> list["MeasuredModel"
         raise Impossible(f"benchmark.to={to}: {one_line(error)}") from error
     torch.manual_seed(settings.seed)
     name = settings.variant or model.model_type
-    own = MeasuredModel(name, settings.model_class(model).to(where), settings.quantize, settings.compile)
+    own = MeasuredModel(name, settings.model_class(model).to(where), settings.quantize, bool(settings.compile))
     if settings.quantize == "none" and config.to_dict() == model.to_dict():
         return [own]
     name = f"{to} baseline" if to == name else to
-    return [MeasuredModel(name, baseline_class(config).to(where), compiled=settings.compile), own]
+    return [MeasuredModel(name, baseline_class(config).to(where), compiled=bool(settings.compile)), own]

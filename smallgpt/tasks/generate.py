@@ -48,18 +48,19 @@ def from_weights(
     from smallgpt.inference.checkpoint import load_checkpoint
     from smallgpt.inference.generate import generate
     from smallgpt.inference.printed_text import PrintedText
-    from smallgpt.inference.steps import CompiledSteps
-    from smallgpt.inference.weight_formats import check_quantize, for_inference
+    from smallgpt.inference.steps import decoding_steps
+    from smallgpt.inference.weight_formats import check_quantize, for_inference, usual_format
 
     beams = settings.generation.num_beams
-    check_quantize(settings.quantize, where, settings.compile)
+    quantize = usual_format(settings.quantize, "quantize" in settings.chosen, where)
+    check_quantize(quantize, where, bool(settings.compile))
     if settings.compile and beams > 1:
         raise UserError(f"compile=true: decodes without beams; leave it out, or generation.num_beams={beams}")
     model, tokenizer = load_checkpoint(checkpoint, asked)
     if beams > (most := MOST_DRAWN // model.config.vocab_size):
         raise UserError(f"generation.num_beams={beams}: must be at most {most} with {model.config.vocab_size} tokens")
-    model = for_inference(model.to(where), settings.quantize, settings.compile)
-    steps = CompiledSteps(model) if settings.compile else None
+    model = for_inference(model.to(where), quantize, bool(settings.compile))
+    steps = decoding_steps(model, settings.compile)
     streamer = PrintedText(tokenizer, skip_special_tokens=True) if live else None
     return generate(model, tokenizer, prompts, settings.generation, settings.seed, streamer, steps)
 

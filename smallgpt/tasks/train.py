@@ -42,6 +42,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.training.identity import refuse_other_identity, run_identity
     from smallgpt.training.loggers import until_the_end
     from smallgpt.training.metrics import Recorder
+    from smallgpt.training.micro_batch import with_micro_batch
     from smallgpt.training.module import LanguageModel
     from smallgpt.training.processes import check_processes, share_cores
     from smallgpt.training.saved_state import check_state, check_weights_of_state, weights_of_module
@@ -66,6 +67,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         begun_with = None  # its memory is free for the training
     model.generation_config.eos_token_id = prepared.eos_id
     model.generation_config.pad_token_id = prepared.eos_id
+    settings = with_micro_batch(settings, model, where, precision)
     price = price_of(settings, model)
     subject, patience = model, None
     if settings.finetune is not None:
@@ -87,7 +89,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         settings.schedule,
         length,
         clip=settings.trainer.clip,
-        compile=settings.compile,
+        compile=compiles(settings, where),
         objective=distilled(settings, model, teacher, prepared),
     )
     recorder = Recorder(
@@ -119,7 +121,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             "data_fingerprint": prepared.fingerprint,
             "data": prepared.section(),
             "warnings": warnings,
-            "train": training_section(recorder, data.epoch_tokens, where),
+            "train": training_section(recorder, data.epoch_tokens, where) | {"micro_batch": data.micro_batch_size},
             **({"wandb": places[0]} if places else {}),
         }
         if trainer.is_global_zero:
@@ -192,6 +194,18 @@ def run_length(settings: Settings, training_flops_per_token: float, epoch_tokens
     return RunLength(steps=settings.steps(training_flops_per_token))
 
 
+def compiles(settings: Settings, where: "torch.device") -> bool:
+    """Whether the training is compiled: as `compile` says, or else on a GPU where all that it needs is there."""
+    from smallgpt.machine.compiler import missing_for_compiling, refuse_compiling
+
+    if settings.compile is None:
+        plain = settings.trainer.strategy != "fsdp" and settings.teacher is None and settings.finetune is None
+        return where.type == "cuda" and plain and missing_for_compiling(where) is None
+    if settings.compile:
+        refuse_compiling(where)
+    return settings.compile
+
+
 def peak(trainer: "TrainerSettings", where: "torch.device", precision: "Precision") -> float | None:
     """FLOPs a second that the devices of the run, or the processes' shares of a CPU, reach together at their best."""
     from smallgpt.machine.rates import peak_flops
@@ -253,6 +267,7 @@ def trainer_for(
         nodes=settings.trainer.num_nodes,
         strategy=strategy(settings.trainer, run_dir),
         precision=precision,
+        deterministic=settings.trainer.deterministic,
     )
 
 

@@ -160,8 +160,9 @@ def restore_random_state(state: dict[str, Any]) -> None:
     name, keys, place, has_gauss, cached = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), place, has_gauss, cached))
     torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    # a run may go on where there are fewer GPUs than it had, or none
+    for number, numbers_of_gpu in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(numbers_of_gpu, number)
 
 
 def gather(mine: dict[str, Any]) -> list[dict[str, Any]]:

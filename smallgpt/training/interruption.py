@@ -13,6 +13,7 @@ from smallgpt.training.checkpoints import Checkpoints
 from smallgpt.training.module import LanguageModel
 
 GOES_ON = "resume=auto goes on from the last checkpoint, if there is one"
+ASKED_EVERY = 10  # steps of several GPUs: to ask the others, each waits for what it has begun
 
 
 class Interruption(L.Callback):
@@ -57,6 +58,8 @@ class Interruption(L.Callback):
         """Whether any rank was told to stop; all then stop at the same step."""
         if trainer.world_size == 1:
             return bool(self.request.number)
+        if trainer.strategy.root_device.type == "cuda" and trainer.global_step % ASKED_EVERY:
+            return False
         return trainer.strategy.reduce_boolean_decision(bool(self.request.number), all=False)
 
     def _end(self, trainer: L.Trainer) -> None:

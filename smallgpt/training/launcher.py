@@ -33,6 +33,8 @@ NOTICE_SECONDS = 3.0  # from an error of this process to the end of the one that
 GRACE_SECONDS = 10.0
 LOOPBACK = "127.0.0.1"
 USE_STORE = "TORCHELASTIC_USE_AGENT_STORE"  # tells PyTorch that the store at MASTER_ADDR runs already
+WAITED = "timed out"  # in what Gloo says when it has waited long enough; NCCL ends the process itself
+SILENT = "another process did not answer for so long; resume=auto goes on from the last checkpoint"
 GROUP_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", USE_STORE)
 
 
@@ -67,6 +69,8 @@ class Launcher(_SubprocessScriptLauncher):
         except Exception as error:
             if lost := self._lost(NOTICE_SECONDS):
                 raise UserError(lost) from error
+            if WAITED in str(error).lower():
+                raise UserError(f"trainer.timeout: {SILENT}") from error
             raise
         except SystemExit:
             finished = True  # by a signal, in every process

@@ -29,7 +29,7 @@ class LanguageModel(L.LightningModule):
         schedule: the learning rate over the run.
         run_length: when the run ends.
         clip: the largest gradient norm, or None for no clipping.
-        compile: whether the loss is compiled; the weights keep their names.
+        compile: whether the parts of the model are compiled; the weights keep their names.
         objective: loss of a batch; None: that of the next token.
     """
 

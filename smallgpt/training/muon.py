@@ -13,6 +13,7 @@ from smallgpt.machine.device import native_precision
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration, as in torch.optim.Muon
 NEWTON_SCHULZ_STEPS = 5
+BATCHED = {"cuda"}  # kinds of device on which matrices of one shape are worked on together
 
 
 class NativeMuon(torch.optim.Muon):
@@ -25,16 +26,34 @@ class NativeMuon(torch.optim.Muon):
     def step(self, closure: Callable[[], Any] | None = None) -> None:
         assert closure is None
         for group in self.param_groups:
-            for parameter in (p for p in group["params"] if p.grad is not None):
-                state, momentum = self.state[parameter], group["momentum"]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(parameter.grad)
-                average = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
-                update = orthogonalised(parameter.grad.lerp(average, momentum), native_type(parameter.device))
+            for alike in worked_on_together([p for p in group["params"] if p.grad is not None]):
+                momentum, grads = group["momentum"], [p.grad for p in alike if p.grad is not None]
+                for parameter, grad in zip(alike, grads, strict=True):
+                    if not self.state[parameter]:
+                        self.state[parameter]["momentum_buffer"] = torch.zeros_like(grad)
+                averages = [self.state[parameter]["momentum_buffer"] for parameter in alike]
+                for average, grad in zip(averages, grads, strict=True):
+                    average.lerp_(grad, 1 - momentum)
+                smooth = [grad.lerp(average, momentum) for grad, average in zip(grads, averages, strict=True)]
+                together = smooth[0] if len(alike) == 1 else torch.stack(smooth)
+                update = orthogonalised(together, native_type(together.device))
                 # so that an update has the root mean square of AdamW's (arXiv 2502.16982)
-                scale = 0.2 * max(parameter.shape) ** 0.5
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(update, alpha=-group["lr"] * scale)
+                scale = 0.2 * max(alike[0].shape) ** 0.5
+                for parameter, own in zip(alike, [update] if len(alike) == 1 else update, strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.add_(own, alpha=-group["lr"] * scale)
+
+
+def worked_on_together(parameters: list[Parameter]) -> list[list[Parameter]]:
+    """Matrices whose updates are made as one batch of products: on a GPU those of one shape, else each alone.
+
+    A GPU is done with the products of one small matrix before the next are begun.
+    """
+    alike: dict[Any, list[Parameter]] = {}
+    for number, parameter in enumerate(parameters):
+        is_whole = parameter.device.type in BATCHED and not isinstance(parameter, DTensor)
+        alike.setdefault((parameter.shape, parameter.device) if is_whole else number, []).append(parameter)
+    return list(alike.values())
 
 
 @cache
@@ -44,19 +63,26 @@ def native_type(device: torch.device) -> torch.dtype:
 
 
 def orthogonalised(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """A matrix of the same singular vectors whose singular values are all near 1, by Newton and Schulz's iteration."""
+    """Matrix of the same singular vectors whose singular values are all near 1, by Newton and Schulz's iteration.
+
+    Of a batch of matrices it is made for each.
+    """
     if isinstance(matrix, DTensor):  # a process has some of its rows, and the iteration needs all
         mesh = matrix.device_mesh
         whole = DTensor.from_local(orthogonalised(matrix.full_tensor(), dtype), mesh, [Replicate()] * mesh.ndim)
         return whole.redistribute(placements=matrix.placements)
     a, b, c = NEWTON_SCHULZ
-    tall = matrix.size(0) > matrix.size(1)
-    x = (matrix.T if tall else matrix).to(dtype)
-    x = x / x.norm().clamp(min=1e-7)
+    tall = matrix.size(-2) > matrix.size(-1)
+    x = (matrix.mT if tall else matrix).to(dtype)
+    if matrix.dim() == 2:
+        add_product, size = torch.addmm, x.norm()
+    else:
+        add_product, size = torch.baddbmm, x.norm(dim=(-2, -1), keepdim=True)
+    x = x / size.clamp(min=1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+        gram = x @ x.mT
+        x = add_product(x, add_product(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
 
 
 class MuonWithAdamW(torch.optim.Optimizer):

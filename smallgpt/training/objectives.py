@@ -1,13 +1,14 @@
 """Objectives: what the loss of a batch is. The one LightningModule trains whatever it is given."""
 
+from contextlib import nullcontext
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
 from smallgpt.models.loss import IGNORED
 from smallgpt.text_metrics import text_metrics
+from smallgpt.training.compiled_parts import compile_parts, uncompiled
 
 Batch = dict[str, Tensor]
 
@@ -35,17 +36,20 @@ class NextToken:
         """
         Args:
             model: has `next_token_loss(input_ids, targets, reduction)`.
-            compile: whether the loss is compiled; the weights keep their names.
+            compile: whether the parts of the model are compiled; the weights keep their names.
         """
-        self._loss: Any = torch.compile(model.next_token_loss) if compile else model.next_token_loss
+        self.model, self.compiled = model, compile
+        if compile:
+            compile_parts(model)
 
     def mean(self, batch: Batch) -> Tensor:
-        return self._loss(batch["input_ids"], batch["targets"])
+        return self.model.next_token_loss(batch["input_ids"], batch["targets"])
 
     def metrics(self) -> MetricCollection:
         return text_metrics()
 
     def measured(self, batch: Batch) -> dict[str, Tensor]:
         targets = batch["targets"]
-        nats = self._loss(batch["input_ids"], targets, reduction="sum")
+        with uncompiled() if self.compiled else nullcontext():
+            nats = self.model.next_token_loss(batch["input_ids"], targets, reduction="sum")
         return {"nats": nats, "tokens": targets != IGNORED, "bytes": batch["bytes"]}

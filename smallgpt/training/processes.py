@@ -5,6 +5,7 @@ Slurm start all of them. What the others print is kept, and shown only when one 
 """
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,14 @@ def strategy(trainer: Trainer, run_dir: Path) -> ParallelStrategy | str:
     """Lightning's strategy for the settings; one process needs none."""
     if trainer.processes == 1:
         return "auto"
+    timeout = timedelta(seconds=trainer.timeout)
     if trainer.strategy == "fsdp":
         from smallgpt.training.sharding import Sharded
 
-        return Sharded(run_dir, trainer.processes, cluster())
-    return DDP(run_dir, cluster_environment=cluster(), gradient_as_bucket_view=True, broadcast_buffers=False)
+        return Sharded(run_dir, trainer.processes, cluster(), timeout)
+    return DDP(
+        run_dir, cluster_environment=cluster(), gradient_as_bucket_view=True, broadcast_buffers=False, timeout=timeout
+    )
 
 
 def cluster() -> ClusterEnvironment:

@@ -4,6 +4,7 @@ Checkpoints are whole, in the format of a run that is not sharded: either kind g
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,10 @@ def part(value: Any, like: Any) -> Any:
 class Sharded(ModelParallelStrategy):
     """Strategy for FSDP2 with our own launcher of its processes; checkpoints hold whole tensors."""
 
-    def __init__(self, run_dir: Path, processes: int, cluster: ClusterEnvironment) -> None:
-        super().__init__(data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False)
+    def __init__(self, run_dir: Path, processes: int, cluster: ClusterEnvironment, timeout: timedelta) -> None:
+        super().__init__(
+            data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False, timeout=timeout
+        )
         self.run_dir = run_dir
         self.cluster_environment = cluster
 

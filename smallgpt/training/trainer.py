@@ -26,6 +26,7 @@ def build_trainer(
     nodes: int = 1,
     strategy: Strategy | str = "auto",
     precision: Precision = "fp32",
+    deterministic: bool = False,
 ) -> L.Trainer:
     """A Trainer that runs until a callback stops it, and does nothing that was not asked for.
 
@@ -40,6 +41,7 @@ def build_trainer(
         strategy=strategy,
         precision=LIGHTNING_PRECISION[precision],
         accumulate_grad_batches=accumulation,
+        deterministic=deterministic or None,  # false would switch off what somebody else has asked for
         max_epochs=-1,
         callbacks=callbacks,
         logger=loggers,

@@ -1,6 +1,7 @@
 """The same greedy ids however they are made, for every variant; sampling with a seed repeats."""
 
 import copy
+import importlib.util
 import shutil
 from functools import partial
 
@@ -10,12 +11,18 @@ from helpers import CASES, Case, build_model
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 from transformers import GenerationConfig
+from transformers.generation.streamers import BaseStreamer
 
+from smallgpt import packages
 from smallgpt.errors import UserError
+from smallgpt.inference import decoding
+from smallgpt.inference import steps as steps_module
 from smallgpt.inference.batched_paths import BatchedPaths
 from smallgpt.inference.decoding import decode
-from smallgpt.inference.steps import CompiledSteps
-from smallgpt.inference.weight_formats import COMPILERS, MAKE, check_quantize, for_inference, weight_bytes
+from smallgpt.inference.gpu_weights import ON_GPU, group_of, quantize_on_gpu, stored_bytes
+from smallgpt.inference.steps import CompiledSteps, FixedSteps
+from smallgpt.inference.weight_formats import MAKE, check_quantize, for_inference, usual_format, weight_bytes
+from smallgpt.machine.compiler import COMPILERS
 
 PROMPTS = torch.tensor([[5, 9, 3, 7, 2], [0, 0, 4, 8, 1]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
@@ -63,19 +70,68 @@ def test_greedy_ids_are_the_same_cached_uncached_in_a_batch_and_packed(model):
     ]
 
 
-def without_compiler(model):
-    """The steps of compiled decoding, as PyTorch runs them."""
-    steps = CompiledSteps(model)
-    steps.compiled = steps.read
-    return steps
-
-
 def test_greedy_ids_are_the_same_in_steps_of_one_shape(model):
     whole = [greedy(model, PROMPTS[:1]), greedy(model, PROMPTS, attention_mask=MASK)]
-    decoded = partial(decode, steps=without_compiler(model))
+    decoded = partial(decode, steps=FixedSteps(model))
     for _ in range(2):  # the second time the steps have seen other sequences
         assert greedy(model, PROMPTS[:1], custom_generate=decoded) == whole[0]
         assert greedy(model, PROMPTS, attention_mask=MASK, custom_generate=decoded) == whole[1]
+
+
+class Replayed:
+    """Stands in for what a GPU has recorded: it works on the memory that it was recorded with, and on no other."""
+
+    def __init__(self, function, inputs, state):
+        self.function, self.shapes = function, [each.shape for each in inputs]
+        self.memory = [each.data_ptr() for each in state]
+
+    def __call__(self, *inputs):
+        steps = self.function.__self__
+        assert [each.shape for each in inputs] == self.shapes
+        assert [each.data_ptr() for layer in steps.cache.layers for each in layer.tensors()] == self.memory
+        return self.function(*inputs)
+
+
+def test_greedy_ids_are_the_same_in_recorded_steps_that_serve_again(model, monkeypatch):
+    monkeypatch.setattr(steps_module, "RecordedFunction", Replayed)
+    whole = [greedy(model, PROMPTS[:1]), greedy(model, PROMPTS, attention_mask=MASK)]
+    steps = FixedSteps(model)
+    steps.records = True
+    decoded = partial(decode, steps=steps)
+    for _ in range(2):
+        assert greedy(model, PROMPTS[:1], custom_generate=decoded) == whole[0]
+        assert greedy(model, PROMPTS, attention_mask=MASK, custom_generate=decoded) == whole[1]
+    assert len(steps.recorded) == 2
+    steps.forget()
+    assert greedy(model, PROMPTS[:1], custom_generate=decoded) == whole[0] and len(steps.recorded) == 1
+
+
+class Shown(BaseStreamer):
+    """Streamer that keeps what it is given."""
+
+    def __init__(self):
+        self.tokens = []
+
+    def put(self, value):
+        self.tokens += value.flatten().tolist()
+
+    def end(self):
+        self.tokens.append("end")
+
+
+@pytest.mark.parametrize("apart", [1, 3, 16, 64])
+@pytest.mark.parametrize("model", SHAPES[:1], indirect=True, ids=str)
+def test_what_is_made_and_shown_is_the_same_however_seldom_it_is_looked_at(model, monkeypatch, apart):
+    monkeypatch.setattr(decoding, "TOKENS_APART", {"cpu": apart})
+    whole = greedy(model, PROMPTS[:1])[0]
+    for stop in (whole[4], 95):  # in the middle, and a token that never comes
+        given = {"config": {"eos_token_id": stop}}
+        shown = Shown()
+        made = greedy(model, PROMPTS[:1], custom_generate=partial(decode, streamer=shown), **given)
+        assert made == greedy(model, PROMPTS[:1], **given)
+        assert shown.tokens == [*made[0], "end"]
+    given = {"attention_mask": MASK, "config": {"eos_token_id": whole[4]}}
+    assert greedy(model, PROMPTS, custom_generate=decode, **given) == greedy(model, PROMPTS, **given)
 
 
 @pytest.mark.slow
@@ -179,3 +235,37 @@ def test_quantized_weights_take_fewer_bytes_and_int4_is_onnx_alone():
         UserError, match=r"^quantize=int4: only for task=export format=onnx; here use one of none, bf16"
     ):
         for_inference(build_model(CASES[0]), "int4")
+
+
+def test_fewer_bits_on_a_gpu_need_torchao(monkeypatch):
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    for quantize in ON_GPU:
+        with pytest.raises(UserError, match=rf"^quantize={quantize}: torchao is not installed; .*or quantize=bf16$"):
+            check_quantize(quantize, torch.device("cuda"))
+    with pytest.raises(UserError, match=r"^quantize=int8_dynamic: runs on a CPU; .*quantize=bf16 or int8_weight$"):
+        check_quantize("int8_dynamic", torch.device("cuda"))
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
+def test_text_is_made_in_bf16_on_a_gpu_that_is_made_for_it_unless_told_otherwise(monkeypatch, capability):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert usual_format("none", False, cuda) == ("bf16" if capability >= (8, 0) else "none")
+    assert usual_format("none", True, cuda) == usual_format("none", False, cpu) == "none"
+    assert usual_format("int8_weight", True, cuda) == "int8_weight"
+
+
+def test_bytes_of_torchaos_weights_are_those_of_their_parts():
+    if importlib.util.find_spec("torchao") is None:
+        pytest.skip("torchao is not installed")
+    model = build_model(Case("gpt", "modern")).bfloat16()
+    quantize_on_gpu(model, "int8_weight")  # which torchao's kernels do on a CPU too
+    fc = model.transformer.backbone.h[0].mlp.c_fc
+    N, K = fc.weight.shape
+    assert N * K < stored_bytes(fc.weight) <= N * K + 8 * N  # and a scale for each row, in whatever type
+    assert weight_bytes(model) < 0.8 * weight_bytes(build_model(Case("gpt", "modern")).bfloat16())
+
+
+@pytest.mark.parametrize(("inputs", "group"), [(512, 128), (192, 64), (96, 32), (80, None)])
+def test_weights_that_share_a_scale_divide_the_inputs(inputs, group):
+    assert group_of(inputs) == group

@@ -47,3 +47,19 @@ def test_without_gradients_and_with_one_only(monkeypatch):
 def test_nothing_to_score_is_zero():
     x, weight = torch.randn(3, 4), torch.randn(7, 4)
     assert loss.linear_cross_entropy(x, weight, torch.full((3,), -100)) == 0
+
+
+def test_what_a_compiler_sees_is_the_same(monkeypatch):
+    torch.manual_seed(0)
+    logits, target = torch.randn(12, 9), torch.randint(0, 9, (12,))
+    target[[0, 5]] = -100
+    eager = loss.chunk_loss(logits.clone(), target, True)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    for ours, seen in zip(eager, loss.chunk_loss(logits.clone(), target, True), strict=True):
+        torch.testing.assert_close(ours, seen)
+
+
+def test_a_gpu_gets_larger_chunks():
+    assert loss.rows_per_chunk(512, 50304) == 256
+    assert loss.rows_per_chunk(512, 50304, "cuda") > 2000
+    assert loss.rows_per_chunk(512, 10**9, "cuda") == 256

@@ -283,7 +283,8 @@ def adapted(sweep: Path, examples: int | None, seed: int, accuracy: float, *word
 def test_numbers_of_examples_are_arms_with_what_they_have_to_beat(tmp_path: Path):
     for examples in (16, 64, None):
         for seed in (1, 2):
-            adapted(tmp_path, examples, seed, 0.6 + seed / 100 + (examples or 1000) / 1e4)
+            accuracy = 0.6 + seed / 100 + (examples or 1000) / 1e4
+            adapted(tmp_path, examples, seed, accuracy, f"finetune.shots=[{seed}]")  # asked beside: no other arm
     (comparison,) = read_study([tmp_path]).comparisons
     assert [arm.label for arm in comparison.arms] == ["gpt examples=16", "gpt examples=64", "gpt examples=null"]
     rows = arm_table(comparison)

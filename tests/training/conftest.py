@@ -70,6 +70,7 @@ def fit(tmp_path: Path, tokenizer_dir: Path) -> Callable[..., Run]:
         model: Any = None,
         first: tuple[L.Callback, ...] = (),
         extra: tuple[L.Callback, ...] = (),
+        hardware: dict[str, Any] | None = None,
         **options: Any,
     ) -> Run:
         directory = tmp_path / name
@@ -91,7 +92,7 @@ def fit(tmp_path: Path, tokenizer_dir: Path) -> Callable[..., Run]:
             Checkpoints(directory / "checkpoints", tokenizer_dir, metrics),
             *extra,
         ]
-        trainer = build_trainer(directory, callbacks, [metrics], accumulation=accumulation)
+        trainer = build_trainer(directory, callbacks, [metrics], accumulation=accumulation, **(hardware or {}))
         run = Run(directory, trainer, module, data, recorder)
         trainer.fit(module, datamodule=data)
         return run

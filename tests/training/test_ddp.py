@@ -231,6 +231,19 @@ def test_a_dead_process_ends_the_run(started, tmp_path):
     assert "SIGKILL" in result["error"] and "resume=auto" in result["error"]
 
 
+@pytest.mark.slow
+def test_a_process_that_hangs_ends_the_run_after_a_stated_time(started, tmp_path):
+    run = tmp_path / "run"
+    process = started(run, "trainer.timeout=20")
+    wait_for_step(run, 25, process)
+    other = children(process)[0]
+    os.kill(other, signal.SIGSTOP)
+    assert process.wait(150) == 1
+    result = finished(process, run, 1)
+    assert result["error"].startswith("trainer.timeout: another process did not answer for so long")
+    assert gone_within([other], 30)
+
+
 def test_a_process_that_cannot_start_ends_the_run(alone, tmp_path):
     # there is no config.yaml for it to read
     with pytest.raises(UserError, match=r"^process 1 \(0 to 1\) failed: .*config.yaml"):

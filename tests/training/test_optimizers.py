@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_run import BLOCK, VOCABULARY, tiny_model
 
+from smallgpt.training import muon
 from smallgpt.training.muon import native_type, orthogonalised
 from smallgpt.training.optimizers import AdamW, Muon, hidden_matrices
 
@@ -50,6 +51,17 @@ def test_muon_leaves_embeddings_positions_and_head_to_adamw():
     chosen = {names[id(p)] for p in hidden_matrices(model)}
     inside = {name for name, p in model.transformer.backbone.named_parameters("transformer.backbone") if p.dim() == 2}
     assert chosen == inside
+
+
+def test_matrices_of_one_shape_together_get_the_updates_of_each_alone(monkeypatch):
+    monkeypatch.setattr(muon, "native_type", lambda device: torch.float32)
+    together, alone = tiny_model(n_layer=3), tiny_model(n_layer=3)
+    train(alone, [Muon(lr=1e-2).build(alone)], range(3))
+    monkeypatch.setattr(muon, "BATCHED", {"cpu"})
+    assert max(map(len, muon.worked_on_together(hidden_matrices(together)))) == 3
+    train(together, [Muon(lr=1e-2).build(together)], range(3))
+    for ours, theirs in zip(weights(together), weights(alone), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-3)
 
 
 def test_muon_equals_the_two_torch_optimizers_run_apart():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from on_gpu import NEEDS_GPU
 from safetensors.torch import load_file
 
 from smallgpt.tasks import train, trained
@@ -34,8 +35,11 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
         ["model.dropout=0.2", "trainer.precision=fp32", "optimizer=adamw"],
         ["model.dropout=0.2", "trainer.precision=bf16", "batch.micro=4"],
         ["trainer.workers=2", "batch.micro=4", "optimizer=muon"],
+        pytest.param(
+            ["trainer=gpu", "trainer.deterministic=true", "compile=false", "model.dropout=0.2"], marks=NEEDS_GPU
+        ),
     ],
-    ids=["dropout-adamw", "bf16-accumulation", "workers-muon"],
+    ids=["dropout-adamw", "bf16-accumulation", "workers-muon", "gpu"],
 )
 def test_the_same_bits(run_task, tmp_path, monkeypatch, options, killed_at):
     whole, halves = tmp_path / "whole", tmp_path / "halves"

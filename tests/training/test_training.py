@@ -9,8 +9,10 @@ import lightning as L
 import pytest
 import torch
 from tiny_run import BLOCK, FLOPS_PER_TOKEN, tiny_model
+from torch._dynamo.testing import CompileCounter
 
 from smallgpt.errors import UserError
+from smallgpt.models import loss as loss_module
 from smallgpt.models.gpt import GPT
 from smallgpt.training import run_length
 from smallgpt.training.interruption import Interruption
@@ -147,11 +149,18 @@ def test_a_loss_that_is_not_finite_stops_with_one_sentence(fit, where, monkeypat
     assert "\n" not in str(error.value)
 
 
-def test_compiling_changes_neither_losses_nor_names(fit, monkeypatch):
+@pytest.mark.parametrize("block", [{}, {"position_encoding": "rope", "qk_norm": True}], ids=["gpt2", "modern"])
+def test_compiling_changes_neither_losses_nor_names_and_equal_blocks_share_it(fit, monkeypatch, block):
     # the graph is traced as for any backend; generating code for it would take a minute
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    compiled, plain = fit(steps=2, compile=True, name="a"), fit(steps=2, name="b")
-    assert set(compiled.module.model.state_dict()) == set(tiny_model().state_dict())
+    counter = CompileCounter()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
+    monkeypatch.setattr(loss_module, "CHUNKED_FROM", 0)  # so that the loss has parts
+    shape = {"n_layer": 4, **block}
+    compiled = fit(steps=3, every=2, compile=True, name="a", model=tiny_model(**shape))
+    plain = fit(steps=3, every=2, name="b", model=tiny_model(**shape))
+    # the loss, and a block; where rotations are made, the first block makes them for the others
+    assert counter.frame_count == (3 if block else 2)
+    assert set(compiled.module.model.state_dict()) == set(tiny_model(**shape).state_dict())
     for a, b in zip(compiled.rows("train/loss"), plain.rows("train/loss"), strict=True):
         assert a["train/loss"] == pytest.approx(b["train/loss"], rel=1e-5)
 
