@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,8 +10,9 @@ import yaml
 from omegaconf import OmegaConf
 
 import smallgpt
-from docs.field_notes import default_text, field_notes, settings_table, table_row, type_text
+from docs.settings_tables import default_text, settings_table, table_row
 from smallgpt.launch.config_files import CONF, group_files
+from smallgpt.launch.documented import settings_of_model
 from smallgpt.settings import Common, Group, Settings
 from smallgpt.targets import imported
 
@@ -88,13 +89,13 @@ def model_tables() -> Iterator[str]:
             yield model_table(config, own)
 
 
-def model_table(config: type, hints: dict[str, Any]) -> str:
+def model_table(config: type, keys: Collection[str]) -> str:
     """Table of fields of a model's config."""
-    notes = field_notes(config)
     rows = ["| key | type | default of the class | |", "| --- | --- | --- | --- |"]
-    for key, hint in hints.items():
-        default = default_text(getattr(config, key, None))
-        rows.append(table_row(f"`model.{key}`", type_text(hint), default, notes.get(key, "")))
+    for setting in settings_of_model(config):
+        if setting.key in keys:
+            default = default_text(getattr(config, setting.key, None))
+            rows.append(table_row(f"`model.{setting.key}`", setting.takes, default, setting.doc))
     return "\n".join(rows)
 
 

@@ -63,7 +63,8 @@ def test_the_site_needs_nothing_from_other_servers(site: Path):
     for page in pages:
         text = page.read_text()
         assert not FOREIGN.findall(text), page
-        for source in re.findall(r"<img[^>]*\bsrc=\"?([^\s\">]+)", text):
+        shown = re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)  # a report's have images in their code
+        for source in re.findall(r"<img[^>]*\bsrc=\"?([^\s\">]+)", shown):
             assert (page.parent / source).resolve().exists(), f"{page.name}: {source}"
     assert not re.search(r"@import|url\((?:\"|')?https?:", "".join(path.read_text() for path in site.rglob("*.css")))
 
