@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ from smallgpt.launch.main import PLUGINS
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+with suppress(ImportError):  # Hydra's set-up of logging closes its stream, which would be pytest's own
+    from absl import logging
+
+    logging.get_absl_handler().python_handler.stream = sys.__stderr__
 resolvers.register()
 sys.path.append(PLUGINS)  # Hydra looks for its plugins once
 
