@@ -11,6 +11,7 @@ from pydantic import ValidationError, create_model
 
 from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_line, program, shown
 from smallgpt.launch.bounds import refuse_oversized_model
+from smallgpt.launch.config_files import group_files
 from smallgpt.launch.foreign import of_foreign
 from smallgpt.launch.origin import of_checkpoint
 from smallgpt.launch.size_matching import decoding_latency, matched_size
@@ -62,6 +63,7 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
 
 def checked_config(plain: dict[str, Any], overrides: Sequence[str] = (), variant: str = "", arm: str = "") -> Settings:
     """Checked settings of a config of plain values."""
+    refuse_several_choices(overrides)
     if task_path(plain) == FINETUNE:
         plain = for_finetuning(plain)
     composed = variant
@@ -158,6 +160,14 @@ def model_of_library(plain: dict[str, Any]) -> tuple[Any, Any] | None:
     (checkpoint,) = one_or_several(plain["checkpoint"])
     config: Any = read_config(checkpoint)
     return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], config
+
+
+def refuse_several_choices(words: Sequence[str]) -> None:
+    """Raises UserError for a word that chooses several files of a group, which Hydra would lay over each other."""
+    for word in words:
+        group, _, value = word.partition("=")
+        if value.startswith("[") and group_files(group, None):
+            raise UserError(f"{word}: several choices, and one is taken; -m {group}=A,B runs a job for each")
 
 
 def is_import(plain: dict[str, Any]) -> bool:
