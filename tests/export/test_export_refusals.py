@@ -20,6 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
         ([], ["checkpoint=null", "task=export needs one"]),
         (["checkpoint=[model,other]"], ["checkpoint=['model', 'other']", "needs one"]),
         (["checkpoint=nowhere/at/all"], ["checkpoint=nowhere/at/all", "no such folder"]),
+        (["checkpoint=modle"], ["checkpoint=modle: no such folder; did you mean 'model'?", "the hub"]),
         (["checkpoint=model", "model=lineargpt"], ["smallgpt-conv", "smallgpt-linear"]),
         (["checkpoint=other"], ["checkpoint=other: a gpt2 model", "transformers reads it as it is"]),
         (["checkpoint=other", "format=onnx"], ["checkpoint=other: a gpt2 model"]),
