@@ -53,7 +53,7 @@ bench: install ## measure speed and memory against plain PyTorch and tiktoken (a
 	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.tokenize
 
-gpu-check: install ## check and measure everything on one GPU, step by step (under 10 minutes)
+gpu-check: install ## check and measure everything on one GPU, step by step (22 minutes at most)
 	$(BIN)/python -m benchmarks.gpu
 
 clean: ## remove the environment and caches; keeps outputs and prepared data

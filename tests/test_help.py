@@ -56,6 +56,7 @@ def test_each_choice_says_what_it_is(group: str):
         (["experiment=paths"], ["Two and four paths", "model.n_path: 2,4", "used by task=train"]),
         (["task=watch"], ["shows a running sweep", "uses sweep"]),
         (["match=params"], ["match.tolerance=0.03\n      A number over 0. Largest relative difference"]),
+        (["experiment=poc", "poc.epochs"], ["poc.epochs="]),
         (["hydra/launcher"], ["processes ", "slurm ", "A Slurm job for each job of a sweep"]),
         (["hydra/launcher=ray"], ["hydra.launcher.address=null  address of the cluster, or auto"]),
         (["batch"], ["batch.micro=null\n      A whole number over 0, or null. Micro-batch"]),

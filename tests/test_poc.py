@@ -21,7 +21,7 @@ SMALL = [
     *("size=debug", "model.n_layer=2", "model.n_embd=32", "model.block_size=48", "batch.tokens=960"),
     *("budget.tokens=3840", "tokenizer.vocab_size=300", "data=files", "data.path=tickets.csv", "data.holdout=0.3"),
     *("validation.tokens=500", "validation.final_tokens=500", "generation.max_new_tokens=4", "trainer.threads=1"),
-    *("poc.epochs=0.3", "poc.rounds=3", "poc.scored_examples=20", "poc.quantize=[int8_dynamic]", "poc.holdout=0.2"),
+    *("poc.epochs=0.3", "poc.rounds=6", "poc.scored_examples=20", "poc.quantize=[int8_dynamic]", "poc.holdout=0.2"),
 ]
 
 

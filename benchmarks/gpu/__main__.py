@@ -1,4 +1,4 @@
-"""Checks and measures what smallgpt does on one GPU, step by step, in under ten minutes.
+"""Checks and measures what smallgpt does on one GPU, step by step, in 22 minutes at most.
 
     python -m benchmarks.gpu                            # every step that is not done yet, then a table
     python -m benchmarks.gpu --steps training decoding  # these alone, also where they are done

@@ -117,8 +117,8 @@ def read_config(checkpoint: str, wanted: Wanted = ANY) -> PreTrainedConfig:
     except Exception as error:  # of whatever lies in the file
         if isinstance(error, OSError) and not Path(folder).is_dir():
             raise UserError(
-                f"checkpoint={checkpoint}: no such folder{nearest_beside(Path(folder))}, and the hub, or its cache where "
-                "it is out of reach, has no model of that name"
+                f"checkpoint={checkpoint}: no such folder{nearest_beside(Path(folder))}, and the hub, or its cache "
+                "where it is out of reach, has no model of that name"
             ) from error
         raise damaged(checkpoint, "config.json", error) from error
     if others := [name for name in config.architectures or () if name.endswith("ForSequenceClassification")]:

@@ -23,7 +23,7 @@ with private("hydra-core"):
     from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 
 INTERPOLATION = re.compile(r"\$\{([^${}]*)")
-RESOLVERS = {"baseline", "directory", "now", "oc.env", "program", "variant"}
+RESOLVERS = {"baseline", "directory", "now", "oc.env", "variant"}
 """Resolvers that answer the same to the same arguments, in all jobs of a sweep."""
 
 

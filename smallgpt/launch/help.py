@@ -201,7 +201,13 @@ def settings_under(group: str, config: DictConfig) -> list[Setting]:
     values = OmegaConf.to_container(config[group], resolve=False)
     if group == "model":
         return settings_of_model(imported_model(group, target(group, values)[0]).config_class)
-    optional = {"match": "Match", "latency": "Latency", "eval": "Evaluation", "finetune": "FineTuning"}
+    optional = {
+        "match": "Match",
+        "latency": "Latency",
+        "eval": "Evaluation",
+        "finetune": "FineTuning",
+        "poc": "ProofOfConcept",
+    }
     if group in optional:
         import smallgpt.settings as known
 

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from smallgpt.errors import UserError, nearest, program
+from smallgpt.errors import UserError, nearest
 from smallgpt.launch.command_line import given
 from smallgpt.launch.config_files import group_files, read_values
 
@@ -104,6 +104,5 @@ def register() -> None:
     # cached: a run that makes its directory must not find another one when asked again
     OmegaConf.register_new_resolver("directory", directory, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("variant", variant, replace=True)
-    OmegaConf.register_new_resolver("program", program, replace=True)
     OmegaConf.register_new_resolver("baseline", baseline, replace=True)
     OmegaConf.register_new_resolver("candidates", candidate_arms, replace=True)

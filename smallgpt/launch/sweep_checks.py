@@ -59,6 +59,8 @@ class JobChecks:
         if machines is not None:
             machines.check(settings.trainer)
             at_once = machines.jobs_on_a_device(settings.trainer) if isinstance(machines, ThisMachine) else 1
+            if settings.task_name == "poc" and isinstance(machines, ThisMachine):
+                at_once = machines.n_jobs or 1  # its graphs are timed on the processor, whatever device trains
             if settings.task_name in TIMED and at_once > 1:
                 raise UserError(
                     f"hydra.launcher.n_jobs={machines.n_jobs}: jobs of task={settings.task_name} are timed and would "

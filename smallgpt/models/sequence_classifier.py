@@ -77,6 +77,7 @@ def last_real(x_BTW: Tensor, mask_BT: Tensor | None) -> Tensor:
     """Picks from each row of a stream the last token that is no padding, (B, W)."""
     if mask_BT is None:
         return x_BTW[:, -1]
+    mask_BT = mask_BT[:, -x_BTW.shape[1] :]  # it has the tokens of a cache too
     numbers_T = torch.arange(1, mask_BT.shape[1] + 1, device=mask_BT.device)
     last_B = (mask_BT * numbers_T).argmax(-1)
     return x_BTW[torch.arange(len(last_B), device=last_B.device), last_B]

@@ -75,7 +75,7 @@ def group(jobs: Sequence[ReportedJob], tune: Collection[str] = ()) -> tuple[list
         found, again = tuned(members, others, tune)
         chosen.append(found)
         repeated += again
-    several = len({members[0].fingerprint for members in groups.values()}) > 1
+    several = len({members[0].fingerprint for members in groups.values()}) > 1 or any(job.own_text for job in jobs)
     described = [arm_description(members, tune, several) for members in groups.values()]
     named = distinguishing(described)
     names = labels([each.variant for each in described], named)
@@ -90,7 +90,7 @@ def group(jobs: Sequence[ReportedJob], tune: Collection[str] = ()) -> tuple[list
 
 def arm_key(job: ReportedJob, tune: Collection[str]) -> tuple:
     """Equal for jobs of one arm. A fingerprint stands for the keys of data and tokenizer."""
-    known = job.fingerprint is not None
+    known = job.fingerprint is not None and not job.own_text
     config = job.described.without(lambda name: is_of(name, tune) or (known and is_of_data(name))).config
     return job.fingerprint, *(sorted((key, hashable(value)) for key, value in config.items()) or [job.variant])
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from smallgpt.errors import UserError
 from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.statistics import LEVEL, mean
 from smallgpt.reporting.study import Comparison
 
 MB = 1e6
+ASKED = ("limits", "margin", "batch")  # of the user, in the section of each job
 SECONDS_A_DAY = 86_400
 AS_FAST = 1.05  # times the time of the fastest: what is measured is not surer than that
 
@@ -214,12 +216,27 @@ LIMITS: dict[str, Callable[[Candidate, str, float], Check]] = {
 
 
 def candidates(comparison: Comparison) -> list[Candidate]:
-    """Every arm of a proof of concept in each of its forms; none where the jobs are of another kind."""
+    """Every arm of a proof of concept in each of its forms; none where the jobs are of another kind.
+
+    Raises UserError where two were not asked the same.
+    """
     found = []
     for arm in comparison.arms:
         sections = list(arm.found("poc").values())
         forms = dict.fromkeys(form for section in sections for form in section["forms"])
         found += [Candidate(arm, form, [section for section in sections if form in section["forms"]]) for form in forms]
+    for each in found:
+        for key in ASKED:
+            if any(section[key] != found[0].asked[key] for section in each.sections):
+                raise UserError(
+                    f"{each.arm.label}: poc.{key.replace('limits', 'max_* or min_accuracy')} is not that of "
+                    f"{found[0].arm.label}; candidates are compared where all were asked the same"
+                )
+        if {len(form["right"]) for form in each.forms} != {len(found[0].right)}:
+            raise UserError(
+                f"{each.arm.label}: poc.scored_examples is not that of {found[0].arm.label}; candidates are compared "
+                "on the same examples"
+            )
     return found
 
 
@@ -231,11 +248,6 @@ def gap(one: Candidate, other: Candidate, level: float = LEVEL) -> Estimate:
     """
     from scipy import stats
 
-    gaps = [a - b for a, b in zip(one.right, other.right, strict=True)]
-    n = len(gaps) + 2
-    middle = sum(gaps) / n
-    variance = (sum(each * each for each in gaps) + 1) / n - middle * middle
-    examples = float(stats.norm.ppf((1 + level) / 2)) * math.sqrt(variance / n)
     seeds = 0.0
     ours, theirs = (
         {
@@ -245,7 +257,16 @@ def gap(one: Candidate, other: Candidate, level: float = LEVEL) -> Estimate:
         }
         for each in (one, other)
     )
-    by_seed = [(ours[seed].count("1") - theirs[seed].count("1")) / len(ours[seed]) for seed in ours if seed in theirs]
+    common = [seed for seed in ours if seed in theirs]
+    if len(common) < min(2, max(len(ours), len(theirs))):  # as far apart as the seeds may be, which nothing tells
+        return Estimate(one.accuracy.value - other.accuracy.value, -1.0, 1.0)
+    pairs = [zip(ours[seed], theirs[seed], strict=True) for seed in common]
+    gaps = [sum(int(a) - int(b) for a, b in place) / len(common) for place in zip(*pairs, strict=True)]
+    n = len(gaps) + 2
+    middle = sum(gaps) / n
+    variance = (sum(each * each for each in gaps) + 1) / n - middle * middle
+    examples = float(stats.norm.ppf((1 + level) / 2)) * math.sqrt(variance / n)
+    by_seed = [(ours[seed].count("1") - theirs[seed].count("1")) / len(ours[seed]) for seed in common]
     if len(by_seed) > 1:
         seeds = float(stats.t.ppf((1 + level) / 2, len(by_seed) - 1) * stats.sem(by_seed))
     half = math.hypot(examples, seeds)
@@ -264,14 +285,21 @@ class Decision:
     """The fastest than which no passing one is better by more than the margin, as far as the intervals allow that.
 
     Of those that are nearly as fast it is the smallest."""
-    best: Candidate | None
+    best: Candidate
     """The most accurate of those that pass, or of all where none passes."""
+    level: float
+    """Confidence of the intervals between two candidates."""
+
+    @property
+    def shown(self) -> Candidate:
+        """The one that the page describes."""
+        return self.recommended or self.best
 
 
 def decide(found: Sequence[Candidate]) -> Decision:
     """Decides between candidates; intervals are corrected by Bonferroni's method for the candidates that differ."""
     passing = sorted((each for each in found if each.verdict == "passes"), key=lambda each: each.request_seconds)
-    best = max(passing or found, key=lambda each: each.accuracy.value, default=None)
+    best = max(passing or found, key=lambda each: each.accuracy.value)
     different = len({tuple(each.right) for each in passing})
     level = 1 - (1 - LEVEL) / max(1, different - 1)
     good = [
@@ -281,4 +309,4 @@ def decide(found: Sequence[Candidate]) -> Decision:
     ]
     as_fast = [one for one in good if one.request_seconds <= AS_FAST * good[0].request_seconds]
     recommended = min(as_fast, key=lambda each: each.disk or math.inf, default=None)
-    return Decision(list(found), passing, recommended, best)
+    return Decision(list(found), passing, recommended, best, level)

@@ -27,9 +27,7 @@ def decision_figures(comparison: Comparison) -> list[Figure]:
     if not found:
         return []
     figures = [drawn for name in COSTS if (drawn := accuracy_figure(name, found)) is not None]
-    decision = decide(found)
-    shown = decision.recommended or decision.best
-    return [*figures, *([confusion_figure(shown)] if shown else [])]
+    return [*figures, confusion_figure(decide(found).shown)]
 
 
 def accuracy_figure(name: str, found: list[Candidate]) -> Figure | None:

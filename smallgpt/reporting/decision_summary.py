@@ -19,8 +19,7 @@ def summary(comparison: Comparison) -> list[str]:
     if not found:
         return []
     decision = decide(found)
-    shown = decision.recommended or decision.best
-    assert shown is not None
+    shown = decision.shown
     return [
         verdict_sentence(decision),
         description(shown),
@@ -163,9 +162,11 @@ def what_would_settle(decision: Decision) -> list[str]:
     """Sentences on which data or seeds would tell what these cannot."""
     found = []
     n = len(decision.everyone[0].right)
-    if decision.recommended is None and len(decision.passing) > 1 and decision.best is not None:
-        one = next((each for each in decision.passing if each is not decision.best), decision.best)
-        ahead, margin = gap(decision.best, one), one.asked["margin"]
+    others = [each for each in decision.passing if each is not decision.best]
+    if decision.recommended is None and others:
+        # the one that stands most in the way of recommending the best
+        one = max(others, key=lambda each: gap(each, decision.best, decision.level).high)
+        ahead, margin = gap(one, decision.best, decision.level), one.asked["margin"]
         if ahead.value < margin:
             wanted = math.ceil(n * (max(ahead.high - ahead.value, 1e-9) / (margin - ahead.value)) ** 2)
             found.append(

@@ -23,8 +23,7 @@ def decision_findings(comparison: Comparison) -> list[tuple[str, str, list[Table
     if not found:
         return []
     decision = decide(found)
-    shown = decision.recommended or decision.best
-    assert shown is not None
+    shown = decision.shown
     return [
         ("decision", "The candidates against your limits", [limit_table(found, decision.recommended)]),
         ("serving", "What serving costs", [serving_table(found)]),

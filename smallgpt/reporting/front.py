@@ -112,7 +112,8 @@ def command_of(job: ReportedJob) -> str:
 
 def words_of_point(job: ReportedJob) -> list[str]:
     """Words of a job that say what it trains."""
-    return [word for word in job.words if key_of(word) not in OF_THE_SEARCH]
+    recipe = ["task=poc"] if job.result.get("task") == "poc" else []  # whose keys no other task takes
+    return [*recipe, *(word for word in job.words if key_of(word) not in OF_THE_SEARCH)]
 
 
 def key_of(word: str) -> str:

@@ -56,6 +56,17 @@ class ReportedJob:
         return self.result.get("seed", self.config.get("seed"))
 
     @property
+    def own_text(self) -> bool:
+        """Whether the fingerprint is that of the user's examples, and the model was trained on a text before."""
+        return self.result.get("task") == "poc"
+
+    @property
+    def loss_unit(self) -> str:
+        """Unit of the losses: nats a token, or nats a label where a head says it."""
+        labels = self.section("finetune").get("kind") == "classification"
+        return "label" if labels and self.config.get("finetune.classifier") == "head" else "token"
+
+    @property
     def fingerprint(self) -> str | None:
         """Fingerprint of the text and the tokenizer."""
         return self.result.get("data_fingerprint")
@@ -158,7 +169,8 @@ def thinned(rows: Sequence[dict[str, float]], most: int = MOST_ROWS) -> list[dic
     found = []
     for start in range(0, len(rows), width):
         near = rows[start : start + width]
-        columns = {key: [row[key] for row in near if key in row] for key in near[-1]}
+        keys = dict.fromkeys(key for row in near for key in row)
+        columns = {key: [row[key] for row in near if key in row] for key in keys}
         found.append({key: sum(numbers) / len(numbers) for key, numbers in columns.items()})
     return found
 

@@ -24,7 +24,9 @@ def learning_curves(comparison: Comparison) -> list[Figure]:
     rows: list[dict[str, Any]] = []
     for arm, line in zip(arms, series, strict=True):
         rows += points(arm, line, list(arm.by_seed(key, comparison.split).values()))
-        rows += [row for name in baselines(arms) for row in points(arm, name, of_baseline(arm, name, key))]
+        for name in baselines(arms):  # of shots each model has its own
+            of = name if name == "majority" or len(set(series)) == 1 else f"{line}, {name}"
+            rows += points(arm, of, of_baseline(arm, name, key))
     lines = list(dict.fromkeys(row["series"] for row in rows))
     x = Measure("training examples").x("examples", [row["examples"] for row in rows])
     y = alt.Y("score:Q", title=OF_ANSWERS[key], scale=alt.Scale(zero=False))

@@ -28,7 +28,7 @@ BASELINE_VARIANT = "gpt"
 
 @dataclass(frozen=True, eq=False)  # so that what is worked out of one can be kept
 class Comparison:
-    """The arms of one data set. Their losses may be compared."""
+    """The arms of one data set whose losses have one unit, so that they may be compared."""
 
     fingerprint: str | None
     arms: list[Arm]
@@ -157,8 +157,8 @@ def read_study(
     metrics = next((found for sweep in sweeps if (found := searched_metrics(sweep))), ())
     searches = tuple(sweep for sweep in sweeps if is_search(sweep))
     comparisons = []
-    for fingerprint in dict.fromkeys(arm.fingerprint for arm in arms):
-        same = [arm for arm in arms if arm.fingerprint == fingerprint]
+    for fingerprint, unit in dict.fromkeys((arm.fingerprint, arm.jobs[0].loss_unit) for arm in arms):
+        same = [arm for arm in arms if (arm.fingerprint, arm.jobs[0].loss_unit) == (fingerprint, unit)]
         comparisons.append(Comparison(fingerprint, same, references(same, baseline), metrics, searches))
     if baseline is not None and not any(is_called(arm, baseline) for arm in arms):
         raise UserError(f"baseline={baseline}: no arm of that name{close_labels(arms, baseline)}")

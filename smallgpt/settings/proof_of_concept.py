@@ -52,8 +52,8 @@ class ProofOfConcept(Group):
     """Number of requests that are answered at the same time."""
     new_tokens: int | None = Field(None, gt=1)
     """Number of tokens of an answer; null: those of the longest label, at least two."""
-    rounds: int = Field(15, gt=2)
-    """Number of rounds in which an answer of each form of a candidate is timed, in turn."""
+    rounds: int = Field(15, gt=5)
+    """Number of rounds in which an answer of each form of a candidate is timed, in turn; six tell a 95 % interval."""
     requests_per_day: int = Field(10_000, gt=0)
     """Number of requests whose cost is told."""
     price_per_hour: float | None = Field(None, gt=0)

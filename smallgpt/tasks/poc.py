@@ -111,6 +111,12 @@ def check_poc(settings: Settings) -> None:
                 f"poc.{key}={tokens}: the context has {settings.context}, for prompt and answer; use fewer, or a "
                 "larger model.block_size"
             )
+    both = (asked.prompt_tokens or 0) + (asked.new_tokens or 0)
+    if both > settings.context:
+        raise UserError(
+            f"poc.prompt_tokens={asked.prompt_tokens} poc.new_tokens={asked.new_tokens}: {both} tokens, and "
+            f"the context has {settings.context}; use fewer, or a larger model.block_size"
+        )
     if settings.eval is not None:
         probe_plan(settings.eval, settings.generation, settings.seed, settings.trainer.accelerator)
     examples_of(settings)

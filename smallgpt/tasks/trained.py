@@ -42,13 +42,15 @@ def samples(settings: Settings, module: "LanguageModel", prepared: "PreparedData
     from transformers import AutoTokenizer
 
     from smallgpt.inference.generate import generate
+    from smallgpt.training.compiled_parts import uncompiled
 
     tokenizer: Any = AutoTokenizer.from_pretrained(prepared.tokenizer_dir, trust_remote_code=False)
     model = getattr(module.model, "causal", module.model)  # of an adapted model what predicts tokens
     if module.sharded:  # this process has a part of it
         model = settings.model_class.from_pretrained(run_dir / "checkpoints" / "last")
     prompts = settings.prompt or ("",)
-    return generate(model, tokenizer, prompts, settings.generation, settings.seed)
+    with uncompiled():  # blocks that were compiled for training would be compiled again for each length of a text
+        return generate(model, tokenizer, prompts, settings.generation, settings.seed)
 
 
 def samples_or_warning(

@@ -16,7 +16,7 @@ from smallgpt.models.loss import chunk_loss
 def compile_parts(model: Any) -> None:
     """Compiles each block of a `Decoder` and the inner loop of its loss, in place: weights keep their names.
 
-    Training has batches of one shape; validation, whose batches have many, is not compiled (`uncompiled`).
+    Training has batches of one shape; validation and samples, which have many, are not compiled (`uncompiled`).
     """
     given: Any = {"dynamic": False, **shape_limits()}
     for module in model.modules():

@@ -131,5 +131,8 @@ def test_a_head_that_says_labels_becomes_a_classifier(cli, case):
         for sides in ((0, 4), (4, 0)):
             padded, mask = (torch.nn.functional.pad(part, sides) for part in (ids, torch.ones_like(ids)))
             torch.testing.assert_close(classifier(padded, attention_mask=mask).logits, expected, atol=1e-5, rtol=1e-5)
+        read = classifier(ids[:, :5], use_cache=True)
+        rest = classifier(ids[:, 5:], attention_mask=torch.ones_like(ids), past_key_values=read.past_key_values)
+        torch.testing.assert_close(rest.logits, expected, atol=1e-5, rtol=1e-5)
     refused = cli.refused("task=generate", "checkpoint=out", "hydra.run.dir=text")
     assert refused.startswith(f"checkpoint=out: {name}, a classifier, which writes no text")

@@ -270,13 +270,14 @@ def test_figures_follow_the_numbers_that_are_there(tmp_path: Path):
     assert names == {"parameters", "diagram_0"}
 
 
-def adapted(sweep: Path, examples: int | None, seed: int, accuracy: float, *words: str) -> None:
+def adapted(sweep: Path, examples: int | None, seed: int, accuracy: float, *words: str, variant: str = "gpt") -> None:
     """A job of task=finetune that was adapted to so many examples."""
     scores = {"accuracy": accuracy, "macro_f1": accuracy, "n": 10}
     beside = {"majority": {"accuracy": 0.5}, "4 shots": {"accuracy": 0.55}}
     given = (f"data.examples={'null' if examples is None else examples}", *words)
     more = {"data": {"train_examples": examples or 5000}, "baselines": beside, "test": scores | {"loss": 0.6}}
-    path = job(sweep, "gpt", seed, 0.7, "task=finetune", *given) / "result.json"
+    more["finetune"] = {"kind": "classification"}
+    path = job(sweep, variant, seed, 0.7, "task=finetune", *given) / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | more))
 
 
@@ -297,3 +298,26 @@ def test_numbers_of_examples_are_arms_with_what_they_have_to_beat(tmp_path: Path
     for series in ("gpt", "majority", "4 shots"):
         assert [row["examples"] for row in points if row["series"] == series] == [16, 64, 5000]
     assert points[0]["seeds"] == 2 and points[0]["low"] < points[0]["score"] < points[0]["high"]
+
+
+def test_shots_are_those_of_each_model(tmp_path: Path):
+    for variant in ("gpt", "lineargpt"):
+        for examples in (16, 64):
+            adapted(tmp_path, examples, 1, 0.6, variant=variant)
+    (comparison,) = read_study([tmp_path]).comparisons
+    (curve,) = (found for found in draw(comparison) if found.name == "learning_curve")
+    (points,) = curve.spec["datasets"].values()
+    assert {row["series"] for row in points} == {"gpt", "lineargpt", "majority", "gpt, 4 shots", "lineargpt, 4 shots"}
+
+
+def test_a_loss_a_label_is_not_compared_with_a_loss_a_token(tmp_path: Path):
+    for classifier in ("head", "words"):
+        adapted(tmp_path, 16, 1, 0.6, f"finetune.classifier={classifier}")
+    assert [[len(each.arms)] for each in read_study([tmp_path]).comparisons] == [[1], [1]]
+
+
+def test_a_proof_of_concept_tells_the_texts_apart_that_its_models_were_trained_on(tmp_path: Path):
+    for corpus in ("stdlib", "files"):
+        job(tmp_path, "gpt", 1, 4.0, "task=poc", f"data.corpus={corpus}")
+    (comparison,) = read_study([tmp_path]).comparisons
+    assert [arm.label for arm in comparison.arms] == ["gpt corpus=stdlib", "gpt corpus=files"]

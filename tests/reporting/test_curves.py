@@ -42,6 +42,8 @@ def test_rows_of_a_long_training_are_means_of_neighbours():
     found = thinned(rows, 100)
     assert len(found) == 100 and found[0] == {"tokens": 4.5, "train/loss": 0.5}
     assert thinned(rows[:5], 100) == rows[:5]
+    seldom = [{"tokens": float(i)} | ({"norm": 3.0} if i % 10 == 0 else {}) for i in range(1000)]
+    assert thinned(seldom, 100)[0] == {"tokens": 4.5, "norm": 3.0}
 
 
 def test_lines_that_cover_each_other_are_said_to(tmp_path: Path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from proofs_of_concept import answers, candidate, form
 
+from smallgpt.errors import UserError
 from smallgpt.reporting.candidates import candidates, decide, gap
 from smallgpt.reporting.decision_summary import summary
 from smallgpt.reporting.markdown import markdown
@@ -82,6 +83,26 @@ def test_seeds_that_differ_take_a_recommendation_back(tmp_path):
     assert found.value == pytest.approx(20 / 300) and found.high - found.low > 0.8
     assert decided(tmp_path).recommended is None
     assert "One seed" not in " ".join(summary(comparison(tmp_path)))
+
+
+def test_seeds_that_one_alone_has_prove_nothing(tmp_path):
+    for seed in (1, 2, 3):
+        candidate(tmp_path, "gpt", seed, {"ONNX": form(answers(380), 1.0)})
+    candidate(tmp_path, "lineargpt", 1, {"ONNX": form(answers(300), 0.5)})
+    one, other = candidates(comparison(tmp_path))
+    assert (gap(one, other).low, gap(one, other).high) == (-1, 1)
+    assert decided(tmp_path).recommended is None
+
+
+@pytest.mark.parametrize(
+    ("more", "n", "message"),
+    [({"margin": 0.05}, 400, "lineargpt: poc.margin is not"), ({}, 300, "lineargpt: poc.scored_examples is not")],
+)
+def test_candidates_are_asked_the_same(tmp_path, more, n, message):
+    candidate(tmp_path, "gpt", 1, {"ONNX": form(answers(280), 1.0)})
+    candidate(tmp_path, "lineargpt", 1, {"ONNX": form(answers(280, n), 1.0)}, **more)
+    with pytest.raises(UserError, match=message):
+        candidates(comparison(tmp_path))
 
 
 def test_equal_answers_to_few_examples_prove_little(tmp_path):

@@ -4,6 +4,7 @@ import subprocess
 import time
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import lightning as L
 import pytest
@@ -14,6 +15,7 @@ from torch._dynamo.testing import CompileCounter
 from smallgpt.errors import UserError
 from smallgpt.models import loss as loss_module
 from smallgpt.models.gpt import GPT
+from smallgpt.tasks.trained import samples
 from smallgpt.training import run_length
 from smallgpt.training.interruption import Interruption
 from smallgpt.training.metrics import HEADER
@@ -159,6 +161,17 @@ def test_compiling_changes_neither_losses_nor_names_and_equal_blocks_share_it(fi
     compiled = fit(steps=3, every=2, compile=True, name="a", model=tiny_model(**shape))
     plain = fit(steps=3, every=2, name="b", model=tiny_model(**shape))
     # the loss, and a block; where rotations are made, the first block makes them for the others
+    assert counter.frame_count == (3 if block else 2)
+
+    def written(model, *_):
+        return [str(model(torch.zeros(1, n, dtype=torch.long)).logits.shape) for n in (2, 3, 4)]
+
+    # the texts at the end, whose lengths are many, are not compiled
+    monkeypatch.setattr("smallgpt.inference.generate.generate", written)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *_, **__: None)
+    settings: Any = SimpleNamespace(prompt=("a",), generation=None, seed=1)
+    prepared: Any = SimpleNamespace(tokenizer_dir=None)
+    assert len(samples(settings, compiled.module, prepared, compiled.directory)) == 3
     assert counter.frame_count == (3 if block else 2)
     assert set(compiled.module.model.state_dict()) == set(tiny_model(**shape).state_dict())
     for a, b in zip(compiled.rows("train/loss"), plain.rows("train/loss"), strict=True):
