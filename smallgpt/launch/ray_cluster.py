@@ -30,7 +30,7 @@ class RayCluster:
 
     def __init__(self, address: str | None, cpus: Positive | None) -> None:
         require("hydra/launcher=ray", "ray")
-        self.n_jobs = 1_000_000  # as many as it has room for
+        self.n_jobs = None  # as many as it has room for
         self.address, self.cpus = address, cpus
 
     def check(self, trainer: Trainer) -> None:

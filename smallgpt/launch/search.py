@@ -163,9 +163,15 @@ class Search:
                         self.tell(trial, job.return_value, run_directory(job))
                 self.say_best(study)
             begun = len(with_jobs(study))
-            trials = [self.ask(study) for _ in range(min(self.options.batch, self.options.n_trials - begun))]
+            trials = [self.ask(study) for _ in range(min(self.jobs_at_once, self.options.n_trials - begun))]
             if not trials:
                 return returns
+
+    @property
+    def jobs_at_once(self) -> int:
+        """Number of jobs that are chosen together. It is known once a job's settings are checked: GPUs count then."""
+        machines = self.checks.machines
+        return self.options.batch or (machines and machines.n_jobs) or 1
 
     def ask(self, study: optuna.Study) -> optuna.Trial:
         """The next trial whose values make a model. Raises UserError where there seems to be none."""

@@ -17,8 +17,11 @@ class Options(Group):
     """Dotted key of a number in result.json, or a list of them; less is better."""
     seed: int | None = Field(0, ge=0)
     prune: bool = False
-    batch: int = Field(1, gt=0)
-    """Number of jobs that are chosen together, before the results of any of them are known."""
+    batch: int | None = Field(None, gt=0)
+    """Number of jobs that are chosen together, before the results of any of them are known.
+
+    None: as many as the launcher runs at once, and one where it does not know how many that is.
+    """
     params: dict[str, Any] = Field(default_factory=dict)
     """Overrides that a recipe gives; those of the command line replace them."""
     arms: Any = None

@@ -77,7 +77,8 @@ class Starter:
 
     def start(self) -> None:
         """Starts as many of the waiting jobs as there is room for."""
-        room = len(self.waiting) if self.machines.queues else self.machines.n_jobs - len(self.running)
+        at_once = self.machines.n_jobs
+        room = len(self.waiting) if self.machines.queues or at_once is None else at_once - len(self.running)
         chosen: list[SweepJob] = []
         while self.waiting and len(chosen) < room:
             job = self.waiting.pop(0)
@@ -182,7 +183,8 @@ class Starter:
             return ""
         mean, now = sum(self.seconds) / len(self.seconds), time.monotonic()
         begun = sum(min(mean, now - job.started) for job in self.running)
-        total = (mean * (len(self.waiting) + len(self.running)) - begun) / min(self.machines.n_jobs, len(self.jobs))
+        at_once = min(self.machines.n_jobs or len(self.jobs), len(self.jobs))
+        total = (mean * (len(self.waiting) + len(self.running)) - begun) / at_once
         return f", {total // 60:.0f}:{total % 60:02.0f} left"
 
     def progress(self) -> None:

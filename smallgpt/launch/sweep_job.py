@@ -54,8 +54,8 @@ class SweepJob:
 class Machines(Protocol):
     """Machines that run jobs, each as `python -m smallgpt.launch.process DIRECTORY` or what does the same."""
 
-    n_jobs: int
-    """Number of jobs that run at the same time."""
+    n_jobs: int | None
+    """Number of jobs that run at the same time; None: the machines know."""
     queues: bool
     """Whether more jobs can be handed over than run at the same time."""
 
