@@ -116,7 +116,6 @@ class Sweep:
 
 def arm_rows(comparison: "Comparison") -> list[dict[str, Any]]:
     """Rows of numbers, an arm each: losses on the split that is reported, differences to the baseline, costs."""
-    from smallgpt.reporting.quality_figures import value_of
     from smallgpt.reporting.statistics import compare_arms, mean
 
     gaps, rows = compare_arms(comparison), []
@@ -142,7 +141,7 @@ def arm_rows(comparison: "Comparison") -> list[dict[str, Any]]:
                 "p": gap.p if gap else None,
                 "verdict": gap.verdict if gap else ("baseline" if arm in comparison.references else None),
                 "parameters": arm.number("cost", "parameters"),
-                "training_flops": value_of(arm, "train", "flops"),
+                "training_flops": arm.cost("train", "flops"),
                 "tokens": arm.number("train", "tokens"),
                 "tokens_per_second": arm.number("train", "tokens_per_second"),
                 "data_fingerprint": comparison.fingerprint,

@@ -6,10 +6,9 @@ from smallgpt.errors import shown
 from smallgpt.models.matching import amount
 from smallgpt.reporting.answer_scores import OF_ANSWERS, baselines, main_score, of_baseline
 from smallgpt.reporting.arms import Arm
+from smallgpt.reporting.axis_units import duration
 from smallgpt.reporting.caveats import epochs
 from smallgpt.reporting.naming import short_names
-from smallgpt.reporting.price import duration
-from smallgpt.reporting.quality_figures import value_of
 from smallgpt.reporting.ranking import ranked
 from smallgpt.reporting.statistics import SPLITS, Difference, compare_arms, mean, mean_with_interval, p_text
 from smallgpt.reporting.study import Comparison
@@ -39,7 +38,7 @@ def arm_row(comparison: Comparison, arm: Arm, gap: Difference | None) -> dict[st
     bits = list(arm.by_seed("bits_per_byte", comparison.split).values())
     tokens, parameters = arm.number("train", "tokens"), arm.number("cost", "parameters")
     speed, cache = arm.number("train", "tokens_per_second"), arm.number("cost", "cache_bytes_per_token")
-    flops, read = value_of(arm, "train", "flops"), epochs(arm.jobs[0])
+    flops, read = arm.cost("train", "flops"), epochs(arm.jobs[0])
     baseline, seconds = comparison.baseline_of(arm), arm.number("train", "seconds")
     answers = {name: list(arm.by_seed(key, comparison.split).values()) for key, name in OF_ANSWERS.items()}
     if key := main_score(comparison.arms, comparison.split):

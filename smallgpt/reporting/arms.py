@@ -42,6 +42,14 @@ class Arm:
         found = [value for job in self.jobs if (value := job.section(section).get(key)) is not None]
         return sum(found) / len(found) if found else None
 
+    def cost(self, section: str, key: str) -> float | None:
+        """Cost by where it stands in the results; the section `train` has `flops` too, those trained with or to be."""
+        if (section, key) != ("train", "flops"):
+            return self.number(section, key)
+        cost, tokens = self.jobs[0].section("cost"), self.jobs[0].section("train").get("tokens")
+        each = cost.get("training_flops_per_token")
+        return each * tokens if each and tokens else cost.get("training_flops")
+
     def by_seed(self, key: str = "loss", split: str = "val") -> dict[int | None, float]:
         """A score of the section `val` or `test`."""
         return self.found(split, key)

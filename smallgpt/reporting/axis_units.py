@@ -52,3 +52,11 @@ class Measure:
         wide = min(numbers) > 0 and max(numbers) > 10 * min(numbers)
         scale = alt.Scale(type="log", padding=16) if wide else alt.Scale(zero=False, padding=16)
         return alt.X(f"{field}:Q", title=self.title(numbers), scale=scale, axis=self.ticks(numbers))
+
+
+def duration(seconds: float) -> str:
+    """Time in the largest unit of which there are two."""
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} seconds"

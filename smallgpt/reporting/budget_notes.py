@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smallgpt.reporting.axis_units import Measure
-from smallgpt.reporting.quality_figures import COST_AXES, value_of
+from smallgpt.reporting.quality_figures import COST_AXES
 from smallgpt.reporting.study import Comparison
 
 COMPUTE = COST_AXES["train", "flops"]
@@ -14,7 +14,7 @@ KEYS = ("tokens", "flops", "epochs", "seconds")
 def budget_notes(comparison: Comparison) -> list[str]:
     """Nothing where all arms took the same number of tokens, as their budget says."""
     tokens = [value for arm in comparison.arms if (value := arm.number("train", "tokens")) is not None]
-    flops = [value for arm in comparison.arms if (value := value_of(arm, "train", "flops")) is not None]
+    flops = [value for arm in comparison.arms if (value := arm.cost("train", "flops")) is not None]
     budgets = [budget(arm.described.config) for arm in comparison.arms]
     spent = f"{span([f'{value:,.0f}' for value in (min(tokens), max(tokens))])} tokens" if tokens else ""
     if any(each != budgets[0] for each in budgets):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from smallgpt.reporting.axis_units import duration
 from smallgpt.reporting.candidates import SECONDS_A_DAY, Candidate, Decision, Estimate, candidates, decide, gap
 from smallgpt.reporting.probes import probe_sentences
 from smallgpt.reporting.study import Comparison
@@ -221,11 +222,3 @@ def points(value: float) -> str:
 def times(one: Candidate, other: Candidate) -> str:
     """How many times as long an answer takes."""
     return f"{one.answer_seconds / other.answer_seconds:.2g} times"
-
-
-def duration(seconds: float) -> str:
-    """Time in the unit that suits it."""
-    for limit, size, unit in ((120, 1, "s"), (120 * 60, 60, "min")):
-        if seconds < limit:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 3600:,.3g} h"

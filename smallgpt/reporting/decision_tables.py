@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from smallgpt.files import write_text
+from smallgpt.reporting.axis_units import duration
 from smallgpt.reporting.candidates import SECONDS_A_DAY, Candidate, candidates, decide
-from smallgpt.reporting.decision_summary import duration, most_a_day, summary
+from smallgpt.reporting.decision_summary import most_a_day, summary
 from smallgpt.reporting.evaluation_tables import Cell, Table
 from smallgpt.reporting.probes import probe_table
 from smallgpt.reporting.study import Comparison, Study

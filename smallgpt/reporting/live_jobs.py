@@ -17,7 +17,7 @@ from smallgpt.settings.training import DEFAULT_BUDGET_TOKENS
 DONE = ("completed", "pruned")  # at whatever start of the sweep
 ENDED = (*DONE, "failed", "interrupted", "refused")  # at the start of the sweep that has left it
 WRITTEN = ("config.yaml", "log.txt", "metrics.csv")  # by the process of a job, not by its sweep
-SILENT_SECONDS = 300.0  # without a line, after which a job is taken for dead where no sweep says that it is at work
+DEAD_SECONDS = 300.0  # without a line, after which a job is taken for dead where no sweep says that it is at work
 
 
 class MetricsTail:

@@ -9,7 +9,7 @@ from statistics import median
 from smallgpt.errors import UserError
 from smallgpt.files import nearest_beside
 from smallgpt.reporting.jobs import is_run
-from smallgpt.reporting.live_jobs import DONE, SILENT_SECONDS, LiveJob, changed
+from smallgpt.reporting.live_jobs import DEAD_SECONDS, DONE, LiveJob, changed
 from smallgpt.reporting.searches import sweeper_of
 from smallgpt.run_directory import AT_WORK, read_unwritable
 
@@ -94,7 +94,7 @@ class LiveSweep:
             return False
         if self.jobs and self.ended == self.total:
             return True
-        if any(job.state == "running" and job.silent < SILENT_SECONDS for job in self.jobs.values()):
+        if any(job.state == "running" and job.silent < DEAD_SECONDS for job in self.jobs.values()):
             return False
         begun = changed(self.sweep_dir / "multirun.yaml")  # before its jobs, which are checked first
         return time.time() - max([begun, *(job.moved for job in self.jobs.values())]) > BETWEEN_SECONDS

@@ -27,7 +27,7 @@ PADDING = 2  # between columns
 
 def view(sweep: LiveSweep, width: int, height: int) -> Group:
     """Draws a sweep in a terminal's columns and lines: first the jobs that run, then what has failed, then the best."""
-    names, jobs = sweep.names(), ranked(sweep)
+    names, jobs = sweep.names(), by_interest(sweep)
     head = standing(sweep)
     reasons = [f"job {job.name} {ending(job)}" for job in jobs if job.ended and job.result.get("error")][:MOST_REASONS]
     most = max(LEAST_JOBS, height - FRAME_LINES - len(head) // width - len(reasons))
@@ -71,7 +71,7 @@ def widths_within(width: int, rows: Sequence[Mapping[str, str]]) -> dict[str, in
     return kept | {ARM: max(LEAST_NAME, kept[ARM] + room)}
 
 
-def ranked(sweep: LiveSweep) -> list[LiveJob]:
+def by_interest(sweep: LiveSweep) -> list[LiveJob]:
     """Jobs in the order in which a look at them is worth most."""
     order = ("running", "failed", "interrupted", "refused", "completed", "pruned", "waiting")
     return sorted(

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from smallgpt.reporting.axis_units import Measure
-from smallgpt.reporting.quality_figures import value_of
+from smallgpt.reporting.axis_units import Measure, duration
 from smallgpt.reporting.ranking import answer
 from smallgpt.reporting.study import Comparison, Study
 
@@ -43,7 +42,7 @@ def prices(comparison: Comparison) -> list[Price]:
         return []
     found: dict[str, Price] = {}
     for (section, key), measure in PRICES.items():
-        ours, theirs = value_of(best, section, key), value_of(rival, section, key)
+        ours, theirs = best.cost(section, key), rival.cost(section, key)
         if ours is not None and theirs:
             found.setdefault(measure.name, Price(measure.name, measure.text(ours), measure.text(theirs), ours / theirs))
     return list(found.values())
@@ -71,11 +70,3 @@ def study_cost(study: Study) -> str:
     found += [f"{Measure('tokens').text(tokens)} tokens"] if tokens else []
     found += [Measure("compute", "FLOP").text(flops)] if flops else []
     return ", ".join(found)
-
-
-def duration(seconds: float) -> str:
-    """Time in the largest unit of which there are two."""
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} seconds"

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.axis_units import Measure
 from smallgpt.reporting.charts import Figure, colour, figure, layered, legend, tooltip, values
 from smallgpt.reporting.inferences import INFERENCE_AXES
-from smallgpt.reporting.jobs import ReportedJob
 from smallgpt.reporting.ranking import others_last
 from smallgpt.reporting.statistics import SPLITS, difference, mean, undominated
 from smallgpt.reporting.study import Comparison
@@ -46,7 +44,7 @@ def pareto(comparison: Comparison) -> list[Figure]:
     for (section, key), measure in COST_AXES.items():
         rows: list[dict[str, Any]] = []
         for arm in comparison.arms:
-            cost = value_of(arm, section, key)
+            cost = arm.cost(section, key)
             if cost is not None and (scores := list(comparison.losses(arm).values())):
                 rows.append({"arm": arm.label, "cost": cost, "cost text": measure.text(cost), **interval(scores)})
         if len({row["cost"] for row in rows}) < 2:
@@ -86,16 +84,3 @@ def interval(scores: Sequence[float]) -> dict[str, float | int]:
     score = mean(scores)
     half = score.half_width or 0.0
     return {"loss": score.value, "low": score.value - half, "high": score.value + half, "seeds": score.n}
-
-
-def value_of(arm: Arm, section: str, key: str) -> float | None:
-    """Cost of an arm, by where it stands in the results."""
-    if (section, key) == ("train", "flops"):
-        return training_flops(arm.jobs[0])
-    return arm.number(section, key)
-
-
-def training_flops(job: ReportedJob) -> float | None:
-    """FLOPs that a job has trained with, or would."""
-    each, tokens = job.section("cost").get("training_flops_per_token"), job.section("train").get("tokens")
-    return each * tokens if each and tokens else job.section("cost").get("training_flops")

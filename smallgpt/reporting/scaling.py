@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from smallgpt.reporting.arms import Arm
 from smallgpt.reporting.naming import hashable, labels
-from smallgpt.reporting.quality_figures import value_of
 from smallgpt.reporting.statistics import LEVEL
 from smallgpt.reporting.study import Comparison
 from smallgpt.run_directory import OF_A_SIZE
@@ -109,7 +108,7 @@ def sizes_of(comparison: Comparison, arms: Sequence[Arm]) -> list[ArmSize]:
     """Sizes with a loss, from the smallest compute to the largest."""
     found = []
     for arm in arms:
-        compute, parameters = value_of(arm, "train", "flops"), arm.number("cost", "parameters")
+        compute, parameters = arm.cost("train", "flops"), arm.number("cost", "parameters")
         if (losses := comparison.losses(arm)) and compute and parameters:
             found.append(ArmSize(arm, parameters, compute, losses))
     return sorted(found, key=lambda size: size.compute)
