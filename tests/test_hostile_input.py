@@ -5,12 +5,28 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import hostile_files as files
+import hostile_words as words
 import pytest
 from forked_runs import content, fault, forked, import_everything
-from hostile_cases import RUN_FOLDERS, TRAIN, HostileCase, all_cases
+from hostile_cases import RUN_FOLDERS, TRAIN, HostileCase
 
 SENTENCES = "\n\n".join(f"Sentence {i} of a text with {i % 7} words and {i % 11} others." for i in range(1500))
 SHORT = 20  # of so many cases `make test` takes one
+KINDS = (
+    *(words.syntax, words.choices, words.values, words.unknown_keys, words.targets, words.wrong_checkpoints),
+    *(files.damaged_checkpoints, files.damaged_state, files.damaged_graphs, files.damaged_sweeps, files.directories),
+    *(files.texts, files.tokenizers, files.evaluations, words.sweeps, words.exports, words.combinations),
+)
+
+
+def all_cases() -> list[HostileCase]:
+    """Every case, kind after kind; names are unique."""
+    return [
+        HostileCase(f"{kind.__name__}: {case.name}", case.words, case.damage, case.says)
+        for kind in KINDS
+        for case in kind()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +36,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile") / "world"
     folder.mkdir()
     (folder / "text.txt").write_text(SENTENCES)
-    for words in (
+    for command in (
         (*TRAIN, "hydra.run.dir=run"),
         (*TRAIN, "hydra.run.dir=sweep/0"),
         ("task=export", "checkpoint=run", "format=hf", "hydra.run.dir=exported"),
         ("task=export", "checkpoint=run", "format=onnx", "hydra.run.dir=exported_graph"),
     ):
-        ended = forked(folder, list(words), folder.with_name("cache"))
+        ended = forked(folder, list(command), folder.with_name("cache"))
         assert ended.code == 0, ended.err
     shutil.move(folder / "exported" / "hf", folder / "hf")
     shutil.move(folder / "exported_graph" / "onnx", folder / "onnx")

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from damage import Planted
 from filelock import FileLock
 from helpers import Case
-from hostile_cases import Planted
 from omegaconf import OmegaConf
 from small_checkpoints import save_checkpoint
 
