@@ -34,6 +34,12 @@ def is_first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
+def local_rank() -> int:
+    """Number of this process among those of its run on this machine."""
+    outside = started_by()
+    return int(os.environ.get("SLURM_LOCALID" if outside and outside[0] == "srun" else "LOCAL_RANK", "0"))
+
+
 def job_command(run_dir: Path) -> list[str]:
     """Command that runs the job of a run directory in a process of its own, which ends with this one."""
     # -P: a file of the current folder named like a module of Python's is none of a job's business

@@ -7,20 +7,29 @@ from typing import Literal
 import torch
 
 from smallgpt.errors import UserError
+from smallgpt.ranks import local_rank
 
 Precision = Literal["fp32", "bf16"]
+CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+"""Environment variable without which products are no deterministic ones; PyTorch reads it once, at the first of all."""
 GPU_SHARE = "SMALLGPT_GPU_SHARE"
 """Environment variable in which a sweep tells a job what share of a GPU's memory is its own."""
 
 
 def device(accelerator: str, devices: int = 1) -> torch.device:
-    """Kind of device that `trainer.accelerator` names. Raises UserError where this machine has too few."""
+    """Kind of device that `trainer.accelerator` names; of GPUs, this process's own is the current one from here on.
+
+    Raises UserError where this machine has too few.
+    """
     if accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu: no CUDA device is visible here; use trainer=cpu")
     if accelerator == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     if devices > (visible := torch.cuda.device_count()):
         raise UserError(f"trainer.devices={devices}: only {visible} visible here; trainer.accelerator=cpu needs none")
+    os.environ.setdefault(*CUBLAS_WORKSPACE)
+    if 0 < local_rank() < visible:
+        torch.cuda.set_device(local_rank())
     if (share := gpu_share()) < 1:
         torch.cuda.set_per_process_memory_fraction(share)
     return torch.device("cuda")

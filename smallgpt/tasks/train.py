@@ -67,7 +67,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         begun_with = None  # its memory is free for the training
     model.generation_config.eos_token_id = prepared.eos_id
     model.generation_config.pad_token_id = prepared.eos_id
-    settings = with_micro_batch(settings, model, where, precision)
+    settings = with_micro_batch(settings, model, where, precision, run_dir)
     price = price_of(settings, model)
     subject, patience = model, None
     if settings.finetune is not None:

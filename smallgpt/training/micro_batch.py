@@ -1,12 +1,17 @@
 """Micro-batch of a training on a GPU: found by trying, once for a model and a card, where `batch.micro` is not given.
 
+    <cache_dir>/micro_batch/<fingerprint>.json     what was found, and what for
+    <run directory>/micro_batch.json               the same, which the run takes again when it goes on
+
 It grows as long as that makes more tokens a second and leaves memory for the optimizer. On a CPU a larger one gains
-nothing, so that nothing is tried there.
+nothing, so that nothing is tried there. What is tried is never compiled, which would take longer than the trial, and
+leaves room for the moments of AdamW, whatever the optimizer.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +33,7 @@ PASSES = 2  # in the first, kernels are chosen and memory is taken
 
 
 def with_micro_batch(
-    settings: Settings, model: PreTrainedModel, device: torch.device, precision: Precision
+    settings: Settings, model: PreTrainedModel, device: torch.device, precision: Precision, run_dir: Path
 ) -> Settings:
     """The settings with the micro-batch that this card reaches most tokens a second with, where they leave it open.
 
@@ -46,17 +51,23 @@ def with_micro_batch(
         "share": gpu_share(),
         "torch": torch.__version__,
         "precision": precision,
+        "deterministic": trainer.deterministic,
         "sequences": sequences,
         "model": model.config.to_dict(),
     }
+    of_run = run_dir / "micro_batch.json"
     path = settings.cache_dir / "micro_batch" / f"{digest(key)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        found = kept(path)
-        if found is None or sequences % found:
+        found = kept(of_run, key) or kept(path, key)
+        if found is None:
+            if trainer.deterministic:
+                torch.use_deterministic_algorithms(True)  # as the training will
             found = largest_worthwhile(sequences, settings.micro_batch_size, Trial(model, device, precision))
-            write_text(path, json.dumps({**key, "micro_batch": found}, indent=1, default=str))
             say(f"micro-batch: {found} sequences, of {sequences} in a step")
+        for place in (of_run, path):
+            if kept(place, key) != found:
+                write_text(place, json.dumps({**key, "micro_batch": found}, indent=1, default=str))
     return settings.model_copy(update={"batch": settings.batch.model_copy(update={"micro": found})})
 
 
@@ -65,13 +76,15 @@ def digest(key: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def kept(path: Any) -> int | None:
-    """Micro-batch that was found before; None where there is none, or the file is damaged."""
+def kept(path: Path, key: dict[str, Any]) -> int | None:
+    """Micro-batch that was found before for the same; None where there is none, or the file is damaged."""
     try:
-        found = json.loads(path.read_text())["micro_batch"]
-    except (OSError, ValueError, KeyError, TypeError):
+        record = json.loads(path.read_text())
+        found = record.pop("micro_batch")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return found if isinstance(found, int) and found > 0 else None
+    divides = isinstance(found, int) and found > 0 and key["sequences"] % found == 0
+    return found if divides and record == json.loads(json.dumps(key, default=str)) else None
 
 
 def largest_worthwhile(sequences: int, first: int, rate: Callable[[int], float | None]) -> int:

@@ -1,10 +1,13 @@
 """What a run needs to go on on another device, and what is chosen by the device: compiling, deterministic kernels."""
 
+import os
+
 import pytest
 import torch
 
 from smallgpt.errors import UserError
 from smallgpt.machine import compiler
+from smallgpt.machine.device import CUBLAS_WORKSPACE, GPU_SHARE, device
 from smallgpt.settings import Trainer
 from smallgpt.tasks.train import compiles
 from smallgpt.training.checkpoints import random_state, restore_random_state
@@ -40,6 +43,30 @@ def test_a_training_is_compiled_on_a_gpu_unless_told_otherwise(monkeypatch):
     assert not compiles(Asked(), CUDA)
     with pytest.raises(UserError, match=r"^compile=true: no Triton, or leave compile out"):
         compiles(Asked(compile=True), CUDA)
+
+
+@pytest.mark.parametrize(
+    ("process", "visible", "current"),
+    [
+        ({}, 4, []),
+        ({"LOCAL_RANK": "2"}, 4, [2]),  # started by us
+        ({"TORCHELASTIC_RUN_ID": "a", "RANK": "6", "WORLD_SIZE": "8", "LOCAL_RANK": "2"}, 4, [2]),
+        ({"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1"}, 4, [1]),
+        ({"LOCAL_RANK": "2"}, 1, []),  # each process sees its own card alone
+    ],
+)
+def test_the_current_gpu_is_that_of_the_process_and_so_is_the_share_of_it(monkeypatch, process, visible, current):
+    done = []
+    for name in ("LOCAL_RANK", "TORCHELASTIC_RUN_ID", "SLURM_PROCID", CUBLAS_WORKSPACE[0]):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**process, GPU_SHARE: "0.5"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
+    monkeypatch.setattr(torch.cuda, "set_device", done.append)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", done.append)
+    assert device("gpu") == CUDA and done == [*current, 0.5]
+    assert os.environ.pop(CUBLAS_WORKSPACE[0])  # before any product, and so whoever asks for deterministic ones later
 
 
 def test_what_compiling_needs_is_said(monkeypatch):
