@@ -15,6 +15,7 @@ from smallgpt.evaluation.measures import rate
 from smallgpt.files import nearest_beside
 from smallgpt.inference.generate import arguments
 from smallgpt.inference.onnx_engine import OnnxEngine
+from smallgpt.inference.steps import decoding_steps
 from smallgpt.settings import Generation
 
 
@@ -87,7 +88,7 @@ def continuations(
     encoded = [_room(model, tokenizer, prompt, settings.max_new_tokens) for prompt in prompts]
     was_training = model.training
     model.eval()
-    texts = []
+    texts, steps = [], decoding_steps(model)
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(seed)
         for ids, new_tokens in encoded:
@@ -96,7 +97,7 @@ def continuations(
                 input_ids,
                 attention_mask=torch.ones_like(input_ids),
                 num_return_sequences=samples,
-                **arguments(model, tokenizer, settings, new_tokens),
+                **arguments(model, tokenizer, settings, new_tokens, steps=steps),
             )
             texts.append(tokenizer.batch_decode(output[:, len(ids) :], skip_special_tokens=True))
     model.train(was_training)

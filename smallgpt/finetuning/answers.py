@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from smallgpt.evaluation.scorer import Request, Scorer
 from smallgpt.inference.generate import arguments
+from smallgpt.inference.steps import decoding_steps
 from smallgpt.settings import Generation
 
 BATCH = 32
@@ -25,6 +26,7 @@ def written_answers(
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]), reverse=True)
     settings = Generation(temperature=0, max_new_tokens=most_tokens, stop=stop)
     pad, was_training = tokenizer.eos_token_id, model.training
+    steps = decoding_steps(model)
     model.eval()
     for start in range(0, len(order), BATCH):
         places = order[start : start + BATCH]
@@ -32,7 +34,7 @@ def written_answers(
         rows = [list(prompts[place]) for place in places]
         ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
-        how = arguments(model, tokenizer, settings, most_tokens)
+        how = arguments(model, tokenizer, settings, most_tokens, steps=steps)
         with torch.inference_mode():
             made = model.generate(ids, attention_mask=mask, **how)  # ty: ignore[not-callable]  # of GenerationMixin
         for place, row in zip(places, made[:, width:].tolist(), strict=True):

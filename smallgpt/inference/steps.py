@@ -19,6 +19,7 @@ from smallgpt.machine.compiler import HAS_OWN_LIMIT, shape_limits
 from smallgpt.models.decoder import Decoder
 
 LEAST_PLACES = 64  # in a cache; from there on it doubles, so that few are compiled
+MOST_RECORDED = 32  # shapes whose caches and graphs are kept on a GPU
 
 
 class Steps:
@@ -92,7 +93,7 @@ class FixedSteps(Steps):
         self.step: Callable[[Tensor, Tensor, Tensor], Tensor] = self.read
         self.records = model.device.type == "cuda"
         self.recorded: dict[tuple[int, int], tuple[Cache, RecordedFunction]] = {}
-        """Cache and step of each number of sequences and of places."""
+        """Cache and step of each number of sequences and of places, those that were in use last at the end."""
 
     def begin(self, mask_BT: Tensor | None, longest: int) -> None:
         self.mask_BT, self.cache = mask_BT, None
@@ -116,7 +117,8 @@ class FixedSteps(Steps):
         """An empty cache: that of the recorded step, where there is one."""
         if (sequences, self.places) not in self.recorded:
             return fixed_cache(self.model.config, self.places)
-        cache, _ = self.recorded[sequences, self.places]
+        shape = sequences, self.places
+        cache, _ = self.recorded[shape] = self.recorded.pop(shape)  # the last that was in use
         cache.reset()
         return cache
 
@@ -126,6 +128,8 @@ class FixedSteps(Steps):
             return self.step
         shape = (sequences, self.places)
         if shape not in self.recorded:
+            if len(self.recorded) >= MOST_RECORDED:
+                del self.recorded[next(iter(self.recorded))]
             assert self.cache is not None
             state = [tensor for layer in self.cache.layers for tensor in layer.tensors()]  # ty: ignore[missing-attribute]
             like = self.seen_B11S.new_zeros(sequences, 1, dtype=torch.long), self.seen_B11S, self.position_B1

@@ -10,6 +10,7 @@ import torch
 from smallgpt.data.tokenizers import TrainedBPE
 from smallgpt.errors import UserError
 from smallgpt.evaluation.continuations import continuations, distinct, hits, read_lines, score_continuations
+from smallgpt.inference import decoding
 from smallgpt.inference.generate import generate
 from smallgpt.models.gpt import GPT, GPTConfig
 from smallgpt.settings import Generation
@@ -95,7 +96,8 @@ def test_files_without_lines(tmp_path: Path) -> None:
         read_lines(tmp_path, "eval.words")
 
 
-def test_sampled_continuations(model: GPT, tokenizer: Any) -> None:
+def test_sampled_continuations(model: GPT, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "decoding_steps", None)  # on a GPU a graph would be recorded for each prompt
     settings = Generation(max_new_tokens=6, temperature=1.0)
     prompts = ["The nurse said", "", "The doctor"]
     before = torch.random.get_rng_state()
