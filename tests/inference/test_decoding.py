@@ -94,7 +94,7 @@ class Replayed:
     def __init__(self, function, inputs, state):
         before = [each.clone() for each in state]
         self.inputs = [each.clone() for each in inputs]
-        self.operations = make_fx(function)(*self.inputs)
+        self.operations = make_fx(lambda *given: function(*given))(*self.inputs)
         for place, value in zip(state, before, strict=True):
             place.copy_(value)
         self.output = None
@@ -108,8 +108,9 @@ class Replayed:
         return self.output
 
 
-@pytest.mark.parametrize("model", [*SHAPES, Case("convgpt", "modern")], indirect=True, ids=str)
-def test_greedy_ids_are_the_same_in_recorded_steps_that_serve_again(model, monkeypatch):
+@pytest.mark.parametrize("case", [SHAPES[1], pytest.param(SHAPES[2], marks=pytest.mark.slow)], ids=str)
+def test_greedy_ids_are_the_same_in_recorded_steps_that_serve_again(case, monkeypatch):
+    model = sharp(build_model(case, n_layer=1))
     monkeypatch.setattr(steps_module, "RecordedFunction", Replayed)
     whole = [greedy(model, PROMPTS[:1]), greedy(model, PROMPTS, attention_mask=MASK)]
     steps = FixedSteps(model)
@@ -119,12 +120,21 @@ def test_greedy_ids_are_the_same_in_recorded_steps_that_serve_again(model, monke
         assert greedy(model, PROMPTS[:1], custom_generate=decoded) == whole[0]
         assert greedy(model, PROMPTS, attention_mask=MASK, custom_generate=decoded) == whole[1]
     assert len(steps.recorded) == 2
+
+
+@pytest.mark.parametrize("model", SHAPES[:1], indirect=True, ids=str)
+def test_recorded_steps_make_room_for_others_and_are_forgotten(model, monkeypatch):
+    monkeypatch.setattr(steps_module, "RecordedFunction", lambda function, inputs, state: function)
     monkeypatch.setattr(steps_module, "MOST_RECORDED", 2)
-    three = greedy(model, PROMPTS[[0, 0, 0]])
-    assert greedy(model, PROMPTS[[0, 0, 0]], custom_generate=decoded) == three
-    assert [sequences for sequences, _ in steps.recorded] == [2, 3]  # the one that was in use first has made room
+    steps = FixedSteps(model)
+    steps.records = True
+    decoded = partial(decode, steps=steps)
+    for sequences in (1, 2, 1, 3):
+        ids = PROMPTS[[0] * sequences]
+        assert greedy(model, ids, custom_generate=decoded) == sequences * greedy(model, PROMPTS[:1])
+    assert [sequences for sequences, _ in steps.recorded] == [1, 3]  # what was in use first has made room
     steps.forget()
-    assert greedy(model, PROMPTS[:1], custom_generate=decoded) == whole[0] and len(steps.recorded) == 1
+    assert greedy(model, PROMPTS, attention_mask=MASK, custom_generate=decoded) and len(steps.recorded) == 1
 
 
 class Shown(BaseStreamer):
@@ -240,14 +250,22 @@ def test_a_sequence_that_ends_is_padded_and_all_that_end_stop(model):
     assert made[0][:until] == whole[:until] and not any(made[0][until:])
 
 
+GAPS = {"none": (0, 1e-5), "bf16": (1e-3, 0.04), "int8_weight": (5e-3, 0.08), "int8_dynamic": (1e-2, 0.18)}
+"""Least and largest distance of the logits from those of the model: twice what was measured of all variants."""
+
+
+def distance(model, other):
+    """Distance of the logits from those of another model, in their norm."""
+    with torch.inference_mode():
+        made, whole = (each(PROMPTS.to(each.device)).logits.float().cpu() for each in (model, other))
+    return ((made - whole).norm() / whole.norm()).item()
+
+
 @pytest.mark.parametrize("quantize", MAKE)
 def test_fewer_bits_give_nearly_the_same_logits(model, quantize):
-    with torch.inference_mode():
-        whole = model(PROMPTS).logits.softmax(-1)
-        fewer = for_inference(copy.deepcopy(model), quantize)(PROMPTS).logits.float().softmax(-1)
-    gap = (whole - fewer).abs().max()
-    assert gap < {"none": 1e-4}.get(quantize, 0.25)
-    assert quantize == "none" or gap > 0
+    gap = distance(for_inference(copy.deepcopy(model), quantize), model)
+    least, most = GAPS[quantize]
+    assert least <= gap < most
 
 
 def test_quantized_weights_take_fewer_bytes_and_int4_is_onnx_alone():

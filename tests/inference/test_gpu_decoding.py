@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import CASES, Case, build_model
 from on_gpu import NEEDS_GPU
-from test_decoding import MASK, NEW, PROMPTS, greedy, sharp
+from test_decoding import MASK, NEW, PROMPTS, distance, greedy, sharp
 from transformers import GenerationConfig, LogitsProcessorList, MaxLengthCriteria, StoppingCriteriaList
 
 from smallgpt.inference.decoding import TOKENS_APART, decode
@@ -108,6 +108,5 @@ def test_fewer_bits_give_nearly_the_same_logits(quantize):
         pytest.skip("torchao is not installed")
     model = build_model(Case("gpt", "modern")).to("cuda", torch.bfloat16)
     fewer = for_inference(copy.deepcopy(model), quantize)
-    with torch.inference_mode():
-        gap = (model(PROMPTS.cuda()).logits.softmax(-1) - fewer(PROMPTS.cuda()).logits.softmax(-1)).abs().max()
-    assert 0 < gap < 0.25 and weight_bytes(fewer) < 0.8 * weight_bytes(model)
+    least, most = {"int8_weight": (5e-3, 0.1), "int4": (0.05, 0.5)}[quantize]  # int4 as emulated on a CPU: 0.25
+    assert least <= distance(fewer, model) < most and weight_bytes(fewer) < 0.8 * weight_bytes(model)

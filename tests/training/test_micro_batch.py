@@ -81,21 +81,24 @@ def test_it_is_tried_once_for_a_model_and_a_card(settings, card, capsys, tmp_pat
 
 
 def test_it_is_tried_again_for_all_that_it_depends_on(settings, card, monkeypatch, tmp_path):
-    def tried(*words, model=None, precision="bf16"):
+    asked = settings()
+
+    def tried(model=None, precision="bf16", batch=None, **trainer):
         """Whether it is tried, in a run of its own."""
         card.clear()
+        changes = {"batch": asked.batch.model_copy(update=batch or {})}
+        changes |= {"trainer": asked.trainer.model_copy(update=trainer)}
         run_dir = Path(mkdtemp(dir=tmp_path))
-        with_micro_batch(settings(*words), model or tiny_model(block_size=32), CUDA, precision, run_dir)
+        with_micro_batch(asked.model_copy(update=changes), model or of_model, CUDA, precision, run_dir)
         return bool(card)
 
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    assert tried() and not tried()
-    assert not tried("seed=2", "optimizer.lr=1e-3", "compile=true", "budget.tokens=5000")
+    of_model, deterministic = tiny_model(block_size=32), torch.are_deterministic_algorithms_enabled()
+    assert tried() and not tried(clip=2.0, timeout=5.0)
     assert tried(model=tiny_model(block_size=16)) and tried(model=tiny_model(n_layer=1, block_size=32))
     assert tried(precision="fp32")
-    assert tried("batch.tokens=1024") and not tried("batch.tokens=2048", "trainer.devices=2")  # as many on each
+    assert tried(batch={"tokens": 1024}) and not tried(batch={"tokens": 2048}, devices=2)  # as many on each
     try:
-        assert tried("trainer.deterministic=true") and torch.are_deterministic_algorithms_enabled()
+        assert tried(deterministic=True) and torch.are_deterministic_algorithms_enabled()
     finally:
         torch.use_deterministic_algorithms(deterministic)
     monkeypatch.setenv(GPU_SHARE, "0.5")
