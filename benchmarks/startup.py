@@ -25,11 +25,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from smallgpt.files import write_text
-from smallgpt.launch import starter
+from smallgpt.launch import resolvers, starter
 from smallgpt.launch.composing import JobComposer
 from smallgpt.launch.config_files import CONF
 from smallgpt.launch.forked_job import JobServers
-from smallgpt.launch.resolvers import jobs_of
+from smallgpt.launch.main import PLUGINS
 from smallgpt.launch.sweep import launch
 from smallgpt.launch.sweep_checks import JobChecks, check_grid
 from smallgpt.launch.sweep_job import SweepJob
@@ -149,6 +149,8 @@ class NoMachines:
 def beside_the_jobs(jobs: int, *more: str) -> None:
     """CPU time of a sweep whose jobs take none: to check them, to start and collect them, and to report them."""
     starter.POLL_SECONDS = 0.0
+    resolvers.register()
+    sys.path.append(PLUGINS)  # Hydra looks for its launchers there
     folder = Path("_".join(["beside", str(jobs), *more]))
     words = [[f"model={model}", f"optimizer.lr={rate}", f"seed={seed}", *more] for model, rate, seed in grid(jobs)]
     times = [time.process_time()]
@@ -158,7 +160,7 @@ def beside_the_jobs(jobs: int, *more: str) -> None:
         sweep = loader.load_configuration("config", asked, RunMode.RUN)
         HydraConfig.instance().set_config(sweep)
         composer = JobComposer(loader, sweep)
-        with jobs_of(sweep):
+        with resolvers.jobs_of(sweep):
             possible = check_grid(JobChecks(composer), words)
         times.append(time.process_time())
         launch(composer, possible, 0, NoMachines())

@@ -2,17 +2,22 @@
 
 import random
 import re
+from pathlib import Path
 
 import pytest
 
+from smallgpt.launch import size_matching
+from smallgpt.models import matching
 from smallgpt.models.convgpt import ConvGPTConfig
 from smallgpt.models.cost import cost
 from smallgpt.models.gpt import GPTConfig
 from smallgpt.models.lineargpt import LinearGPTConfig
 from smallgpt.models.matching import LATENCY, MOST_TIMES_WIDER, Quantity, closed_form, measure_of, resized, solve
 from smallgpt.models.parallelgpt import ParallelGPTConfig
+from smallgpt.settings import Match
 
 VARIANTS = [GPTConfig, ParallelGPTConfig, LinearGPTConfig, ConvGPTConfig]
+SIZE = {"n_layer": 4, "n_head": 2, "n_embd": 64, "vocab_size": 1024, "block_size": 64, "allow_narrow": True}
 
 
 def drawn(chance: random.Random) -> dict:
@@ -161,3 +166,27 @@ def test_the_nearest_measured_size_is_named_and_other_depths_are_tried():
     with pytest.raises(ValueError, match=r"nearest is n_embd=\d+ with 8 ms a token \(\+90\.5%\).*match\.depth=true"):
         solve(config, quantity, tolerance=0.05)
     assert solve(config, quantity, depth=True, tolerance=0.05).config.n_layer == 2
+
+
+def test_the_jobs_of_a_sweep_that_have_one_size_solve_for_it_once(monkeypatch):
+    solved = []
+    monkeypatch.setattr(matching, "solve", lambda config, *how: solved.append(config.model_type) or solve(config, *how))
+    size_matching.solved_before.cache_clear()
+    gpt, settings = GPTConfig(**SIZE), Match(quantity="params", to="gpt", reference={})
+
+    def sized(config, match=settings):
+        return size_matching.matched_size({"match": match, "model": config}, (None, gpt), "", Path("."))
+
+    found = [sized(LinearGPTConfig(**SIZE)) for _ in range(3)]
+    found[0].config.n_embd = 1  # of one job alone
+    assert found[1] == found[2] == solve(found[1].before, closed_form(gpt, "params"), False, settings.tolerance)
+    assert len(solved) == 1
+    assert found[1].config is not found[2].config and found[1].config.n_embd > gpt.n_embd
+    for config, match in (
+        (LinearGPTConfig(**{**SIZE, "n_layer": 6}), settings),
+        (LinearGPTConfig(**SIZE), settings.model_copy(update={"quantity": "flops"})),
+        (LinearGPTConfig(**SIZE), settings.model_copy(update={"tolerance": 0.1})),
+        (ConvGPTConfig(**SIZE), settings),
+    ):
+        sized(config, match)
+    assert len(solved) == 5
