@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
@@ -38,6 +39,8 @@ class CommandLine:
 
     def __call__(self, *words: str) -> Outcome:
         self.monkeypatch.setattr(sys, "argv", [str(RUN), *words])
+        # Hydra composes everything a first time to learn that no file gives a mode: half of a short command's time
+        self.monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
         handlers = logging.getLogger().handlers[:]
         self.capsys.readouterr()
         try:

@@ -15,6 +15,7 @@ from listening_sockets import listening, open_to_the_network
 RUN = Path(__file__).parents[1] / "run.py"
 FAKE = Path(__file__).parent / "fake_slurm.py"
 WORDS = ["size=debug", "tokenizer.vocab_size=300", "batch.tokens=512", "validation.every=20", "log_every=1"]
+SLOW = pytest.mark.slow
 needs_submitit = pytest.mark.skipif(find_spec("submitit") is None, reason="submitit is not installed")
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
 
@@ -127,8 +128,8 @@ def test_a_starter_that_is_gone_leaves_its_jobs_to_the_next(cluster):
     [
         (False, [], "hydra/launcher=slurm: no sbatch here; start the sweep on a login node"),
         (True, ["trainer=ddp"], "trainer.accelerator=auto: a login node cannot know"),
-        (True, ["hydra.launcher.partitoin=x"], "hydra.launcher.partitoin=x: unknown key; did you mean"),
-        (True, ["+hydra.launcher.partitoin=x"], "partitoin"),
+        pytest.param(True, ["hydra.launcher.partitoin=x"], "partitoin=x: unknown key; did you mean", marks=SLOW),
+        pytest.param(True, ["+hydra.launcher.partitoin=x"], "partitoin", marks=SLOW),
     ],
 )
 def test_what_slurm_cannot_do_is_refused_on_one_line(cluster, slurm, words, message):

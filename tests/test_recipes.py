@@ -14,7 +14,6 @@ from smallgpt.launch.config_files import CONF
 OF_A_RUN = {"learning_curve", "shrink", "transfer", "poc"}  # tests/finetuning, test_going_on.py, test_poc.py
 RECIPES = sorted({path.stem for path in (CONF / "experiment").glob("*.yaml")} - OF_A_RUN)
 SEARCHES = {"frontier": ("hydra.sweeper.n_trials=7", "hydra.sweeper.prune=false")}  # each arm has its turn
-WITH_ARMS = ("downsample_operator", "paper_comparison")
 SMALL = [
     # as deep as the recipes reach, as wide as lets the stream be halved often
     *("size=nano", "model.n_layer=8", "model.block_size=32"),
@@ -36,7 +35,7 @@ THREE_SIZES = [
 @pytest.mark.parametrize(
     "recipe",
     [
-        recipe if recipe in WITH_ARMS else pytest.param(recipe, marks=pytest.mark.slow)
+        recipe if recipe == "downsample_operator" else pytest.param(recipe, marks=pytest.mark.slow)
         for recipe in RECIPES
         if recipe != "matched_latency" and recipe not in SEARCHES  # which need a loss
     ],

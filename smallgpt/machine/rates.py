@@ -22,7 +22,6 @@ class Machine:
     """Bytes per second, read and written, of the fastest of several copies."""
 
 
-@cache
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float | None:
     """FLOPs per second of a large matrix product; None for numbers of which it is not known."""
     precision: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
@@ -62,11 +61,19 @@ PEAK_SECONDS = 0.5  # long enough that one product in it is not disturbed by wha
 def peak_flops(device: torch.device, precision: Precision) -> float | None:
     """FLOPs per second of the fastest of several large matrix products; None for a kind of device that is not known.
 
+    A process measures it once for the threads that it has.
+
     On a GPU that is less than its maker's figure, which no product reaches. Its numbers are random there: products of
     equal ones draw less power, and so run faster than any that a model has.
     """
     if device.type not in PEAK_SIZE:
         return None
+    return measured_peak(device, precision, torch.get_num_threads())
+
+
+@cache
+def measured_peak(device: torch.device, precision: Precision, threads: int) -> float:
+    """FLOPs per second of matrix products with so many threads, which PyTorch has now."""
     size, dtype = PEAK_SIZE[device.type], torch.bfloat16 if precision == "bf16" else torch.float32
     if device.type == "cuda":
         chance = torch.Generator(device).manual_seed(0)

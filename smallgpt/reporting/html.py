@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,6 @@ PARTS = {  # of a page, with what the reader must know of their figures
 
 def page(study: Study, figures: Sequence[Sequence[Figure]], title: str) -> str:
     """The whole page; `figures` holds those of each comparison."""
-    import vl_convert
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -72,7 +72,7 @@ def page(study: Study, figures: Sequence[Sequence[Figure]], title: str) -> str:
         "curves": [section["curves"] for section in sections],
     }
     empty = not static and not any(drawings["curves"])
-    library = "" if empty else vl_convert.javascript_bundle(GLOBALS, vl_version())
+    library = "" if empty else drawing_library()
     columns, rows = job_table(study.jobs)
     return environment.get_template("report.html.j2").render(
         title=title,
@@ -90,6 +90,14 @@ def page(study: Study, figures: Sequence[Sequence[Figure]], title: str) -> str:
         drawings=for_script(drawings),
         library=library.replace("</script", "<\\/script"),
     )
+
+
+@cache
+def drawing_library() -> str:
+    """JavaScript that draws the page's figures; it takes seconds to put together."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle(GLOBALS, vl_version())
 
 
 def comparison_section(study: Study, comparison: Comparison, figures: Sequence[Figure]) -> dict[str, Any]:

@@ -26,7 +26,9 @@ LARGE = [
 ]
 
 
-@pytest.mark.parametrize("case", LARGE, ids=str)
+@pytest.mark.parametrize(
+    "case", [*LARGE[:4], *(pytest.param(case, marks=pytest.mark.slow) for case in LARGE[4:])], ids=str
+)
 def test_variants_of_any_size_keep_the_contract(case):
     check_contract(model_class(case.variant), build_config(case))
 

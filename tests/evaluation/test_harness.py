@@ -85,13 +85,13 @@ def convolution(tokenizer: Any) -> torch.nn.Module:
     return model
 
 
-@pytest.mark.parametrize("kind", ["pretrained", "convolution"])
+@pytest.mark.parametrize("kind", [pytest.param("pretrained", marks=pytest.mark.slow), "convolution"])
 def test_item_by_item_as_the_harness_scores_its_own_model(everything: dict[str, Any], kind: str) -> None:
     tasks = {name: everything[name] for name in SEVEN}
     model, tokenizer = load_checkpoint(str(STORIES))
     if kind == "convolution":
         model = convolution(tokenizer)
-    rows = sampled(tasks, 12)
+    rows = sampled(tasks, 8)
     assert rows is not None
     assert_same(ours(model, tokenizer, tasks, rows), theirs(model, tokenizer, tasks, rows))
 

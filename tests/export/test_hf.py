@@ -107,7 +107,9 @@ def test_a_folder_that_differs_is_refused_and_leaves_nothing(tmp_path, damage, s
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("case", [Case("gpt", "modern"), Case("bowtie", "gpt2")], ids=str)
+@pytest.mark.parametrize(
+    "case", [Case("gpt", "modern"), pytest.param(Case("bowtie", "gpt2"), marks=pytest.mark.slow)], ids=str
+)
 def test_a_head_that_says_labels_becomes_a_classifier(cli, case):
     adapted = Adapted(model_of(case), ("bad", "good", "so so"))
     assert adapted.head is not None

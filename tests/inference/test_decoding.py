@@ -37,7 +37,16 @@ TWO_OF_FOUR_PATHS = {"n_path": 4, "active_paths": [2, 0], "bias": True, "norm": 
 SHAPES = [Case("gpt", "modern"), Case("canon", "modern"), Case("parallelgpt", "modern", TWO_OF_FOUR_PATHS)]
 
 
-@pytest.fixture(params=[*CASES, Case("parallelgpt", "modern", TWO_OF_FOUR_PATHS)], ids=str)
+SELDOM = [case for case in CASES if (case.block == "gpt2" and case.variant != "gpt") or "relu2" in str(case)]
+
+
+@pytest.fixture(
+    params=[
+        *[pytest.param(case, marks=pytest.mark.slow) if case in SELDOM else case for case in CASES],
+        Case("parallelgpt", "modern", TWO_OF_FOUR_PATHS),
+    ],
+    ids=str,
+)
 def model(request):
     return sharp(build_model(request.param))
 
@@ -153,7 +162,9 @@ def test_one_is_compiled(quantize, equal):
 
 
 @needs_a_compiler
-@pytest.mark.parametrize("model", SHAPES, indirect=True, ids=str)
+@pytest.mark.parametrize(
+    "model", [pytest.param(SHAPES[0], marks=pytest.mark.slow), *SHAPES[1:]], indirect=True, ids=str
+)
 def test_it_is_compiled_once_a_shape(model, monkeypatch):
     counter = CompileCounter()
     monkeypatch.setattr(torch, "compile", lambda step, options, **given: COMPILE(step, backend=counter, **given))

@@ -20,6 +20,7 @@ from smallgpt.reporting.study import command, read_study
 
 MODERN = 1315968  # parameters of gpt, size=nano, in a modern block, which is the default
 HERE = ("hydra/launcher=basic", "~hydra.callbacks.report")
+QUICK = ("seed=1", "trainer.threads=1", "batch.tokens=1024")
 
 
 def labels(study) -> list[list[str]]:
@@ -90,11 +91,11 @@ def test_a_choice_names_what_follows_from_it(tmp_path: Path):
 
 
 def test_a_sweep_of_real_configs_has_the_arms_that_differ(cli: CommandLine):
-    words = ("task=inspect", "model=gpt,lineargpt", "size=debug,nano", "optimizer.lr=0.001,1e-3", "trainer.threads=1,2")
+    words = ("task=inspect", "model=gpt,lineargpt", "size=debug,nano", "optimizer.lr=0.001,1e-3", *QUICK)
     done = cli("-m", *words, "hydra.sweep.dir=sweep", "hydra/launcher=basic")
     assert done.code == 0, done.err
     study = read_study([Path("sweep")])
-    assert len(study.jobs) == 16 and len(study.repeated) == 12
+    assert len(study.jobs) == 8 and len(study.repeated) == 4
     assert labels(study) == [["gpt size=debug", "gpt size=nano", "lineargpt size=debug", "lineargpt size=nano"]]
     (comparison,) = study.comparisons
     pairs = [(arm.label, over.label) for arm in comparison.arms if (over := comparison.baseline_of(arm))]
@@ -191,16 +192,20 @@ def test_sizes_that_were_solved_for_have_a_target_and_a_distance(tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "target"),
     [
-        (("experiment=head_rank", "block=gpt2"), 1852544),
+        pytest.param(("experiment=head_rank", "block=gpt2"), 1852544, marks=pytest.mark.slow),
         (("model=gpt", "block=gpt2,modern"), MODERN),
-        (("model=lineargpt", "model.tie_word_embeddings=true", "model.output_head=projected", "block=gpt2"), 1852544),
-        (("model=gpt", "model.n_embd=96,128", "block=gpt2"), 1852544),
+        pytest.param(
+            ("model=lineargpt", "model.tie_word_embeddings=true", "model.output_head=projected", "block=gpt2"),
+            1852544,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(("model=gpt", "model.n_embd=96,128", "block=gpt2"), 1852544, marks=pytest.mark.slow),
         (("model=gpt,lineargpt", "model.n_layer=2", "block=gpt2"), 1458816),  # the size of all jobs is the sweep's
         (("model=gpt,lineargpt", "match.baseline={n_layer:2}", "block=gpt2"), 1458816),
     ],
 )
 def test_one_sweep_has_one_target(cli: CommandLine, words: tuple[str, ...], target: int):
-    done = cli("-m", "task=inspect", "match=params", "size=nano", "seed=1", *words, "hydra.sweep.dir=x", *HERE)
+    done = cli("-m", "task=inspect", "match=params", "size=nano", *QUICK, *words, "hydra.sweep.dir=x", *HERE)
     assert done.code == 0, done.err
     jobs = read_study([Path("x")]).jobs
     assert {job.section("match")["target"] for job in jobs} == {target}, [job.section("match") for job in jobs]

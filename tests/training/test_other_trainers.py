@@ -47,7 +47,13 @@ def first_step(trainer: Trainer) -> tuple[float, float]:
     return logged["loss"], float(logged["grad_norm"])
 
 
-@pytest.mark.parametrize("name", ["library", *VARIANTS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("library", "canon_bowtie") else pytest.param(name, marks=pytest.mark.slow)
+        for name in ("library", *VARIANTS)
+    ],
+)
 def test_accumulation_changes_neither_loss_nor_gradient(name, tmp_path):
     steps = [
         first_step(Trainer(model_of(name), TrainingArguments(**arguments(tmp_path, n)), train_dataset=rows()))

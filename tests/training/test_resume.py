@@ -26,9 +26,7 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in clocks} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize(
-    "killed_at", [pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 7, 15]
-)
+@pytest.mark.parametrize("killed_at", [7, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, 4, 15))])
 @pytest.mark.parametrize(
     "options",
     [
