@@ -14,6 +14,7 @@ from smallgpt.errors import UserError, one_line, shown
 from smallgpt.files import write_text
 from smallgpt.results import read_result
 from smallgpt.settings import Settings
+from smallgpt.settings.proof_of_concept import DECIDING
 
 # where a run writes, what is asked of it and how it is shown is not what it is
 LOCATION_KEYS = {"study", "cache_dir", "resume", "logger", "sweep", "baseline", "label", "tune", "dry_run", "question"}
@@ -21,7 +22,8 @@ OF_HARDWARE = ("accelerator", "devices", "num_nodes", "strategy", "threads", "wo
 HARDWARE_KEYS = {f"trainer.{key}" for key in OF_HARDWARE} | {"compile"}  # whose null is another choice on a GPU
 SPEED_KEYS = HARDWARE_KEYS | {"trainer.profile", "batch.micro"}  # equal numbers, to rounding
 OTHERS = {"poc.models", "poc.pretrained"}  # which other candidates there are
-MAY_DIFFER = HARDWARE_KEYS | OTHERS | {"log_every"}  # between the parts of a run
+DECISION = {f"poc.{key}" for key in DECIDING}  # by which a report decides, of what was measured
+MAY_DIFFER = HARDWARE_KEYS | OTHERS | DECISION | {"log_every"}  # between the parts of a run
 IN_WHAT_FOLLOWS = {"validation.every"}  # may differ between the parts of a run, not from one that is completed
 OF_A_MODEL = ("model", "size", "block", "match", "tokenizer")  # groups that a training from a checkpoint does not ask
 OF_A_SIZE = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")  # fields of a model that size= brings
@@ -140,8 +142,7 @@ def refuse_other_config(run_dir: Path, settings: Settings, key: str = "hydra.run
     begun = (run_dir / STATE).exists() or completed
     if not begun or not path.exists():
         return
-    before = flat(config_of_run(run_dir))
-    now = flat(settings.plain)
+    before, now = (flat(movable(plain, run_dir)) for plain in (config_of_run(run_dir), settings.plain))
     extended = settings.resume == "extend"
     groups = LOCATION_KEYS | ({"budget"} if extended else set())
     free = MAY_DIFFER | (IN_WHAT_FOLLOWS if extended or not completed else set())
@@ -150,6 +151,23 @@ def refuse_other_config(run_dir: Path, settings: Settings, key: str = "hydra.run
             old, new = (values.get(name, "absent") for values in (before, now))
             raise UserError(f"{key}={run_dir}: was begun with {name}={old}, not {new}; choose another directory")
     refuse_other_size(run_dir, settings.model, key)
+
+
+def movable(plain: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+    """A config whose checkpoints are named from the run's own directory where they lie beside it.
+
+    So do those of a run's stages, and the config is then the same wherever the directory of all of them is moved to.
+    """
+    checkpoints = plain.get("checkpoint")
+    if not isinstance(checkpoints, list):
+        return plain
+    beside = run_dir.absolute().parent
+    return plain | {
+        "checkpoint": [
+            os.path.relpath(path, run_dir) if Path(path).is_absolute() and beside in Path(path).parents else path
+            for path in checkpoints
+        ]
+    }
 
 
 def refuse_other_size(run_dir: Path, model: Any, key: str) -> None:

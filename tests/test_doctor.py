@@ -104,7 +104,7 @@ def test_a_full_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free
 
 def test_a_compiler_that_fails_or_hangs_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert examination.compiler().text == "no-such-compiler is not installed: compile=true will not work"
+    assert examination.compiler().text == "CXX=no-such-compiler is not installed: compile=true will not work"
     monkeypatch.setenv("CXX", "false")
     assert examination.compiler().level == "note"
 

@@ -19,7 +19,12 @@ ENV = os.environ | {"PYTHONPATH": python_path()}
 SERVER = """
 import os, socket, sys
 from smallgpt.launch import job_server, process
-job_server.import_what_jobs_use = lambda: None  # which takes seconds
+def imports():  # which takes seconds
+    job_server.imported = open(os.environ["CODE"]).read()
+    if changed := os.environ.get("CHANGED_MEANWHILE"):
+        open(os.environ["CODE"], "w").write(changed)
+
+job_server.import_what_jobs_use = imports
 job_server.can_fork = lambda: not os.environ.get("USELESS")
 job_server.code_state = lambda: open(os.environ["CODE"]).read()
 process.main = lambda run_dir: exec((run_dir / "job.py").read_text()) or 0
@@ -119,6 +124,13 @@ def test_a_job_runs_the_code_that_is_there_when_it_starts(start, servers, tmp_pa
     (tmp_path / "code").write_text("2")
     assert code_of(start("after", "")) == 0
     assert server_of(servers) != server
+
+
+def test_code_that_changes_while_it_is_imported_is_imported_again(start, servers, tmp_path):
+    lines = "from smallgpt.launch import job_server; print(job_server.imported)"
+    assert code_of(start("job", lines, CHANGED_MEANWHILE="2")) == 0
+    assert (tmp_path / "job.txt").read_text() == "2\n"
+    assert server_of(servers)  # it had forked nothing before, and another one took its place
 
 
 def test_without_a_server_a_job_is_started_by_its_own_command(start, servers, monkeypatch):

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from command_line import CommandLine
 
-from smallgpt.errors import UserError
+from smallgpt.errors import Unfinished, UserError
 from smallgpt.launch.resolvers import candidate_arms
 from smallgpt.results import read_result, write_result
+from smallgpt.run_directory import config_of_run, refuse_other_config, write_config
 from smallgpt.settings import ProofOfConcept
 from smallgpt.tasks import poc_stages
 from smallgpt.tasks.poc import in_keys_of_poc
@@ -85,6 +86,7 @@ def test_candidates_are_variants_and_trained_models():
         {"checkpoint": "runs/a"},
     ]
     assert candidate_arms(None, ["x", "y"]) == [{"checkpoint": "x"}, {"checkpoint": "y"}]
+    assert candidate_arms(None, "/runs/a, b=[1]") == [{"checkpoint": "'/runs/a, b=[1]'"}]
     with pytest.raises(UserError, match="there is no candidate"):
         candidate_arms(None, None)
 
@@ -111,6 +113,62 @@ def test_a_stage_that_is_completed_is_not_repeated(tmp_path, monkeypatch):
     assert len(asked) == 3
 
 
+def test_a_stage_in_which_something_was_not_measured_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(poc_stages, "result_header", lambda settings, choices: {})
+    settings: Any = SimpleNamespace(plain={"seed": 1}, resume=None, model=None)
+
+    def fails(settings, folder):
+        raise Unfinished("the memory was not measured", {"memory": None})
+
+    first = poc_stages.stage(settings, tmp_path / "memory", fails)
+    assert (first["status"], first["memory"]) == ("failed", None)
+    assert first["error"] == "the memory was not measured; the same command tries again"
+    second = poc_stages.stage(settings, tmp_path / "memory", lambda settings, folder: {"memory": 3})
+    assert (second["status"], second["error"], second["memory"]) == ("completed", None, 3)
+
+
+def test_stages_are_the_same_where_their_sweep_was_moved_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(poc_stages, "result_header", lambda settings, choices: {})
+
+    def asked(sweep: Path, checkpoint: str) -> dict[str, Any]:
+        settings: Any = SimpleNamespace(plain={"checkpoint": [checkpoint]}, resume=None, model=None)
+        (sweep / "0").mkdir(parents=True, exist_ok=True)
+        return poc_stages.stage(settings, sweep / "0" / "onnx", lambda settings, folder: {"folder": str(folder)})
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    first = asked(old, str(old / "0" / "adapted"))
+    assert config_of_run(old / "0" / "onnx")["checkpoint"] == ["../adapted"]
+    old.rename(new)
+    assert asked(new, str(new / "0" / "adapted")) == first
+    with pytest.raises(UserError, match="was begun with checkpoint="):
+        asked(new, "/another/run")
+    write_config(new / "0" / "onnx", {"checkpoint": [str(new / "0" / "adapted")]})  # as earlier versions did
+    assert asked(new, str(new / "0" / "adapted")) == first
+
+
+def test_a_candidate_is_gone_through_again_for_other_limits_and_for_what_failed(tmp_path):
+    plain = {"poc": {"max_memory_mb": 300, "epochs": 6}}
+
+    def status(now: dict[str, Any], stage: str = "completed", task: str = "poc") -> str:
+        write_config(tmp_path, plain)
+        write_result(tmp_path, {"task": task, "status": "completed", "poc": {}})
+        (tmp_path / "memory").mkdir(exist_ok=True)
+        write_result(tmp_path / "memory", {"status": stage})
+        poc_stages.reopen(tmp_path, now)
+        return (read_result(tmp_path) or {})["status"]
+
+    other = {"poc": {"max_memory_mb": 200, "epochs": 6}}
+    assert status(plain) == "completed"
+    assert status(other) == status(plain, "failed") == "interrupted"
+    assert status(other, task="train") == "completed"
+    settings: Any = SimpleNamespace(plain=other, resume=None, model=None)
+    write_result(tmp_path, {"status": "completed"})
+    refuse_other_config(tmp_path, settings)
+    settings.plain = {"poc": {"max_memory_mb": 300, "epochs": 5}}
+    with pytest.raises(UserError, match=r"was begun with poc\.epochs=6, not 5"):
+        refuse_other_config(tmp_path, settings)
+
+
 @pytest.mark.slow
 def test_from_a_table_of_tickets_to_a_report(tickets: CommandLine):
     limits = ("poc.max_latency_ms=10000", "poc.max_memory_mb=4000", "poc.max_hours=1", "poc.requests_per_day=500")
@@ -128,8 +186,16 @@ def test_from_a_table_of_tickets_to_a_report(tickets: CommandLine):
     assert record["summary"][0].startswith("No recommendation yet: 3 candidates keep every limit")
     page = Path("sweep/report.html").read_text()
     assert "The candidates against your limits" in page and "Which one?" in page
-    (memory,) = {read_result(Path("sweep/0/onnx_none"))["memory"]["torch_imported"]}  # ty: ignore[not-subscriptable]
+    (memory,) = {read_result(Path("sweep/0/memory"))["memory"]["ONNX"]["torch_imported"]}  # ty: ignore[not-subscriptable]
     assert memory is False
+    # other limits: nothing is done again but the decision
+    before = Path("sweep/0/speed/result.json").stat().st_mtime_ns
+    done = tickets(*command, "poc.max_memory_mb=1", "poc.question=Which one is small?")
+    assert done.code == 0, done.err
+    record = json.loads(Path("sweep/results.json").read_text())
+    assert record["question"] == "Which one is small?" and record["limits"]["max_memory_mb"] == 1
+    assert record["summary"][0] == "No candidate keeps every limit."
+    assert Path("sweep/0/speed/result.json").stat().st_mtime_ns == before
     # the run that was adapted is a candidate like any other
     again = tickets(
         *command[:3],

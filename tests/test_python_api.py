@@ -111,6 +111,17 @@ def test_a_run_that_fails_is_an_error_with_its_reason(
     assert capsys.readouterr().out == "step 1\nerror: no more room\n"
 
 
+def test_errors_that_are_not_raised_are_printed_where_they_stood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    lines = ["error: of a sample", "step 1", "error: of a figure", "error: no such model"]
+    result = '{"status": "refused", "error": "no such model"}'
+    program(tmp_path, monkeypatch, f"print(*{[*lines, result]}, sep=chr(10))")
+    with pytest.raises(smallgpt.UserError, match=r"^no such model$"):
+        smallgpt.train(directory="run")
+    assert capsys.readouterr().out.splitlines() == lines[:3]
+
+
 def test_an_interrupted_cell_lets_the_run_save_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     waits = ["import os, signal, time", "try:", "    os.kill(os.getppid(), signal.SIGINT)", "    time.sleep(60)"]
     saves = ["except KeyboardInterrupt:", "    open('saved', 'w').close()"]

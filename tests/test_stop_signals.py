@@ -195,3 +195,15 @@ def test_a_run_whose_folder_was_removed_is_not_completed(cli, work, seed):
     assert done.code == 1 and done.result["status"] == "failed"
     assert done.err.endswith("run: was removed while the run worked, and what it had written is lost\n")
     shutil.rmtree("run", ignore_errors=True)
+
+
+@pytest.mark.parametrize("after_the_work", [False, True])
+def test_a_signal_to_one_job_ends_a_sweep_in_this_process(cli, work, monkeypatch, after_the_work):
+    monkeypatch.setenv("TOLD", "SIGTERM")
+    if after_the_work:
+        monkeypatch.setattr("smallgpt.launch.job.environment", lambda: os.kill(os.getpid(), signal.SIGTERM) or {})
+    task = "work.fine" if after_the_work else "work.told"
+    words = ("seed=1,2", "hydra/launcher=basic", "hydra.sweep.dir=sweep")
+    assert cli("-m", f"task._target_={task}", *words).code == 128 + signal.SIGTERM
+    status = json.loads(Path("sweep/0/result.json").read_text())["status"]
+    assert status == ("completed" if after_the_work else "interrupted") and not Path("sweep/1").exists()

@@ -3,9 +3,14 @@
 import pytest
 from command_line import CommandLine
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
+from smallgpt.launch import resolvers
+from smallgpt.launch.arms import words_of
 from smallgpt.launch.config_files import CONF
 from smallgpt.launch.loading import load_settings
+from smallgpt.launch.resolvers import candidate_arms
 from smallgpt.launch.written_values import as_values
 
 
@@ -70,3 +75,14 @@ def test_variables_of_wandb_are_the_loggers_values(monkeypatch: pytest.MonkeyPat
     assert (logger.mode, logger.project, logger.entity, logger.group) == ("disabled", "mine", "e", "g")
     assert (logger.name, logger.notes, str(logger.dir)) == ("n", "o", "d")
     assert (logger.tags, logger.job_type) == (("a", "b"), "j")
+
+
+@pytest.mark.parametrize("path", ["runs/a", "/runs/a", "../a", "a, b=[1]", "it's", "é/a"])
+def test_a_path_of_an_arm_is_one_value_in_hydras_grammar(path: str):
+    resolvers.register()
+    recipe = OmegaConf.load(CONF / "experiment" / "shrink.yaml")
+    recipe.checkpoint = path
+    (word,) = words_of({"distill.from": recipe.hydra.sweeper.arms[2]["distill.from"]})
+    override = OverridesParser.create().parse_override(word)
+    assert not override.is_sweep_override() and override.value() == path
+    assert words_of(candidate_arms(None, path)[0]) == [word.replace("distill.from", "checkpoint")]

@@ -133,8 +133,13 @@ def finished(words: list[str], key: str, path: Path, quiet: bool) -> dict[str, A
     env = {**os.environ, "PYTHONPATH": python_path(), "PYTHONUNBUFFERED": "1"}
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     result: dict[str, Any] | None = None
-    complaints: list[str] = []
+    held = ""  # the last error, which is not also printed where it is raised
     interrupted = False
+
+    def tell(text: str) -> None:
+        if not quiet:
+            print(text, end="", flush=True)
+
     with subprocess.Popen(command, env=env, text=True, errors="replace", **pipes) as process:
         assert process.stdout is not None
         while True:
@@ -143,26 +148,27 @@ def finished(words: list[str], key: str, path: Path, quiet: bool) -> dict[str, A
                     if (found := as_result(line)) is not None:
                         result = found
                     elif line.startswith("error: "):
-                        complaints.append(line)  # what is raised is not also printed
-                    elif not quiet:
-                        print(line, end="", flush=True)
+                        tell(held)
+                        held = line
+                    else:
+                        tell(held + line)
+                        held = ""
                 break
             except KeyboardInterrupt:
                 interrupted = True
                 process.send_signal(signal.SIGINT)  # a terminal sends it too; so soon the run takes both for one
         code = process.wait()
     if interrupted:
+        tell(held)
         raise KeyboardInterrupt
-    refused = result is not None and result["status"] == "refused"
-    told = str(result["error"]) if result is not None and refused else None
-    for line in complaints:
-        if line.strip() != f"error: {told}" and not quiet:
-            print(line, end="", flush=True)
-    if told is not None:
-        raise UserError(told)
     if result is None:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        raise RuntimeError(" ".join([f"{path}: {how}, without a result", *complaints]).strip())
+        raise RuntimeError(f"{path}: {how}, without a result {held}".strip())
+    refused = result["status"] == "refused"
+    if not refused or held.strip() != f"error: {result['error']}":
+        tell(held)
+    if refused:
+        raise UserError(str(result["error"]))
     return result
 
 

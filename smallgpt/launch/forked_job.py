@@ -12,6 +12,7 @@ import weakref
 from pathlib import Path
 from typing import IO
 
+from smallgpt.launch.job_server import OUTDATED
 from smallgpt.ranks import adopts_orphans, job_command
 
 ANSWER_SECONDS = 300.0  # of a server; on a crowded machine its imports may take minutes
@@ -77,11 +78,11 @@ class JobServer:
         return ForkedJob(int(answer))
 
 
-def end_server(connection: socket.socket, process: subprocess.Popen) -> None:
-    """Ends a server; the jobs that it forked go on."""
+def end_server(connection: socket.socket, process: subprocess.Popen) -> int:
+    """Ends a server, whose jobs go on; returns its exit code, which is its own where it had ended by itself."""
     connection.close()
     process.kill()
-    process.wait()
+    return process.wait()
 
 
 class JobServers:
@@ -103,9 +104,9 @@ class JobServers:
         while (server := self.server(env)) is not None:
             if (job := server.fork(run_dir, log)) is not None:
                 return job
-            server.end()
+            code = server.end()
             key = frozenset(env.items())
-            if server.has_forked:  # its code was changed, or it was killed: another one takes its place
+            if code == OUTDATED or server.has_forked:  # or killed after that: another one takes its place
                 del self.servers[key]
             else:
                 self.servers[key] = None

@@ -24,6 +24,7 @@ from smallgpt.results import read_result, write_result
 from smallgpt.run_directory import refuse_removed, refuse_taken, result_header, write_config
 from smallgpt.stop_signals import SIGNALS, Stopped, StopRequest
 from smallgpt.targets import imported_task
+from smallgpt.tasks.poc_stages import reopen
 
 INTERRUPTED = 130
 AT_WORK = "another process is at work in it; wait for it, or choose another directory"
@@ -44,12 +45,18 @@ def run_job(cfg: DictConfig) -> dict[str, Any]:
     alone = hydra.mode == RunMode.RUN
     try:
         with at_work_alone(run_dir) if alone and is_first_process() else nullcontext():
+            if not alone:
+                reopen(run_dir, resolved_config(cfg))
             done = read_result(run_dir) or {}
             if done.get("status") == "completed":  # by the same command before
                 if not alone:
                     return done
                 refuse_taken(Path(hydra.run.dir), cfg.get("resume"))
-            return execute(cfg, given(hydra), chosen_files(hydra), run_dir, alone)
+            signals = JobSignals()
+            result = execute(cfg, given(hydra), chosen_files(hydra), run_dir, alone, signals=signals)
+            if not alone and signals.request.number:  # told when the work had ended: the next job would not hear of it
+                raise SystemExit(128 + signals.request.number)
+            return result
     except Timeout:
         reason = f"hydra.run.dir={hydra.run.dir}: {AT_WORK}"
     except UserError as error:
@@ -75,6 +82,7 @@ def execute(
     run_dir: Path,
     alone: bool = False,
     arm: str | None = None,
+    signals: "JobSignals | None" = None,
 ) -> dict[str, Any]:
     """Does the task and returns its result; raises nothing but SystemExit, when it was interrupted.
 
@@ -85,11 +93,12 @@ def execute(
         run_dir: where everything goes.
         alone: no part of a sweep, which counts refused jobs too.
         arm: name of the job without its seed; None: nobody has named it.
+        signals: what is to hear of signals, for a caller who asks it of them later.
     """
     result: dict[str, Any] = {"status": "failed", "error": None}
     stop: SystemExit | None = None
     before = config_file(run_dir)
-    signals = JobSignals()
+    signals = signals or JobSignals()
     with own_tracebacks(), signals.answered():
         try:
             try:

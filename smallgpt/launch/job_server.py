@@ -47,16 +47,19 @@ IMPORTED = (
 """Modules that jobs import, with all that these import. None may start a thread, or ask how many GPUs there are."""
 REQUEST_BYTES = 65_536
 FORK_SECONDS = 0.001
+OUTDATED = 3
+"""Exit code of a server whose code has changed, so that another one would have the new code."""
 
 
 def main(server: socket.socket, starter: int) -> int:
     """Serves until the starter is gone or the code has changed; in a fork: runs its job and returns its exit code."""
     end_with_the_starter(signal.SIGKILL, starter)
+    state = code_state()
     from smallgpt.launch.standard_streams import steady_streams
 
     with steady_streams():  # before libraries keep the streams for their logging
         import_what_jobs_use()
-        run_dir = serve(server, starter) if can_fork() else None
+        run_dir = serve(server, starter, state) if can_fork() else None
         if run_dir is None:
             os._exit(0)
         from smallgpt.launch import process
@@ -92,13 +95,18 @@ def can_fork() -> bool:
     return status == 0 and len(os.listdir("/proc/self/task")) == 1
 
 
-def serve(server: socket.socket, starter: int) -> Path | None:
-    """Forks a job for each directory and log that come; returns the directory in the fork, None at the end."""
-    state = code_state()
+def serve(server: socket.socket, starter: int, state: dict[str, int]) -> Path | None:
+    """Forks a job for each directory and log that come; returns the directory in the fork, None at the end.
+
+    Args:
+        state: that of the code before it was imported.
+    """
     while True:
         request, logs, _, _ = socket.recv_fds(server, REQUEST_BYTES, 1)
-        if not request or code_state() != state:
+        if not request:
             return None
+        if code_state() != state:
+            os._exit(OUTDATED)
         number = fork_child_of(starter)
         if number == 0:
             server.close()
@@ -111,9 +119,8 @@ def serve(server: socket.socket, starter: int) -> Path | None:
 
 
 def code_state() -> dict[str, int]:
-    """When the imported code of smallgpt was last changed, and what is installed: a job runs what is there now."""
-    files = [file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
-    own = [file for file in files if file.startswith(f"{ROOT / 'smallgpt'}{os.sep}")]
+    """When each file of smallgpt was last changed, and what is installed: a job runs what is there now."""
+    own = map(str, (ROOT / "smallgpt").rglob("*.py"))
     state = {}
     for path in [*own, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]:
         with suppress(OSError):

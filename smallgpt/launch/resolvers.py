@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from smallgpt.errors import UserError, nearest
 from smallgpt.launch.command_line import given
 from smallgpt.launch.config_files import group_files, read_values
+from smallgpt.launch.written_values import in_words
 
 _sweep: DictConfig | None = None
 
@@ -81,9 +82,12 @@ def model_values(config: str, words: tuple[str, ...], folders: tuple[str, ...]) 
 
 
 def candidate_arms(models: Any, pretrained: Any) -> list[dict[str, Any]]:
-    """Arms of experiment=poc: a variant each, which is trained at matched size, and a trained model each."""
-    trained = [{"model": str(name)} for name in listed(models, "poc.models")]
-    found = [*trained, *({"checkpoint": str(name)} for name in listed(pretrained, "poc.pretrained"))]
+    """Arms of experiment=poc: a variant each, which is trained at matched size, and a trained model each.
+
+    Values of arms are in Hydra's grammar, in which a path may need quotes.
+    """
+    trained = [{"model": in_words(str(name))} for name in listed(models, "poc.models")]
+    found = [*trained, *({"checkpoint": in_words(str(name))} for name in listed(pretrained, "poc.pretrained"))]
     if not found:
         raise UserError("poc.models=[]: there is no candidate; give variants, or poc.pretrained=<a run>")
     return found
@@ -106,3 +110,4 @@ def register() -> None:
     OmegaConf.register_new_resolver("variant", variant, replace=True)
     OmegaConf.register_new_resolver("baseline", baseline, replace=True)
     OmegaConf.register_new_resolver("candidates", candidate_arms, replace=True)
+    OmegaConf.register_new_resolver("in_words", in_words, replace=True)

@@ -29,6 +29,7 @@ from smallgpt.run_directory import (
     write_config,
 )
 from smallgpt.settings import Trainer
+from smallgpt.tasks.poc_stages import reopen
 
 RECORD = ".job.json"  # in a job's directory, read by smallgpt.launch.process
 
@@ -68,6 +69,7 @@ def prepare_job(composed: ComposedJob) -> SweepJob:
     job = SweepJob(run_dir.absolute(), composed.overrides, Trainer(**composed.plain["trainer"]), composed.number)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
+        reopen(run_dir, plain)
         if job.over:
             before = run_dir / "config.yaml"
             job.logged_otherwise = before.exists() and logger_of(config_of_run(run_dir)) != logger_of(plain)

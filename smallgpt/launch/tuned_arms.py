@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from smallgpt.errors import UserError, shown
+from smallgpt.errors import UserError
 from smallgpt.files import nearest_beside
+from smallgpt.launch.written_values import in_words
 from smallgpt.reporting.jobs import ReportedJob, read_jobs
 from smallgpt.reporting.tuning import tuned
 
@@ -40,7 +41,7 @@ class TunedArms:
         if not completed:
             raise UserError(f"{self.name}: no completed job of the arm {' '.join(sorted(own)) or 'without a choice'}")
         (chosen, _), _ = tuned(completed, [job for job in mine if job.status == "failed"], self.keys)
-        return [f"{key}={shown(self.value(chosen[0], key))}" for key in self.keys]
+        return [f"{key}={in_words(self.value(chosen[0], key))}" for key in self.keys]
 
     def arm_of(self, words: Sequence[str]) -> set[str]:
         """Those of a job's words that tell its arm."""

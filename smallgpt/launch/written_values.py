@@ -15,7 +15,7 @@ TEMPLATE = re.compile(
 """A template of the data, whose braces Hydra would take for a dictionary."""
 QUESTION = re.compile(r"(?P<key>[+~]*(?:poc\.)?question)=(?P<value>(?!null$)[^'\"].*)", re.S)
 """A question in plain language, whose commas Hydra would take for a sweep over its parts."""
-BARE = re.compile(r"[A-Za-z_][\w./-]*")
+BARE = re.compile(r"(?:\.{0,2}/)?[A-Za-z_][\w./-]*", re.ASCII)
 
 
 def as_values(words: list[str]) -> list[str]:

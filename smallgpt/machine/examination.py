@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,6 @@ BUSY = 0.5  # waiting or running processes a core, above which times say little
 LEAST_MEMORY, LEAST_DISK, LITTLE_DISK = 1.5e9, 0.5e9, 5e9
 LITTLE_SHARED = 512 * 2**20
 TRAINING_BYTES = 16  # of each parameter: itself, its gradient and two moments
-COMPILE_SECONDS = 20.0
-PROGRAM = "#include <Python.h>\n#include <omp.h>\n#include <vector>\nint main() { return omp_get_max_threads(); }\n"
 
 
 @dataclass(frozen=True)
@@ -89,23 +86,12 @@ def folder(subject: str, path: Path) -> Verdict:
 
 
 def compiler() -> Verdict:
-    """C++ compiler with OpenMP and Python's headers, with which PyTorch compiles for a CPU."""
-    import sysconfig
+    """C++ compiler with OpenMP and Python's headers, with which PyTorch compiles for a CPU. Imports PyTorch."""
+    from smallgpt.machine.compiler import missing_for_cpp
 
-    asked = os.environ.get("CXX")
-    found = next((path for name in ((asked,) if asked else ("g++", "clang++")) if (path := shutil.which(name))), None)
-    needs = "compile=true will not work"
-    if found is None:
-        return Verdict("compiler", "note", f"{asked or 'neither g++ nor clang++'} is not installed: {needs}")
-    command = [found, "-x", "c++", "-fopenmp", "-fsyntax-only", f"-I{sysconfig.get_path('include')}", "-"]
-    try:
-        done = subprocess.run(command, input=PROGRAM, capture_output=True, text=True, timeout=COMPILE_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Verdict("compiler", "note", f"{found}: {one_line(error)}: {needs}")
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line] or ["it fails"]
-        return Verdict("compiler", "note", f"{found}: {one_line(Exception(lines[0]))}: {needs}")
-    return Verdict("compiler", "ok", f"{found}, with OpenMP and Python's headers")
+    if missing := missing_for_cpp():
+        return Verdict("compiler", "note", f"{missing}: compile=true will not work")
+    return Verdict("compiler", "ok", "takes C++ with OpenMP and Python's headers: compile=true works")
 
 
 def processor() -> Verdict:

@@ -178,6 +178,11 @@ class DecoderConfig(PreTrainedConfig):
         return self.output_head == "projected" and self.output_width != self.n_embd
 
     @property
+    def head_width(self) -> int:
+        """Width that an output head multiplies."""
+        return self.n_embd if self.projects_output else self.output_width
+
+    @property
     def layer_types(self) -> list[str]:
         """Kind of cache of each block, in the order of the layer index; the library builds the cache from this."""
         return ["full_attention"] * self.n_layer

@@ -58,8 +58,7 @@ class Decoder(DecoderPreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.transformer = self.base_class(config)
         self._initial_seed = self.transformer._initial_seed
-        width = config.n_embd if config.projects_output else config.output_width
-        self.lm_head = Linear(width, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.head_width, config.vocab_size, bias=False)
         self.register_load_state_dict_pre_hook(rename_earlier_weights)
         self.post_init()  # initialises and ties, once the whole tree stands
 

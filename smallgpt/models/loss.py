@@ -19,7 +19,11 @@ IGNORED = -100
 CHUNKED_FROM = 2**25  # logits; fewer (134 MB in fp32) are faster whole
 CHUNK_ON_GPU = 2**27  # logits: each chunk begins a dozen kernels, which this many (0.5 GB in fp32) keep busy
 
-ChunkLoss = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor | None]]
+ChunkLoss = Callable[..., tuple[Tensor, Tensor | None]]
+"""Function of the logits of some rows, of what else the loss reads of these rows, and of whether a gradient is wanted.
+
+It returns the sum of the losses, and its gradient with respect to the logits.
+"""
 
 
 def rows_per_chunk(width: int, vocabulary: int, device: str = "cpu") -> int:
@@ -62,18 +66,21 @@ def linear_cross_entropy(
         logits_NV = F.linear(x_ND, weight_VD).float()
         total = F.cross_entropy(logits_NV, target_N, ignore_index=IGNORED, reduction="sum")
     else:
-        total = _ChunkedCrossEntropy.apply(x_ND, weight_VD, target_N, chunk_loss)
+        total = ChunkedLoss.apply(x_ND, weight_VD, chunk_loss, target_N)
     if reduction == "sum":
         return total
     return total / (target_N != IGNORED).sum().clamp(min=1)
 
 
-class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Sum of the losses; the gradients are made in the forward pass and scaled in the backward pass."""
+class ChunkedLoss(torch.autograd.Function):
+    """Sum of the losses of a linear head, whose logits are made a chunk of rows at a time, or whole where they are few.
+
+    The gradients are made in the forward pass and scaled in the backward pass.
+    """
 
     @staticmethod
-    def forward(ctx, x_ND: Tensor, weight_VD: Tensor, target_N: Tensor, chunk_loss: ChunkLoss) -> Tensor:
-        device = x_ND.device.type
+    def forward(ctx, x_ND: Tensor, weight_VD: Tensor, chunk_loss: ChunkLoss, *of_rows: Tensor) -> Tensor:
+        device, (N, D), V = x_ND.device.type, x_ND.shape, weight_VD.shape[0]
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_ND.dtype
         needs_x, needs_w = ctx.needs_input_grad[:2]
         with torch.autocast(device, enabled=False):
@@ -81,16 +88,16 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             grad_x = torch.empty_like(x_ND) if needs_x else None
             grad_w = torch.zeros_like(weight_VD) if needs_w else None
             total = torch.zeros((), dtype=torch.float32, device=x_ND.device)
-            rows = rows_per_chunk(x_ND.shape[1], weight_VD.shape[0], device)
-            for start in range(0, x_ND.shape[0], rows):
-                rows_now = slice(start, start + rows)
-                x_nD, target_n = x_cast[rows_now], target_N[rows_now]
-                loss, grad_nV = chunk_loss(F.linear(x_nD, w_cast), target_n, needs_x or needs_w)
+            rows = N if N * V < CHUNKED_FROM else rows_per_chunk(D, V, device)
+            for start in range(0, N, rows):
+                now = slice(start, start + rows)
+                x_nD = x_cast[now]
+                loss, grad_nV = chunk_loss(F.linear(x_nD, w_cast), *[each[now] for each in of_rows], needs_x or needs_w)
                 total += loss
                 if grad_nV is None:
                     continue
                 if grad_x is not None:
-                    grad_x[rows_now] = grad_nV @ w_cast
+                    grad_x[now] = grad_nV @ w_cast
                 if grad_w is None:
                     continue
                 if dtype == grad_w.dtype:
@@ -104,4 +111,4 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx, grad_total: Tensor):  # ty: ignore[incompatible-method-override]  # one output, one gradient
         grad_x, grad_w = (None if g is None else g.mul_(grad_total) for g in ctx.grads)
         ctx.grads = None
-        return grad_x, grad_w, None, None
+        return grad_x, grad_w, *[None] * (len(ctx.needs_input_grad) - 2)

@@ -28,8 +28,7 @@ class SequenceClassifier(DecoderPreTrainedModel):
         self.num_labels: int = config.num_labels or 2
         self.transformer = self.base_class(config)
         self._initial_seed = self.transformer._initial_seed
-        width = config.n_embd if config.projects_output else config.output_width
-        self.score = nn.Linear(width, self.num_labels)
+        self.score = nn.Linear(config.head_width, self.num_labels)
         self.post_init()
 
     @can_return_tuple

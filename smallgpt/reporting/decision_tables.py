@@ -137,26 +137,31 @@ def worst_table(shown: Candidate) -> list[Table]:
 
 
 def write_decision(study: Study, folder: Path) -> None:
-    """Writes results.json and candidates.csv of a proof of concept; nothing of other studies."""
-    found = [(comparison, some) for comparison in study.comparisons if (some := candidates(comparison))]
-    if not found:
-        return
-    comparison, some = found[0]
-    decision = decide(some)
-    rows = [row_of(each) for each in some]
-    record = {
-        "question": study.question,
-        "recommended": decision.recommended.name if decision.recommended else None,
-        "summary": summary(comparison),
-        "limits": some[0].asked["limits"],
-        "candidates": rows,
-    }
-    write_text(folder / "results.json", json.dumps(plain_json(record), indent=2, ensure_ascii=False) + "\n")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(folder / "candidates.csv", text.getvalue())
+    """Writes results.json and candidates.csv of a proof of concept; nothing of other studies.
+
+    Where several data are decided on, `data1_` and so on begins the names, as those of the figures.
+    """
+    several = len(study.comparisons) > 1
+    for number, comparison in enumerate(study.comparisons, 1):
+        found = candidates(comparison)
+        if not found:
+            continue
+        recommended, rows = decide(found).recommended, [row_of(each) for each in found]
+        record = {
+            "question": study.question,
+            "recommended": recommended.name if recommended else None,
+            "summary": summary(comparison),
+            "limits": found[0].asked["limits"],
+            "candidates": rows,
+        }
+        data = f"data{number}_" if several else ""
+        text = json.dumps(plain_json(record), indent=2, ensure_ascii=False)
+        write_text(folder / f"{data}results.json", f"{text}\n")
+        table = io.StringIO()
+        writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(folder / f"{data}candidates.csv", table.getvalue())
 
 
 def row_of(one: Candidate) -> dict[str, Any]:

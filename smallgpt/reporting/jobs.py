@@ -11,9 +11,10 @@ from typing import Any
 from smallgpt.errors import UserError
 from smallgpt.reporting.naming import Described
 from smallgpt.results import misplaced, read_record
-from smallgpt.run_directory import LOCATION_KEYS, OTHERS, SPEED_KEYS, config_of_run, flat, read_unwritable
+from smallgpt.run_directory import DECISION, LOCATION_KEYS, OTHERS, SPEED_KEYS, config_of_run, flat, read_unwritable
 
-NEVER_COMPARED = LOCATION_KEYS | OTHERS | {"seed", "log_every", "latency", "finetune.shots", "model.allow_narrow"}
+OF_NO_ARM = {"seed", "log_every", "latency", "finetune.shots", "model.allow_narrow"}
+NEVER_COMPARED = LOCATION_KEYS | OTHERS | DECISION | OF_NO_ARM
 """Keys that make no other arm: `latency` and shots are measured beside the training, the last lets a model be built."""
 UNUSED = {"prompt", "generation", "benchmark", "checkpoint", "format", "quantize", "eval"}  # by a training
 DAMAGED = "damaged"

@@ -89,3 +89,5 @@ class ProofOfConcept(Group):
 
 
 LIMITS = ("min_accuracy", "max_latency_ms", "max_answer_ms", "max_memory_mb", "max_disk_mb", "max_hours")
+DECIDING = ("question", "margin", "requests_per_day", "price_per_hour", *LIMITS)
+"""Keys by which a report decides and prices; nothing that is trained or measured depends on them."""

@@ -53,7 +53,7 @@ def verdicts(settings: Settings) -> Iterator[Verdict]:
     yield examination.folder("cache", settings.cache_dir)
     yield within("processor", examination.processor)
     yield within("gpu", examination.gpu)
-    yield examination.compiler()
+    yield within("compiler", examination.compiler)
     for subject, (modules, key, install) in OPTIONAL.items():
         yield optional(subject, modules, key, install)
     yield within("w&b", wandb_login)

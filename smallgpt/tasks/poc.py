@@ -30,7 +30,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     found = examples_of(settings)
     use_threads(settings.trainer.threads)
     forms = poc_forms.forms_of(settings)
-    steps = StageCounter(settings, len(forms) + (settings.origin is None) + (settings.eval is not None) + 2)
+    steps = StageCounter(settings, len(forms) + (settings.origin is None) + (settings.eval is not None) + 3)
     if settings.origin is None:
         steps.begin("training")
         begun = stage(pretraining(settings), run_dir / "trained", train.run)
@@ -44,12 +44,15 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
         known = poc_forms.asked_before(settings, origin, run_dir / "before")
     steps.begin("adaptation to the examples")
     tuned = stage(adaptation(settings, origin), run_dir / "adapted", finetune.run)
-    made = []
+    made = {}
     for form in forms:
         steps.begin(f"answers of {form.name}")
-        made.append(poc_forms.measured(settings, found, form, run_dir))
+        made[form.name] = poc_forms.measured(settings, found, form, run_dir)
     steps.begin("speed")
     speeds = poc_forms.speeds(settings, found, forms, run_dir)
+    steps.begin("memory")
+    memory = poc_forms.memories(settings, forms, speeds, run_dir)
+    warnings = [*warnings, *tuned["warnings"], *([memory["error"]] if memory["error"] else [])]
     section = {
         "limits": asked.limits,
         "margin": asked.margin,
@@ -71,12 +74,12 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             "bits_per_byte": tuned["bits_per_byte"],
             "evaluation": known,
         },
-        "forms": {each["form"]: each | speeds[each["form"]] for each in made},
+        "forms": {name: each | speeds[name] | {"memory": memory["memory"][name]} for name, each in made.items()},
     }
     return {
         **{key: tuned[key] for key in ("cost", "data", "data_fingerprint", "train")},
         **match(settings),
-        "warnings": [*warnings, *tuned["warnings"]],
+        "warnings": warnings,
         "poc": section,
     }
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smallgpt.errors import Unfinished
 from smallgpt.settings import Evaluation, Generation, Settings
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ class Form:
         """What is loaded to answer in this form."""
         return str(self.folder(run_dir) if self.graph else run_dir / "adapted")
 
+    def deployed(self, run_dir: Path) -> Path:
+        """Folder of what is deployed."""
+        from smallgpt.inference.checkpoint import locate
+
+        return self.folder(run_dir) / "onnx" if self.graph else Path(locate(self.checkpoint(run_dir)))
+
 
 def forms_of(settings: Settings) -> list[Form]:
     """Forms of a candidate; a model of transformers' own, and one without a cache, has no graph."""
@@ -57,7 +64,7 @@ def forms_of(settings: Settings) -> list[Form]:
 
 
 def measured(settings: Settings, found: "ExampleSet", form: Form, run_dir: Path) -> dict[str, Any]:
-    """What a form is worth, what of it is deployed, and the memory that it takes; made and asked once."""
+    """What a form is worth, and what of it is deployed; made and asked once."""
     from smallgpt.tasks.poc_stages import as_task, export, stage
 
     adapted = str(run_dir / "adapted")
@@ -70,15 +77,13 @@ def measured(settings: Settings, found: "ExampleSet", form: Form, run_dir: Path)
         return {**made, "form": form.name, **asked_of_form(settings, found, form, run_dir)}
 
     result = stage(how, form.folder(run_dir), work)
-    kept = ("form", "test", "right", "worst", "bits_per_byte", "memory", "disk_bytes", "evaluation")
+    kept = ("form", "test", "right", "worst", "bits_per_byte", "disk_bytes", "evaluation")
     return {key: result.get(key) for key in kept}
 
 
 def asked_of_form(settings: Settings, found: "ExampleSet", form: Form, run_dir: Path) -> dict[str, Any]:
-    """Sections of a form's answers to the held-out examples, its bits per byte, its size and its memory."""
+    """Sections of a form's answers to the held-out examples, its bits per byte and its size."""
     from smallgpt.files import size_of
-    from smallgpt.inference.checkpoint import locate
-    from smallgpt.speed.resident_memory import resident_memory
     from smallgpt.tasks.finetuned import keep_rows
 
     assert settings.poc is not None
@@ -89,16 +94,12 @@ def asked_of_form(settings: Settings, found: "ExampleSet", form: Form, run_dir: 
     right = [item["prediction"] == item["answer"] for item in said.items]
     wrong = [item for item, is_right in zip(said.items, right, strict=True) if not is_right]
     keep_rows(form.folder(run_dir), "answers_test", said.items)
-    prompt, new = answer_size(settings, examiner, examples)
-    threads = settings.trainer.threads
-    where = form.folder(run_dir) / "onnx" if form.graph else Path(locate(form.checkpoint(run_dir)))
     return {
         "test": said.scores,
         "right": "".join("01"[each] for each in right),
         "worst": sorted(wrong, key=lambda item: -item["probability"])[:WORST],
         "bits_per_byte": example_bits(model, tokenizer, examples),
-        "disk_bytes": size_of(where),
-        "memory": resident_memory(str(where), prompt, settings.poc.batch, new, threads),
+        "disk_bytes": size_of(form.deployed(run_dir)),
         "evaluation": None if settings.eval is None else evaluation(settings, model, tokenizer, engine),
     }
 
@@ -231,6 +232,28 @@ def timed_answers(
             "answers_per_second": batch / answer["median"],
         }
     return made
+
+
+def memories(
+    settings: Settings, forms: Sequence[Form], times: dict[str, dict[str, Any]], run_dir: Path
+) -> dict[str, Any]:
+    """Result of the stage that measures the `memory` of a process which answers, by the names of the forms."""
+    from smallgpt.speed.resident_memory import resident_memory
+    from smallgpt.tasks.poc_stages import as_task, stage
+
+    assert settings.poc is not None
+    batch, threads = settings.poc.batch, settings.trainer.threads
+
+    def work(_: Settings, __: Path) -> dict[str, Any]:
+        found = {}
+        for form in forms:
+            prompt, new = (times[form.name][key] for key in ("prompt_tokens", "new_tokens"))
+            found[form.name] = resident_memory(str(form.deployed(run_dir)), prompt, batch, new, threads)
+        if failed := [f"{name} ({each['error']})" for name, each in found.items() if each.get("error")]:
+            raise Unfinished(f"the memory of {', '.join(failed)} was not measured", {"memory": found})
+        return {"memory": found}
+
+    return stage(as_task(settings, "benchmark"), run_dir / "memory", work)
 
 
 def middle(seconds: Sequence[float]) -> dict[str, float]:

@@ -5,9 +5,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallgpt.environment import environment
+from smallgpt.errors import Unfinished
 from smallgpt.machine.energy import EnergyMeter
+from smallgpt.notices import say
 from smallgpt.results import TRAINED, read_result, write_result
-from smallgpt.run_directory import STATE, refuse_other_config, result_header, write_config
+from smallgpt.run_directory import (
+    DECISION,
+    STATE,
+    config_of_run,
+    flat,
+    movable,
+    refuse_other_config,
+    result_header,
+    write_config,
+)
 from smallgpt.settings import Budget, FineTuning, ProofOfConcept, Settings
 
 if TYPE_CHECKING:
@@ -19,7 +30,8 @@ Work = Callable[[Settings, Path], dict[str, Any]]
 def stage(settings: Settings, folder: Path, work: Work) -> dict[str, Any]:
     """Does a stage in its folder and returns its result; of one that is completed, the result that it left.
 
-    Raises UserError where it was begun with other settings.
+    A stage in which something could not be measured (`Unfinished`) has failed: it returns the rest, and is done again
+    the next time. Raises UserError where it was begun with other settings.
     """
     refuse_other_config(folder, settings, "hydra.sweep.dir")
     done = read_result(folder)
@@ -27,12 +39,17 @@ def stage(settings: Settings, folder: Path, work: Work) -> dict[str, Any]:
         return done
     goes_on = (folder / STATE).exists()
     folder.mkdir(exist_ok=True)
-    write_config(folder, settings.plain)
+    write_config(folder, movable(settings.plain, folder))
+    failure = None
     with EnergyMeter() as energy:
-        sections = work(settings, folder)
+        try:
+            sections = work(settings, folder)
+        except Unfinished as error:
+            sections, failure = error.sections, f"{error}; the same command tries again"
+            say(f"warning: {failure}")
     result = {
-        "status": "completed",
-        "error": None,
+        "status": "failed" if failure else "completed",
+        "error": failure,
         **result_header(settings, {}),
         **sections,
         "joules": None if goes_on else energy.joules,  # what it took before it was stopped is not known
@@ -40,6 +57,22 @@ def stage(settings: Settings, folder: Path, work: Work) -> dict[str, Any]:
     }
     write_result(folder, result)
     return read_result(folder) or result
+
+
+def reopen(run_dir: Path, plain: dict[str, Any]) -> None:
+    """Marks a completed candidate as one to go on with, where there is something new to decide or to measure.
+
+    That is where `plain`, the config that it is to have now, has other limits, and where one of its stages has failed.
+    Its other stages are not repeated.
+    """
+    result = read_result(run_dir) or {}
+    if result.get("task") != "poc" or result.get("status") != "completed":
+        return
+    before, now = flat(config_of_run(run_dir)), flat(plain)
+    stages = [read_result(path.parent) or {} for path in run_dir.glob("*/result.json")]
+    same = all(before.get(key) == now.get(key) for key in DECISION)
+    if not same or any(each.get("status") != "completed" for each in stages):
+        write_result(run_dir, result | {"status": "interrupted", "error": "to be decided again"})
 
 
 def as_task(settings: Settings, task: str, **changed: Any) -> Settings:

@@ -4,6 +4,7 @@ What the processes after the first print is kept, and shown only when one of the
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -33,7 +34,7 @@ NOTICE_SECONDS = 3.0  # from an error of this process to the end of the one that
 GRACE_SECONDS = 10.0
 LOOPBACK = "127.0.0.1"
 USE_STORE = "TORCHELASTIC_USE_AGENT_STORE"  # tells PyTorch that the store at MASTER_ADDR runs already
-WAITED = "timed out"  # in what Gloo says when it has waited long enough; NCCL ends the process itself
+WAITED = re.compile(r"timed out|timeout after", re.I)  # of Gloo and its store; NCCL ends the process itself
 SILENT = "another process did not answer for so long; resume=auto goes on from the last checkpoint"
 GROUP_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", USE_STORE)
 
@@ -69,7 +70,7 @@ class Launcher(_SubprocessScriptLauncher):
         except Exception as error:
             if lost := self._lost(NOTICE_SECONDS):
                 raise UserError(lost) from error
-            if WAITED in str(error).lower():
+            if has_waited(error):
                 raise UserError(f"trainer.timeout: {SILENT}") from error
             raise
         except SystemExit:
@@ -148,6 +149,14 @@ class Launcher(_SubprocessScriptLauncher):
         for output in self.outputs:
             output.close()
         self.procs, self.outputs, self.store = [], [], None
+
+
+def has_waited(error: Exception) -> bool:
+    """Whether the process group has waited for another process as long as it may.
+
+    What Gloo itself raises is a RuntimeError like those of others, and names its own files.
+    """
+    return bool(WAITED.search(str(error))) and (isinstance(error, dist.DistError) or "gloo" in str(error))
 
 
 def store_on_loopback() -> dist.TCPStore:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from smallgpt.models import distilled_loss
+from smallgpt.models import loss
 from smallgpt.models.distilled_loss import distilled_cross_entropy
 
 SHARE, T = 0.3, 2.5
@@ -26,7 +26,7 @@ def brute_force(x, weight, target, teacher_x, teacher_weight):
 @pytest.mark.parametrize("autocast", [False, True])
 def test_equals_the_plain_sum(monkeypatch, autocast, chunked):
     if chunked:
-        monkeypatch.setattr(distilled_loss, "CHUNKED_FROM", 0)
+        monkeypatch.setattr(loss, "CHUNKED_FROM", 0)
     numbers = torch.Generator().manual_seed(0)
     x, teacher_x = torch.randn(300, 16, generator=numbers), torch.randn(300, 24, generator=numbers)
     weight, teacher_weight = torch.randn(50, 16, generator=numbers), torch.randn(50, 24, generator=numbers)

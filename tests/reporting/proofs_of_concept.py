@@ -45,7 +45,13 @@ def form(right: str, milliseconds: float, **more: Any) -> dict[str, Any]:
 
 
 def candidate(
-    sweep: Path, variant: str, seed: int, forms: dict[str, dict[str, Any]], joules: float | None = None, **more: Any
+    sweep: Path,
+    variant: str,
+    seed: int,
+    forms: dict[str, dict[str, Any]],
+    joules: float | None = None,
+    data: str = "text-a",
+    **more: Any,
 ) -> Path:
     """The next job of a proof of concept; `more` replaces what the user has asked."""
     asked = {"limits": {}, "margin": 0.02, "requests_per_day": 10_000, "price_per_hour": None, "batch": 1}
@@ -64,4 +70,4 @@ def candidate(
         "forms": {name: {"form": name, **each} for name, each in forms.items()},
         **more,
     }
-    return job(sweep, variant, seed, None, "task=poc", poc=section, question="Which one sorts our tickets?")
+    return job(sweep, variant, seed, None, "task=poc", data=data, poc=section, question="Which one sorts our tickets?")

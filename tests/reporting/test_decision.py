@@ -10,6 +10,7 @@ from proofs_of_concept import answers, candidate, form
 from smallgpt.errors import UserError
 from smallgpt.reporting.candidates import candidates, decide, gap
 from smallgpt.reporting.decision_summary import summary
+from smallgpt.reporting.decision_tables import write_decision
 from smallgpt.reporting.markdown import markdown
 from smallgpt.reporting.report import report
 from smallgpt.reporting.study import Comparison, read_study, without_quotes
@@ -178,3 +179,12 @@ def test_the_report_is_one_page_with_all_of_it(tmp_path):
     assert [row["candidate"] for row in rows] == [each["candidate"] for each in record["candidates"]]
     assert float(rows[0]["accuracy"]) == pytest.approx((381 + 382) / 800) and rows[0]["seeds"] == "2"
     assert "has a validation loss" not in markdown(study)
+
+
+def test_each_of_several_data_has_its_decision(tmp_path):
+    for data, right in (("mail", 380), ("tickets", 300)):
+        candidate(tmp_path, "gpt", 1, {"ONNX": form(answers(right), 1.0)}, data=data)
+    write_decision(read_study([tmp_path]), tmp_path)
+    records = [json.loads((tmp_path / f"data{number}_results.json").read_text()) for number in (1, 2)]
+    assert [record["candidates"][0]["accuracy"] for record in records] == [0.95, 0.75]
+    assert (tmp_path / "data2_candidates.csv").exists() and not (tmp_path / "results.json").exists()

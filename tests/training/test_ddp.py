@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from hydra import compose, initialize_config_dir
 from listening_sockets import listening, open_to_the_network
 from safetensors.torch import load_file
@@ -26,6 +28,7 @@ from smallgpt.ranks import is_first_process, job_command, started_by
 from smallgpt.results import read_result
 from smallgpt.run_directory import write_config
 from smallgpt.tasks import train
+from smallgpt.training.launcher import has_waited
 
 pytestmark = [
     pytest.mark.ddp,
@@ -360,3 +363,13 @@ def test_processes_that_nobody_asked_for_are_refused(alone, tmp_path, monkeypatc
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=r"^trainer.devices=2: torchrun started 4 processes"):
         alone(tmp_path, *TWO)
+
+
+def test_only_the_process_groups_own_timeout_is_called_one():
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, timeout=timedelta(milliseconds=20))
+    with pytest.raises(dist.DistStoreError) as waited:
+        store.get("nothing")
+    gloo = RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 20000ms for recv operation")
+    assert has_waited(waited.value) and has_waited(gloo)
+    for other in (RuntimeError("DataLoader timed out after 5 seconds"), TimeoutError("the read operation timed out")):
+        assert not has_waited(other)

@@ -70,10 +70,16 @@ def test_the_current_gpu_is_that_of_the_process_and_so_is_the_share_of_it(monkey
 
 
 def test_what_compiling_needs_is_said(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(compiler.shutil, "which", lambda name: None)
     assert "install g++" in (compiler.missing_for_compiling(CPU) or "")
     assert "install gcc" in (compiler.missing_for_compiling(CUDA) or "")
-    monkeypatch.setattr(compiler.shutil, "which", lambda name: name)
+    monkeypatch.setenv("CXX", "c++20")
+    assert compiler.missing_for_compiling(CPU) == "CXX=c++20 is not installed"  # PyTorch would start that one alone
+    monkeypatch.setattr(compiler.shutil, "which", lambda name: "/bin/false")
+    assert compiler.missing_for_compiling(CPU) == "/bin/false: it fails"
+    monkeypatch.setattr(compiler.shutil, "which", lambda name: "/bin/true")
     monkeypatch.setattr(compiler, "find_spec", lambda name: None)
     assert compiler.missing_for_compiling(CPU) is None
     assert "pip install triton" in (compiler.missing_for_compiling(CUDA) or "")
