@@ -2,7 +2,6 @@
 
 import copy
 import importlib.util
-import shutil
 from functools import partial
 
 import pytest
@@ -23,7 +22,7 @@ from smallgpt.inference.decoding import decode
 from smallgpt.inference.gpu_weights import ON_GPU, group_of, quantize_on_gpu, stored_bytes
 from smallgpt.inference.steps import CompiledSteps, FixedSteps
 from smallgpt.inference.weight_formats import MAKE, check_quantize, for_inference, usual_format, weight_bytes
-from smallgpt.machine.compiler import COMPILERS
+from smallgpt.machine.compiler import missing_for_compiling
 
 PROMPTS = torch.tensor([[5, 9, 3, 7, 2], [0, 0, 4, 8, 1]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
@@ -31,7 +30,7 @@ NEW = 20
 COMPILE = torch.compile
 
 
-needs_a_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
+needs_a_compiler = pytest.mark.skipif(bool(missing_for_compiling(torch.device("cpu"))), reason="no C++ compiler")
 TWO_OF_FOUR_PATHS = {"n_path": 4, "active_paths": [2, 0], "bias": True, "norm": "layernorm"}
 
 

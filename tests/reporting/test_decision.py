@@ -34,7 +34,7 @@ def test_the_cheapest_is_recommended_where_nobody_is_certainly_better(tmp_path):
     assert first.startswith("Recommended: gpt, ONNX int8.") and "2 points" in first
     text = " ".join(others)
     assert "95.0%" in text and "Faster: lineargpt, ONNX, 0.5 times the time, accuracy -15.0 points" in text
-    assert "10,000 requests a day take 100 s of this machine a day, 0.12%" in text
+    assert "10,000 requests a day take 100 seconds of this machine a day, 0.12%" in text
     assert "One seed was trained" in text and "seed=1,2,3" in text
 
 
