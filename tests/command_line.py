@@ -5,6 +5,7 @@ import logging
 import os
 import runpy
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class CommandLine:
     folder: Path
     monkeypatch: pytest.MonkeyPatch
     capsys: pytest.CaptureFixture[str]
+    second_of_last: int | None = None
+    """When the last command ended that may have left a run."""
 
     def __call__(self, *words: str) -> Outcome:
         self.monkeypatch.setattr(sys, "argv", [str(RUN), *words])
@@ -43,6 +46,8 @@ class CommandLine:
         self.monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
         handlers = logging.getLogger().handlers[:]
         self.capsys.readouterr()
+        while int(time.time()) == self.second_of_last:  # runs are named by the second
+            time.sleep(0.01)
         try:
             with pytest.raises(SystemExit) as stop:
                 runpy.run_path(str(RUN), run_name="__main__")
@@ -51,6 +56,8 @@ class CommandLine:
             HydraConfig.instance().cfg = None
             logging.getLogger().handlers[:] = handlers
         code = stop.value.code
+        if not code:
+            self.second_of_last = int(time.time())
         out, err = self.capsys.readouterr()
         return Outcome(0 if code is None else int(code), out, err)
 

@@ -110,6 +110,7 @@ def test_a_graph_is_measured_beside_the_run_it_came_from(cli: CommandLine, kept:
     assert refused == "model.n_layer=2: an ONNX folder runs as it was exported; leave it out"
 
 
+@pytest.mark.slow
 def test_a_graph_that_runs_otherwise_stands_for_itself(cli: CommandLine, kept: Path, cache: Path) -> None:
     pytest.importorskip("onnxruntime")
     run = run_of(kept, cache, "run", Case("parallelgpt", "gpt2", {"n_layer": 2}))

@@ -90,6 +90,7 @@ def test_a_choice_names_what_follows_from_it(tmp_path: Path):
     assert labels(read_study([tmp_path]))[0][-1] == "lineargpt size=nano n_layer=9 lr=0.001"
 
 
+@pytest.mark.slow
 def test_a_sweep_of_real_configs_has_the_arms_that_differ(cli: CommandLine):
     words = ("task=inspect", "model=gpt,lineargpt", "size=debug,nano", "optimizer.lr=0.001,1e-3", *QUICK)
     done = cli("-m", *words, "hydra.sweep.dir=sweep", "hydra/launcher=basic")
