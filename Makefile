@@ -52,6 +52,7 @@ bench: install ## measure speed and memory against plain PyTorch and tiktoken (a
 	$(BIN)/python -m benchmarks.scoring --precision bf16
 	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.tokenize
+	$(BIN)/python -m benchmarks.preparation
 
 gpu-check: install ## check and measure everything on one GPU, step by step (22 minutes at most)
 	$(BIN)/python -m benchmarks.gpu
