@@ -20,6 +20,7 @@ class Stopped(SystemExit):
 
     def __init__(self, number: int, what: str, code: Any = None) -> None:
         super().__init__(code or 128 + number)
+        self.number = number
         self.message = f"{signal.Signals(number).name}: {what}"
 
     def __str__(self) -> str:

@@ -130,6 +130,7 @@ def test_the_notebook_has_no_outputs_and_begins_with_what_can_be_changed():
     assert code[0]["metadata"]["tags"] == ["parameters"]
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SMALLGPT_CACHE", str(tmp_path / "cache"))

@@ -41,6 +41,7 @@ def test_it_keeps_the_contract(project):
     assert " passed" in done.stdout and "skipgpt" not in done.stdout
 
 
+@pytest.mark.slow
 def test_it_is_priced_and_trained(project):
     words = ["model=skipgpt", "size=debug", "data=files", "data.path=corpus.txt", "tokenizer.vocab_size=300"]
     done = run(project, "run.py", *words, "task=inspect")

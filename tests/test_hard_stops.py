@@ -82,6 +82,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_saved(start, tmp_path, 
         assert json.loads(out.splitlines()[-1])["train"]["steps"] == 40
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_one_sentence(start, tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))

@@ -127,7 +127,7 @@ def test_a_starter_that_is_gone_leaves_its_jobs_to_the_next(cluster):
     ("slurm", "words", "message"),
     [
         (False, [], "hydra/launcher=slurm: no sbatch here; start the sweep on a login node"),
-        (True, ["trainer=ddp"], "trainer.accelerator=auto: a login node cannot know"),
+        pytest.param(True, ["trainer=ddp"], "trainer.accelerator=auto: a login node cannot know", marks=SLOW),
         pytest.param(True, ["hydra.launcher.partitoin=x"], "partitoin=x: unknown key; did you mean", marks=SLOW),
         pytest.param(True, ["+hydra.launcher.partitoin=x"], "partitoin", marks=SLOW),
     ],

@@ -132,6 +132,7 @@ def test_arms_take_their_best_values_from_an_earlier_sweep(cli: CommandLine):
     assert message == "hydra.sweeper.tuned=first: no completed job of the arm model=taper"
 
 
+@pytest.mark.slow
 def test_what_beats_gpt_is_matched_to_the_gpt_that_is_its_arm(cli: CommandLine):
     words = ("optimizer.lr=1e-3", "hydra.sweeper.arms=[{model:gpt},{model:bowtie}]", "hydra.sweep.dir=sweep")
     done = cli("-m", "task=inspect", "experiment=win", *words, "hydra/launcher=basic")

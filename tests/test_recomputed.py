@@ -205,7 +205,10 @@ def test_variants_of_the_older_block_and_the_report_of_their_sweep(cli: CommandL
             for variant in VARIANTS[1:]
         ],
         ("model=convgpt", "model.kernel_size=3", "block=gpt2", "optimizer=adamw", "batch.micro=4"),
-        ("model=gpt", "block=modern", "optimizer=muon", "trainer=ddp", "trainer.accelerator=cpu", "batch.micro=1"),
+        pytest.param(
+            ("model=gpt", "block=modern", "optimizer=muon", "trainer=ddp", "trainer.accelerator=cpu", "batch.micro=1"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda words: " ".join(words),
 )

@@ -87,6 +87,7 @@ def values(folder: Path, key: str) -> list[str]:
     return [pair[key] for pair in pairs]
 
 
+@pytest.mark.slow
 def test_choices_whole_numbers_and_intervals_in_numbered_directories(cli, work):
     words = (
         "model=gpt,lineargpt",

@@ -20,7 +20,7 @@ from smallgpt.stop_signals import StopRequest, leave_signals_to_the_main_process
 
 WORK = """
 from smallgpt.targets import task
-import json, os, shutil, signal, sys
+import json, os, shutil, signal, sys, time
 from pathlib import Path
 
 @task
@@ -38,6 +38,16 @@ def told_while_it_cleans_up(settings, run_dir):
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
         Path("cleaned").touch()
+
+class Torn:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)  # where Python calls the handler
+
+@task
+def told_in_a_destructor(settings, run_dir):
+    Torn()
+    time.sleep(20)
 
 @task
 def says_status(settings, run_dir):
@@ -153,6 +163,14 @@ def test_every_signal_leaves_a_result_that_names_it(cli, work, monkeypatch, name
     done = cli("task._target_=work.told", "hydra.run.dir=run")
     assert done.code == 128 + getattr(signal, name)
     assert done.err == f"error: {name}: stopped; resume=auto goes on from the last checkpoint, if any\n"
+    assert json.loads(Path("run/result.json").read_text())["status"] == "interrupted"
+
+
+def test_a_signal_where_no_exception_gets_out_stops_the_work_all_the_same(cli, work):
+    begun = time.monotonic()
+    done = cli("task._target_=work.told_in_a_destructor", "hydra.run.dir=run")
+    assert done.code == 128 + signal.SIGTERM and time.monotonic() - begun < 15
+    assert done.err.startswith("error: SIGTERM: stopped;") and "Exception ignored" not in done.err
     assert json.loads(Path("run/result.json").read_text())["status"] == "interrupted"
 
 

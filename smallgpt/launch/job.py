@@ -1,8 +1,11 @@
 """One job: the task with its settings, and the result it leaves behind, whatever happens."""
 
 import errno
+import os
 import signal
+import sys
 import tempfile
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -27,6 +30,7 @@ from smallgpt.targets import imported_task
 from smallgpt.tasks.poc_stages import reopen
 
 INTERRUPTED = 130
+REPEAT_SECONDS = 0.05  # by then the code that lost a signal has ended
 AT_WORK = "another process is at work in it; wait for it, or choose another directory"
 NO_MEMORY = ("can't allocate memory", "Failed to allocate memory")  # PyTorch's, ONNX Runtime's
 NEEDS_LESS = {
@@ -149,6 +153,14 @@ class JobSignals:
         if self.request.is_new(number) and not self.held:
             raise Stopped(number, "stopped; resume=auto goes on from the last checkpoint, if any")
 
+    def _ask_again(self, lost: Any) -> None:
+        """Repeats a signal that came in a destructor or beside a fork, from where Python lets no exception out."""
+        if not isinstance(lost.exc_value, Stopped):
+            sys.__unraisablehook__(lost)
+            return
+        self.request = StopRequest()
+        threading.Timer(REPEAT_SECONDS, os.kill, (os.getpid(), lost.exc_value.number)).start()
+
     @contextmanager
     def answered(self) -> Generator[None]:
         """Context in which the signals that nobody else answers come here."""
@@ -156,9 +168,11 @@ class JobSignals:
         kept = {
             number: signal.signal(number, self._receive) for number in SIGNALS if signal.getsignal(number) in nobody
         }
+        report, sys.unraisablehook = sys.unraisablehook, self._ask_again
         try:
             yield
         finally:
+            sys.unraisablehook = report
             for number, handler in kept.items():
                 signal.signal(number, handler)
 

@@ -221,6 +221,7 @@ def test_checkpoints_are_compared_and_their_runs_keep_the_rest(cli: Any, tmp_pat
     assert gain["flops"] is gain["bytes"] is None and gain["measured"]["median"] > 0
 
 
+@pytest.mark.slow
 def test_a_config_is_measured_with_its_baseline_which_is_measured_alone(cli: Any) -> None:
     result = cli(*QUICK, "model=lineargpt", "quantize=int8_dynamic").result
     assert result["inference"]["speed_up"]["over"] == "gpt" and result["inference"]["quantize"] == "int8_dynamic"

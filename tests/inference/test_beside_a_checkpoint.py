@@ -72,6 +72,7 @@ def test_the_other_paths_run_and_the_run_keeps_its_own_figures(cli: CommandLine,
     assert said[0] == said[2] == said[3] != said[1]
 
 
+@pytest.mark.slow
 def test_what_is_exported_runs_as_it_was_asked_and_claims_no_other_paths_scores(cli: CommandLine, run: Path) -> None:
     cards = {}
     for paths in (0, 1):

@@ -174,6 +174,7 @@ def test_what_a_benchmark_does_not_read(cli: CommandLine, words: list[str], says
     assert cli.refused(*QUICK, *given, *words).startswith(says)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_kinds_ends_in_their_table(cli: CommandLine, kept: Path, cache: Path) -> None:
     run = run_of(kept, cache, "run", Case("lineargpt"))
     words = (f"checkpoint={run}", "quantize=none,bf16", "hydra.sweep.dir=sweep", "hydra/launcher=basic")

@@ -188,6 +188,7 @@ def test_histograms_a_checkpoint_and_an_alert_are_logged_where_they_are_asked_fo
     assert alert["level"] == "ERROR" and alert["text"].startswith("somewhere: cannot be read")
 
 
+@pytest.mark.slow
 def test_a_sweep_is_a_group_of_runs(cli, tmp_path):
     text = tmp_path / "text"
     text.mkdir()
