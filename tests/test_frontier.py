@@ -106,6 +106,7 @@ def test_a_search_with_arms_ends_in_its_front_which_a_sweep_trains_on_fresh_seed
     assert len(rows_of(work / "finals")) == 1 + len(commands)  # of several seeds what is beaten stands there too
 
 
+@pytest.mark.slow
 def test_values_that_make_no_model_have_no_job_and_are_named(cli, work):
     words = (
         *SEARCH,

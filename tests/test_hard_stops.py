@@ -59,7 +59,7 @@ def can_mount() -> bool:
 
 
 @pytest.mark.parametrize(  # full at the first model, at the first state, later
-    "size", [pytest.param("2m", marks=pytest.mark.slow), "5m", pytest.param("7m", marks=pytest.mark.slow)]
+    "size", [pytest.param(size, marks=pytest.mark.slow) for size in ("2m", "5m", "7m")]
 )
 def test_a_full_disk_is_one_sentence_and_leaves_what_was_saved(start, tmp_path, size):
     if not can_mount():

@@ -21,6 +21,7 @@ def kill_and_resume(folder: Path, kills: int) -> str:
     return ended.stdout
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_in_the_same_bits(tmp_path):
     assert "3 kills: the same bits, and nothing left behind" in kill_and_resume(tmp_path, kills=3)
 

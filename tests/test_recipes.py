@@ -108,6 +108,7 @@ hydra:
     assert not Path("other").exists()
 
 
+@pytest.mark.slow
 def test_arms_take_their_best_values_from_an_earlier_sweep(cli: CommandLine):
     losses = {("canon model.conv_blocks=1", "0.002"): 3.8}  # an arm that the second sweep has no more
     losses |= {("gpt", "0.001"): 4.1, ("gpt", "0.002"): 4.0, ("canon", "0.001"): 3.9, ("canon", "0.002"): 4.2}

@@ -166,7 +166,8 @@ def assert_same_scores(run_dir: Path, documents: list[str]) -> None:
     assert said["bits_per_byte_interval"] == pytest.approx([slope - reach, slope + reach], rel=1e-5)
 
 
-@pytest.mark.parametrize("compared", [VARIANTS[1::-1], pytest.param(VARIANTS, marks=pytest.mark.slow)], ids=",".join)
+@pytest.mark.slow
+@pytest.mark.parametrize("compared", [VARIANTS[1::-1], VARIANTS], ids=",".join)
 def test_variants_of_the_older_block_and_the_report_of_their_sweep(cli: CommandLine, compared: tuple[str, ...]):
     documents = write_text(Path("text"))
     sweep = cli("-m", *COMMON, "hydra/launcher=basic", "hydra.sweep.dir=sweep", "block=gpt2", "optimizer=adamw",

@@ -241,6 +241,7 @@ def test_prepared_once_reads_no_text_again(
     assert prepare(corpus, TrainedBPE(vocab_size=400), cache, False) == prepared
 
 
+@pytest.mark.slow
 def test_real_corpus(real_data: Path, tmp_path: Path) -> None:
     corpus = Files(path=str(real_data / "corpora" / "classic-books"))
     tokenizer = Pretrained(name=str(real_data / "gpt2_tokenizer"), vocab_size=50257)

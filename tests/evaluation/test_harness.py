@@ -178,6 +178,7 @@ def plainly(text: str) -> str:
     return "".join(text.split()).lower()
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_the_answers_has_them_all(everything: dict[str, Any]) -> None:
     for name, outcome in run_tasks(Oracle(knows), everything, 0, sampled(everything, 150)).items():
         assert measures.accuracy(outcome.items).value == 1.0, name
@@ -185,6 +186,7 @@ def test_a_model_that_knows_the_answers_has_them_all(everything: dict[str, Any])
         assert outcome.metrics.get("acc", 1.0) == 1.0
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_nothing_is_at_chance(everything: dict[str, Any]) -> None:
     draw = random.Random(0)
     outcomes = run_tasks(Oracle(lambda *_: -100 * draw.random()), everything, 0, sampled(everything, 150))

@@ -86,6 +86,7 @@ def test_a_pattern_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch):
     assert list(corpora.joined_lines(["a", "b"], "a")) == ["ab"]
 
 
+@pytest.mark.slow
 def test_data_without_the_columns_of_the_hub_is_refused(tmp_path: Path):
     (tmp_path / "copa_validation.jsonl").write_text('{"wrong": "column"}\n')
     with pytest.raises(

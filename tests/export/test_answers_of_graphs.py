@@ -35,6 +35,7 @@ def test_a_graph_says_the_labels_of_its_model_in_a_process_without_pytorch(tmp_p
     assert taken["engine"] == "onnx" and taken["torch_imported"] is False and 2e7 < taken["bytes"] < 4e8
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
     taken = resident_memory(str(tmp_path), prompt=20, batch=1, new_tokens=2)
     assert taken["bytes"] is None and "no model here" in taken["error"]

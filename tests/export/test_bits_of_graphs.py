@@ -17,6 +17,7 @@ from smallgpt.inference.onnx_engine import GRAPH, OnnxEngine
 TEXTS = ["Once upon a time, ", "naïve café", "x" * (2 * CONTEXT + 7), "y", "One fine day. " * 14]
 
 
+@pytest.mark.slow
 def test_a_graph_finds_texts_as_likely_as_its_model(tmp_path: Path) -> None:
     model = model_of(Case("convgpt", "gpt2", {"n_layer": 2, "kernel_size": 3}))
     expected = Reader(model, tokenizer()).likelihood_of_texts(TEXTS)

@@ -56,6 +56,7 @@ def test_another_model_than_the_checkpoints_is_refused(
     assert cli.refused(*words_of(task), *words).startswith(says)
 
 
+@pytest.mark.slow
 def test_the_other_paths_run_and_the_run_keeps_its_own_figures(cli: CommandLine, run: Path) -> None:
     both = ("model=parallelgpt", "model.active_paths=null", "model.n_layer=4")
     before = (run / "result.json").read_text()

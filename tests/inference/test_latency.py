@@ -238,6 +238,7 @@ def test_what_composes_alone_measures_nothing(cli: CommandLine, measured: list[A
     assert done.result["match"]["value"] == pytest.approx(6.4e-4) and measured == [64, 128]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_begun_at_another_size_is_refused(
     cli: CommandLine, measured: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def test_a_run_is_measured_on_what_it_held_out(cli: CommandLine, kept: Path, cac
     assert low < own["bits_per_byte"] < high
 
 
+@pytest.mark.slow
 def test_a_graph_is_measured_beside_the_run_it_came_from(cli: CommandLine, kept: Path, cache: Path) -> None:
     pytest.importorskip("onnxruntime")
     run = run_of(kept, cache, "run", Case("lineargpt", "gpt2", {"n_layer": 2}))
@@ -140,6 +141,7 @@ def test_where_there_is_no_common_text_there_are_no_bits(
     assert of_runs([str(run)], cache, None) == f"the prepared data of the runs is not in cache_dir={cache}"
 
 
+@pytest.mark.slow
 def test_a_text_of_ones_own_for_any_checkpoint(cli: CommandLine) -> None:
     for name, case in (("a", Case("gpt")), ("b", Case("lineargpt", "modern"))):
         save_checkpoint(case, Path(name))

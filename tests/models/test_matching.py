@@ -32,7 +32,7 @@ def drawn(chance: random.Random) -> dict:
     }
 
 
-@pytest.mark.parametrize("number", range(50))
+@pytest.mark.parametrize("number", [*range(20), *(pytest.param(n, marks=pytest.mark.slow) for n in range(20, 50))])
 def test_the_width_is_within_tolerance_wherever_there_is_one(number):
     chance = random.Random(number)
     values = drawn(chance)
@@ -128,7 +128,7 @@ class Clock:
         return Quantity(LATENCY, self.of, measured=True)
 
 
-@pytest.mark.parametrize("heads", [1, 2, 6, 8])
+@pytest.mark.parametrize("heads", [1, 6, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 8))])
 @pytest.mark.parametrize("at", [40, 100, 256, 500, 3000])
 def test_few_sizes_are_measured_and_none_is_far_too_large(heads: int, at: int):
     clock = Clock(at)

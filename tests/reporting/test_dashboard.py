@@ -57,6 +57,7 @@ def runs_of(sweep: Path) -> list[LoggedRun]:
     return logged_runs(ids, [sweep])
 
 
+@pytest.mark.slow
 def test_finished_runs_are_logged_without_training_again(cli, logged):
     done = cli("task=log", "logger=wandb", f"sweep={logged}", "hydra.run.dir=run")
     assert done.code == 0, done.err

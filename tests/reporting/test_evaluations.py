@@ -232,6 +232,7 @@ def test_report_files_have_it_and_escape_labels(tmp_path: Path):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+@pytest.mark.slow
 def test_a_browser_shows_it(tmp_path: Path):
     fill(tmp_path)
     job(tmp_path, "lineargpt", 1, None, "model.n_layer=9", evaluation={"tasks": {EVIL: task(0.4)}})

@@ -62,6 +62,7 @@ def test_an_epoch_is_one_pass_over_the_text(run_task, tmp_path, tmp_path_factory
     assert result["train"]["steps"] == math.ceil(0.5 * windows * 32 / 512)
 
 
+@pytest.mark.slow
 def test_one_batch_is_learnt_by_heart(run_task, tmp_path):
     options = ("trainer.overfit=true", "schedule=constant", "optimizer.lr=3e-2", "model.n_embd=64")
     result = run_task(
