@@ -8,11 +8,15 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 
 pytest.importorskip("optuna")
+
+from smallgpt.launch.search import Search
+from smallgpt.launch.search_options import Options
 
 RUN = Path(__file__).parents[1] / "run.py"
 WORK = '''
@@ -171,6 +175,20 @@ def test_refusals_before_any_work(cli, work, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("smallgpt.packages.find_spec", lambda name: None)
         assert refused(DROPOUT) == "hydra/sweeper=optuna: optuna is not installed; `pip install optuna`"
+
+
+@pytest.mark.parametrize(
+    ("batch", "machines", "together"),
+    [
+        (None, SimpleNamespace(n_jobs=3), 3),
+        (2, SimpleNamespace(n_jobs=3), 2),
+        (None, SimpleNamespace(n_jobs=None), 1),  # Ray, which has as many as it has room for
+        (None, None, 1),  # a launcher of Hydra's own
+    ],
+)
+def test_as_many_are_chosen_together_as_run_at_once(batch, machines, together):
+    search = SimpleNamespace(options=Options(batch=batch), checks=SimpleNamespace(machines=machines))
+    assert Search.jobs_at_once.fget(search) == together
 
 
 def test_another_study_is_refused(cli, work):

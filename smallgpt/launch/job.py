@@ -6,8 +6,9 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ class JobSignals:
     def __init__(self) -> None:
         self.request = StopRequest()
         self.held = False
+        self.repeat: threading.Timer | None = None
 
     def hold(self) -> None:
         """Lets signals change nothing from here on: the work has ended, and its result is still to be written."""
@@ -153,13 +155,14 @@ class JobSignals:
         if self.request.is_new(number) and not self.held:
             raise Stopped(number, "stopped; resume=auto goes on from the last checkpoint, if any")
 
-    def _ask_again(self, lost: Any) -> None:
+    def _ask_again(self, report: Callable[[Any], Any], lost: Any) -> None:
         """Repeats a signal that came in a destructor or beside a fork, from where Python lets no exception out."""
         if not isinstance(lost.exc_value, Stopped):
-            sys.__unraisablehook__(lost)
+            report(lost)
             return
         self.request = StopRequest()
-        threading.Timer(REPEAT_SECONDS, os.kill, (os.getpid(), lost.exc_value.number)).start()
+        self.repeat = threading.Timer(REPEAT_SECONDS, os.kill, (os.getpid(), lost.exc_value.number))
+        self.repeat.start()
 
     @contextmanager
     def answered(self) -> Generator[None]:
@@ -168,11 +171,14 @@ class JobSignals:
         kept = {
             number: signal.signal(number, self._receive) for number in SIGNALS if signal.getsignal(number) in nobody
         }
-        report, sys.unraisablehook = sys.unraisablehook, self._ask_again
+        report = sys.unraisablehook
+        sys.unraisablehook = partial(self._ask_again, report)
         try:
             yield
         finally:
             sys.unraisablehook = report
+            if self.repeat is not None:  # nobody would answer it any more
+                self.repeat.cancel()
             for number, handler in kept.items():
                 signal.signal(number, handler)
 
