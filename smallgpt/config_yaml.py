@@ -3,7 +3,8 @@
 A sweep of a thousand jobs writes a thousand of them before the first starts.
 """
 
-from functools import cache
+import pickle
+from functools import cache, lru_cache
 from typing import Any
 
 import yaml
@@ -20,12 +21,19 @@ MOST_IN_C = 32_768  # characters; in a longer text so many brackets may be open 
 
 def to_yaml(plain: dict[str, Any]) -> str:
     """Text of a config of plain values."""
-    if IN_C:
+    if IN_C and plain:
         try:
-            return yaml.dump(plain, Dumper=writer(), default_flow_style=False, allow_unicode=True, sort_keys=False)
+            return "".join(group_to_yaml(pickle.dumps(group)) for group in plain.items())
         except UnicodeEncodeError:  # of a name whose bytes are no UTF-8, which Python's own writer escapes
             pass
     return OmegaConf.to_yaml(OmegaConf.create(plain))
+
+
+@lru_cache(maxsize=1024)  # most groups are the same in all jobs of a sweep
+def group_to_yaml(pickled: bytes) -> str:
+    """Text of one top key with its values, which come pickled: equal bytes are equal values, of equal types."""
+    group = dict([pickle.loads(pickled)])
+    return yaml.dump(group, Dumper=writer(), default_flow_style=False, allow_unicode=True, sort_keys=False)
 
 
 def from_yaml(text: str) -> Any:

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from smallgpt.launch.arm_names import arm_of_run, arms_of_sweep
+from smallgpt.reporting.jobs import ReportedJob
+from smallgpt.reporting.naming import Described
 from smallgpt.run_directory import write_config
 from smallgpt.training.sent_config import recipe, run_name, tags, without_folders
 
 
-def prepared(sweep: Path, number: int, variant: str, rate: float, seed: int) -> Path:
+def prepared(sweep: Path, number: int, variant: str, rate: float, seed: int) -> Described:
     """What a sweep leaves in a job's directory before it runs."""
     run_dir = sweep / str(number)
     run_dir.mkdir(parents=True)
@@ -18,7 +20,7 @@ def prepared(sweep: Path, number: int, variant: str, rate: float, seed: int) -> 
     words = [f"model={variant}", f"optimizer.lr={rate}", f"seed={seed}", "budget.tokens=1e6"]
     record = {"overrides": words, "choices": {"model": variant, "size": "nano"}}
     (run_dir / ".job.json").write_text(json.dumps(record))
-    return run_dir
+    return ReportedJob(str(number), run_dir, {}).described
 
 
 def test_a_job_is_called_by_what_varies_in_its_sweep(tmp_path):

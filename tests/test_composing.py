@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
@@ -12,11 +13,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from smallgpt.config_yaml import MOST_IN_C, from_yaml, to_yaml
+from smallgpt.config_yaml import MOST_IN_C, from_yaml, to_yaml, writer
+from smallgpt.errors import UserError
+from smallgpt.launch import loading
 from smallgpt.launch.command_line import chosen_files, given
 from smallgpt.launch.composing import JobComposer
 from smallgpt.launch.config_files import CONF
 from smallgpt.launch.loading import resolved_config
+from smallgpt.launch.sweep_checks import JobChecks
 
 
 @pytest.fixture
@@ -102,6 +106,9 @@ def test_configs_are_written_and_read_as_by_omegaconf():
     text = to_yaml(PLAIN)
     assert from_yaml(text) == PLAIN
     assert OmegaConf.to_container(OmegaConf.create(text), resolve=False) == PLAIN
+    assert text == yaml.dump(PLAIN, Dumper=writer(), allow_unicode=True, sort_keys=False)  # written by groups, and kept
+    assert [to_yaml({"a": value}) for value in (1, True, 1.0, "1")] == ["a: 1\n", "a: true\n", "a: 1.0\n", "a: '1'\n"]
+    assert to_yaml({}) == "{}\n"
     shared = [1, 2]
     assert "&" not in to_yaml({"a": shared, "b": shared})  # a list that stands twice is written twice
     odd = {"path": "no\udc80utf8"}
@@ -110,3 +117,19 @@ def test_configs_are_written_and_read_as_by_omegaconf():
         from_yaml("a: 1\na: 2\n")
     with pytest.raises(RecursionError):  # which ends the process in the C code
         from_yaml("a: " + "[" * 10 * MOST_IN_C)
+
+
+def test_what_jobs_share_is_checked_once_and_what_is_wrong_in_one_is_found(loader, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    built = []
+    build = loading.build_model
+    monkeypatch.setattr(loading, "build_model", lambda *given: built.append(given) or build(*given))
+    checks = JobChecks(JobComposer(loader, sweep_with(loader, "hydra/launcher=basic")))
+    for number, words in enumerate((["seed=1"], ["seed=2", "optimizer.lr=1e-3"], ["model.n_embd=64"], ["seed=3"])):
+        settings = checks.check(number, words)
+        assert settings.model.n_embd == (64 if number == 2 else 128)
+        assert settings.optimizer.lr == (1e-3 if number == 1 else 0.004)
+    assert len(built) == 2
+    for wrong in ("trainer.threads=1000000", "model.n_layer=100000", "optimizer.lr=-1", "schedule.warmup=2e9"):
+        with pytest.raises(UserError, match=wrong.partition("=")[0]):
+            checks.check(4, ["seed=1", wrong])

@@ -12,7 +12,9 @@ import pytest
 
 from smallgpt.launch import forked_job
 from smallgpt.launch.forked_job import ForkedJob, JobServer, JobServers
+from smallgpt.launch.this_machine import ThisMachine
 from smallgpt.ranks import python_path
+from smallgpt.settings import Trainer
 
 ENV = os.environ | {"PYTHONPATH": python_path()}
 
@@ -164,3 +166,14 @@ def alive(number: int) -> bool:
 def test_what_jobs_use_is_imported_without_threads():
     code = "from smallgpt.launch.job_server import *; import_what_jobs_use(); sys.exit(not can_fork())"
     assert subprocess.run([sys.executable, "-c", code], env=ENV | {"OMP_NUM_THREADS": "2"}).returncode == 0
+
+
+def test_the_server_of_the_jobs_imports_while_they_are_checked(monkeypatch):
+    asked = []
+    monkeypatch.setattr(JobServers, "server", lambda self, env: asked.append(env))
+    machine, plain = ThisMachine(2), {"trainer": {"accelerator": "cpu", "devices": 1}}
+    machine.expect({"trainer": {"accelerator": "cpu", "devices": -1}})
+    machine.expect({"trainer": None})
+    assert not asked  # the checks say what is wrong
+    machine.expect(plain)
+    assert asked == [machine.environment(Trainer(**plain["trainer"]), 0)]

@@ -16,7 +16,7 @@ def placed(machine, devices, slots):
     trainer = Trainer(accelerator="gpu", devices=devices)
     machine.check(trainer)
     job = SweepJob(Path("."), [], trainer, 0)
-    told = [machine.environment(job, slot) for slot in range(slots)]
+    told = [machine.environment(job.trainer, slot) for slot in range(slots)]
     return [each["CUDA_VISIBLE_DEVICES"] for each in told], {float(each[GPU_SHARE]) for each in told}
 
 

@@ -5,23 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from smallgpt.launch.loading import chosen_keys
-from smallgpt.reporting.jobs import ReportedJob, comparable
+from smallgpt.reporting.jobs import comparable
 from smallgpt.reporting.naming import Described, distinguishing, labels
 from smallgpt.reporting.study import recorded_words
-from smallgpt.results import read_result
 from smallgpt.run_directory import flat, sweep_of
 
 
-def arms_of_sweep(run_dirs: Sequence[Path], searched: Collection[str] = ()) -> list[str]:
+def arms_of_sweep(jobs: Sequence[Described], searched: Collection[str] = ()) -> list[str]:
     """Names of the arms of a sweep's jobs, such as `lineargpt lr=0.001`, as its report will call them.
 
     Args:
-        run_dirs: the directories of all jobs, with what the sweep wrote into them.
+        jobs: all of them.
         searched: keys that a search sets, which does not know its later jobs yet.
     """
-    jobs = [ReportedJob(run_dir.name, run_dir, read_result(run_dir) or {}) for run_dir in run_dirs]
-    described = [job.described for job in jobs]
-    return labels([job.variant for job in jobs], distinguishing(described, searched))
+    return labels([job.variant for job in jobs], distinguishing(jobs, searched))
 
 
 def arm_of_run(choices: Mapping[str, str], plain: dict[str, Any], overrides: Sequence[str], run_dir: Path) -> str:

@@ -1,8 +1,8 @@
 """Hydra callback that refuses what cannot work before a directory is made or a job begins."""
 
-import json
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from smallgpt.launch.bounds import refuse_beyond_machine, refuse_endless_warmup
 from smallgpt.launch.command_line import given, refuse
 from smallgpt.launch.composed_choices import dotted
 from smallgpt.launch.extension import refuse_extension
+from smallgpt.launch.known import Known
 from smallgpt.launch.loading import checked_config, resolved_config
 from smallgpt.launch.rephrase import rephrase
 from smallgpt.launch.used_keys import refuse_unused
@@ -130,37 +131,35 @@ def refuse_without_multirun(config: DictConfig) -> None:
 def checked_settings(
     plain: dict[str, Any],
     words: Sequence[str],
-    model: str,
+    chosen_model: str,
     here: bool = True,
-    passed: set[str] | None = None,
+    known: Known | None = None,
 ) -> Settings:
     """The settings of a job; raises UserError for the first thing that is wrong.
 
     Args:
         plain: the composed config, resolved.
         words: those that it was composed with.
-        model: name of the chosen YAML.
+        chosen_model: name of the chosen YAML.
         here: whether the job is to run on this machine.
-        passed: descriptions of what was right for jobs before, of the same sweep; more is added.
+        known: what was found for jobs before, of the same sweep; more is added.
     """
-    settings = checked_config(plain, words)
+    known = known or Known()
+    settings = checked_config(plain, words, known=known)
+    own = hasattr(settings.model, "settable")  # one of transformers' own is its checkpoint's
+    model = {key: getattr(settings.model, key) for key in settings.model.settable()} if own else settings.checkpoint
     if here:
-        refuse_beyond_machine(settings)
-    passed = set() if passed is None else passed
+        known.once(partial(refuse_beyond_machine, settings), "machine", settings.task_name, plain["trainer"], model)
     if settings.task_name in TASKS_WITH_DATA:
-        corpus = described(settings.plain["data"], settings.plain["tokenizer"])
-        if corpus not in passed:
-            settings.data.check()
-            settings.tokenizer.check()
-            passed.add(corpus)
+        known.once(partial(check_corpus, settings), "corpus", settings.plain["data"], settings.plain["tokenizer"])
     if settings.task_name in TASKS_WITH_MODEL and not (settings.task_name == "poc" and settings.origin):
         refuse_endless_warmup(settings)
         from smallgpt.contract.required import require_contract  # imports PyTorch
 
-        variant = described(model, {key: getattr(settings.model, key) for key in settings.model.settable()})
-        if variant not in passed:
-            require_contract(settings.model_class, settings.model, settings.cache_dir, f"model={model}")
-            passed.add(variant)
+        require = partial(
+            require_contract, settings.model_class, settings.model, settings.cache_dir, f"model={chosen_model}"
+        )
+        known.once(require, "contract", chosen_model, model)
     if settings.task_name == "finetune":
         check_finetuning(settings)
     if settings.task_name == "poc":
@@ -173,6 +172,7 @@ def checked_settings(
     return settings
 
 
-def described(*what: Any) -> str:
-    """Text that is the same for the same values."""
-    return json.dumps(what, sort_keys=True, default=str)
+def check_corpus(settings: Settings) -> None:
+    """Raises UserError where the text or the tokenizer cannot be had."""
+    settings.data.check()
+    settings.tokenizer.check()

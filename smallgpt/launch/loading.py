@@ -1,7 +1,7 @@
 """Loading of settings: a composed config becomes checked `Settings`, or a UserError names the first fault."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from inspect import signature
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from smallgpt.errors import Impossible, UserError, explain, nearest_key, one_lin
 from smallgpt.launch.bounds import refuse_oversized_model
 from smallgpt.launch.config_files import group_files
 from smallgpt.launch.foreign import of_foreign
+from smallgpt.launch.known import Known
 from smallgpt.launch.origin import of_checkpoint
 from smallgpt.launch.size_matching import decoding_latency, matched_size
 from smallgpt.launch.teacher import checked_teacher
@@ -61,8 +62,15 @@ def load_settings(cfg: DictConfig, overrides: Sequence[str] = (), variant: str =
     return checked_config(resolved_config(cfg), overrides, variant, arm)
 
 
-def checked_config(plain: dict[str, Any], overrides: Sequence[str] = (), variant: str = "", arm: str = "") -> Settings:
-    """Checked settings of a config of plain values."""
+def checked_config(
+    plain: dict[str, Any],
+    overrides: Sequence[str] = (),
+    variant: str = "",
+    arm: str = "",
+    known: Known | None = None,
+) -> Settings:
+    """Checked settings of a config of plain values; its groups and model may be known from other jobs of a sweep."""
+    known = known or Known()
     refuse_several_choices(overrides)
     if task_path(plain) == FINETUNE:
         plain = for_finetuning(plain)
@@ -78,7 +86,9 @@ def checked_config(plain: dict[str, Any], overrides: Sequence[str] = (), variant
     for key, value in plain.items():
         if key not in names:
             raise UserError(f"{key}={shown(value)}: unknown key{nearest_key(key, names)}")
-    fields: dict[str, Any] = {name: build_group(name, plain) for name in (*CHOSEN_GROUPS, *GROUPS)}
+    fields: dict[str, Any] = {
+        name: known.once(partial(build_group, name, plain), name, plain.get(name)) for name in (*CHOSEN_GROUPS, *GROUPS)
+    }
     common = build(Common, "", {key: plain[key] for key in Common.model_fields if key in plain})
     fields["task"] = target("task", plain.get("task"))[0]
     imported_task(fields["task"])
@@ -88,8 +98,9 @@ def checked_config(plain: dict[str, Any], overrides: Sequence[str] = (), variant
         fields["model_class"] = fields["model"] = None
         return build(Settings, "", {**plain, **fields, **given, "plain": plain})
     # last: it is the only one that imports PyTorch
-    fields["model_class"], fields["model"] = model_of_library(plain) or build_model(
-        "model", plain.get("model"), fields["tokenizer"]
+    model = partial(build_model, "model", plain.get("model"), fields["tokenizer"])
+    fields["model_class"], fields["model"] = model_of_library(plain) or known.once(
+        model, "model", plain.get("model"), plain["tokenizer"]
     )
     if plain.get("finetune") is not None:
         fields["finetune"] = build(FineTuning, "finetune", plain["finetune"])

@@ -153,7 +153,7 @@ class Search:
         trials = [again for trial in with_jobs(study) if (again := self.reopened(study, trial)) is not None]
         while True:
             if trials:
-                launcher.composer = self.checks.composer  # ty: ignore
+                self.checks.prepare(launcher)
                 if self.options.prune:
                     launcher.hopeless = partial(self.is_hopeless, trials)  # ty: ignore
                 jobs = [self.space.words(trial.params) for trial in trials]

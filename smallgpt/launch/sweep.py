@@ -20,11 +20,14 @@ from smallgpt.launch.loading import chosen_keys
 from smallgpt.launch.starter import Starter
 from smallgpt.launch.sweep_job import Machines, SweepJob
 from smallgpt.notices import say
+from smallgpt.reporting.jobs import ReportedJob, comparable
+from smallgpt.reporting.naming import Described
 from smallgpt.run_directory import (
     SPEED_KEYS,
     UNWRITABLE,
     cannot_be_written,
     config_of_run,
+    flat,
     read_unwritable,
     write_config,
 )
@@ -42,14 +45,15 @@ def launch(
     hopeless: Callable[[SweepJob], bool] | None = None,
 ) -> list[JobReturn]:
     """Writes the resolved config of every job, then runs those that are not over; stops those that are hopeless."""
-    jobs = [prepare_job(composer.job(first + i, list(words))) for i, words in enumerate(job_overrides)]
-    composer.jobs.clear()  # the configs are on the disk now
+    composed = [composer.job(first + i, list(words)) for i, words in enumerate(job_overrides)]
+    composer.jobs.clear()  # the configs are on the disk soon
+    jobs = [prepare_job(each) for each in composed]
+    write_records(composer.sweep, jobs, composed)
     shared = set.intersection(*[set(job.overrides) for job in jobs])
     for job in jobs:
         machines.check(job.trainer)
         words = [word for word in job.overrides if word not in shared and word.partition("=")[0] not in SPEED_KEYS]
         job.name = " ".join([job.run_dir.name, *words])
-    name_arms(composer.sweep, jobs)
     sweep_dir = Path(composer.sweep.hydra.sweep.dir)
     Starter(sweep_dir, jobs, machines, hopeless).run()
     record_trouble(sweep_dir, jobs)
@@ -75,31 +79,38 @@ def prepare_job(composed: ComposedJob) -> SweepJob:
             job.logged_otherwise = before.exists() and logger_of(config_of_run(run_dir)) != logger_of(plain)
         else:
             write_config(run_dir, plain)
-            write_record(job, {"overrides": composed.overrides, "choices": composed.choices})
     except OSError as error:
         job.trouble = cannot_be_written(run_dir, error)
     return job
 
 
-def name_arms(config: DictConfig, jobs: list[SweepJob]) -> None:
-    """Adds to the record of each job that is to run the name of its arm, which only all of them together tell."""
+def write_records(config: DictConfig, jobs: list[SweepJob], composed: list[ComposedJob]) -> None:
+    """Writes for each job that is to run what its process must know beside its config.
+
+    To that belongs the name of its arm, which only all of them together tell.
+    """
     known = set(given(config.hydra))
     own = chosen_keys([word for job in jobs for word in job.overrides if word not in known])
     search = str(config.hydra.sweeper._target_).endswith(".OptunaSweeper")
-    jobs = [job for job in jobs if not job.trouble]
-    names = arms_of_sweep([job.run_dir for job in jobs], own if search else ())
-    for job, name in zip(jobs, names, strict=True):
+    pairs = [(job, each) for job, each in zip(jobs, composed, strict=True) if not job.trouble]
+    names = arms_of_sweep([described(*pair) for pair in pairs], own if search else ())
+    for (job, each), name in zip(pairs, names, strict=True):
         if not job.over:
+            record = {"overrides": each.overrides, "choices": each.choices, "arm": name}
             try:
-                record = json.loads((job.run_dir / RECORD).read_text(encoding="utf-8"))
-                write_record(job, {**record, "arm": name})
+                write_text(job.run_dir / RECORD, json.dumps(record))
             except OSError as error:
                 job.trouble = cannot_be_written(job.run_dir, error)
 
 
-def write_record(job: SweepJob, record: dict[str, Any]) -> None:
-    """Writes what the process of a job must know beside its config."""
-    write_text(job.run_dir / RECORD, json.dumps(record))
+def described(job: SweepJob, composed: ComposedJob) -> Described:
+    """What may name a job, as its report will have it; what was just written is not read again."""
+    result = job.result
+    if job.over:
+        return ReportedJob(job.run_dir.name, job.run_dir, result).described
+    variant = result.get("variant") or composed.choices.get("model", "?")
+    config = comparable(flat(composed.plain), result.get("task", "train"))
+    return Described(variant, composed.choices, config, chosen_keys(composed.overrides))
 
 
 def record_trouble(sweep_dir: Path, jobs: list[SweepJob]) -> None:

@@ -12,6 +12,7 @@ from smallgpt.errors import Impossible, UserError, nearest_key
 from smallgpt.files import write_text
 from smallgpt.launch.checks import checked_settings
 from smallgpt.launch.composing import JobComposer
+from smallgpt.launch.known import Known
 from smallgpt.launch.this_machine import ThisMachine
 from smallgpt.launch.used_keys import refuse_unused, value_at
 from smallgpt.notices import say
@@ -26,8 +27,7 @@ class JobChecks:
 
     def __init__(self, composer: JobComposer) -> None:
         self.composer = composer
-        self.passed: set[str] = set()
-        """Descriptions of what was found to be right, for the jobs that have it too."""
+        self.known = Known()
         self.directories: set[str] = set()
 
     @cached_property
@@ -37,6 +37,12 @@ class JobChecks:
         ours = str(launcher._target_).startswith("hydra_plugins.smallgpt_launcher.")
         return instantiate(launcher).machines if ours else None
 
+    def prepare(self, launcher: Any) -> None:
+        """Hands over to a launcher what the checks have made: composed jobs, and machines that have begun to import."""
+        launcher.composer = self.composer
+        if self.machines is not None:
+            launcher.machines = self.machines
+
     def check(self, number: int, words: list[str]) -> Settings:
         """The settings of a job.
 
@@ -44,6 +50,8 @@ class JobChecks:
         """
         job = self.composer.job(number, words)
         machines, here = self.machines, self.machines is None or isinstance(self.machines, ThisMachine)
+        if isinstance(machines, ThisMachine):
+            machines.expect(job.plain)
         matched = value_at(job.plain, "match.quantity") == "latency"
         if (matched or job.plain.get("latency") is not None) and not here:
             word = "match=latency" if matched else "latency=measured"
@@ -53,7 +61,7 @@ class JobChecks:
                 "use hydra/launcher=processes there"
             )
         refuse_unused(job.plain, job.overrides, alone=False)
-        settings = checked_settings(job.plain, job.overrides, job.choices.get("model", ""), here, self.passed)
+        settings = checked_settings(job.plain, job.overrides, job.choices.get("model", ""), here, self.known)
         if settings.resume == "extend":
             raise UserError("resume=extend: goes on with one run; leave -m out, and name it with hydra.run.dir=")
         if machines is not None:

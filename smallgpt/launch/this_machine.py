@@ -5,7 +5,11 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from itertools import count
+from typing import Any
+
+from pydantic import ValidationError
 
 from smallgpt.errors import UserError
 from smallgpt.launch.bounds import PER_CORE, uses_gpu
@@ -51,25 +55,34 @@ class ThisMachine:
                 "cores of this machine"
             )
 
+    def expect(self, plain: dict[str, Any]) -> None:
+        """Begins to import what a job with this config needs, while that one and all others are still checked."""
+        if self.servers.servers:
+            return
+        with suppress(UserError, ValidationError, TypeError, KeyError):  # the checks say what is wrong
+            trainer = Trainer(**plain["trainer"])
+            self.check(trainer)
+            self.servers.server(self.environment(trainer, 0))
+
     def start(self, jobs: list[SweepJob]) -> None:
         free = (slot for slot in count() if slot not in self.slots or self.slots[slot].poll() is not None)
-        places = [(job, slot, self.environment(job, slot)) for job, slot in zip(jobs, free, strict=False)]
+        places = [(job, slot, self.environment(job.trainer, slot)) for job, slot in zip(jobs, free, strict=False)]
         for _, _, env in places:
             self.servers.server(env)  # all of them import at the same time
         for job, slot, env in places:
             with (job.run_dir / "log.txt").open("ab") as log:
                 self.slots[slot] = job.process = self.servers.start(job.run_dir, env, log)
 
-    def environment(self, job: SweepJob, slot: int) -> dict[str, str]:
-        """Environment of a job: its share of the machine, and nothing of another job's process group."""
+    def environment(self, trainer: Trainer, slot: int) -> dict[str, str]:
+        """Environment of a job with this trainer: its share of the machine, no other job's process group."""
         env = {key: value for key, value in os.environ.items() if key not in DISTRIBUTED}
         env["PYTHONPATH"] = python_path()
-        devices = job.trainer.devices
-        if uses_gpu(job.trainer.accelerator):
+        devices = trainer.devices
+        if uses_gpu(trainer.accelerator):
             gpus = visible_gpus()
             if len(gpus) >= devices:  # else the job itself says that there are too few
                 env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[(slot * devices + i) % len(gpus)] for i in range(devices))
-                env[GPU_SHARE] = str(1 / self.jobs_on_a_device(job.trainer))
+                env[GPU_SHARE] = str(1 / self.jobs_on_a_device(trainer))
         else:
             env.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // (self.n_jobs * devices))))
         return env

@@ -83,9 +83,9 @@ class GridSweeper(BasicSweeper):
             jobs = [[*words, *best.words(words)] for words in jobs]
         if front is not None:
             front.refuse_known_seeds(jobs, self.config.seed)
-        composer = JobComposer(loader, self.config)
-        self.launcher.composer = composer  # ty: ignore
-        return [check_grid(JobChecks(composer), jobs)]
+        checks = JobChecks(JobComposer(loader, self.config))
+        checks.prepare(self.launcher)
+        return [check_grid(checks, jobs)]
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Does not compose the jobs once more, as Hydra's own sweeper would: the checks have composed them."""
