@@ -4,8 +4,8 @@
 
 The documents are sentences of a text in random order, 4,700 bytes each as in FineWeb-Edu. Each case is prepared by two
 workers in a process of its own. Its CPU seconds are those of the process that reads and writes, which do not shrink
-with more cores, and those of the workers, which do. A crowded machine changes little about them. Imports and learning a
-vocabulary are left out.
+with more cores, and those of the workers, which do. A crowded machine changes little about them. What the first few
+documents cost is taken off, and with it the imports of each process. Beside it stands what tokenising alone costs.
 """
 
 import argparse
@@ -14,7 +14,9 @@ import multiprocessing
 import random
 import re
 import resource
+import statistics
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,11 @@ import pyarrow.parquet as pq
 
 from smallgpt.data.corpora import StandardLibrary
 from smallgpt.data.corpus_parts import Split
+from smallgpt.data.encoding import build_encoder
 from smallgpt.data.files import Files
 from smallgpt.data.prepare import prepare
 from smallgpt.data.tokenizers import Pretrained, TrainedBPE
+from smallgpt.machine.memory import resident
 
 DOCUMENT_BYTES = 4700
 CASES = {  # a file, and which duplicates are left out
@@ -35,7 +39,8 @@ CASES = {  # a file, and which duplicates are left out
     "Parquet, exact": ("text.parquet", "exact"),
 }
 CORES = (2, 16, 64)
-FEW = 500  # documents with which all that is needed is imported
+FEW = 500  # documents
+RAW = 4000
 WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 SPLIT: Split = "train"
 
@@ -50,7 +55,7 @@ def main() -> None:
     corpus = Files(path=asked.path) if asked.path else StandardLibrary()
     with tempfile.TemporaryDirectory() as folder:
         texts = generated(" ".join(corpus.documents(SPLIT)), asked.megabytes)
-        size = sum(len(text.encode()) for text in texts)
+        size = sum(len(text.encode()) for text in texts[FEW:])
         with Path(folder, "text.jsonl").open("w") as file:
             file.writelines(json.dumps({"text": text}) + "\n" for text in texts)
         pq.write_table(pa.table({"text": texts}), Path(folder, "text.parquet"))
@@ -58,10 +63,12 @@ def main() -> None:
         if not asked.tokenizer:
             TrainedBPE(vocab_size=4096).build(texts[:2000]).save_pretrained(tokenizer)
         Path(folder, "few.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[:FEW]))
+        raw = tokenising(texts[:RAW], tokenizer)
         del texts
         print(f"{size / 1e6:.0f} MB of text; hours are those of {asked.corpus_gigabytes:g} GB")
+        print(f"tokenising alone: {raw / 1e6:.1f} MB/s a core", flush=True)
         for name, case in CASES.items():
-            show(name, in_a_process(Path(folder), *case, tokenizer), size, asked.corpus_gigabytes * 1e9)
+            show(name, in_a_process(Path(folder), *case, tokenizer), size, asked.corpus_gigabytes * 1e9, raw)
 
 
 def generated(text: str, megabytes: int) -> list[str]:
@@ -78,6 +85,18 @@ def generated(text: str, megabytes: int) -> list[str]:
     return documents
 
 
+def tokenising(texts: list[str], tokenizer: str) -> float:
+    """Bytes of text that the encoder takes a CPU second, with nothing else done."""
+    encode = build_encoder(Pretrained(name=tokenizer).build([]))
+    rates = []
+    for _ in range(3):
+        start = time.process_time()
+        for text in texts:
+            encode(text)
+        rates.append(sum(len(text.encode()) for text in texts) / (time.process_time() - start))
+    return statistics.median(rates)
+
+
 def in_a_process(folder: Path, file: str, dedupe: str, tokenizer: str) -> dict[str, Any]:
     """What a preparation measured of itself in a process of its own, whose peak memory is that of no other case."""
     ours, theirs = multiprocessing.Pipe()
@@ -92,14 +111,15 @@ def in_a_process(folder: Path, file: str, dedupe: str, tokenizer: str) -> dict[s
 def measure(folder: Path, file: str, dedupe: Any, tokenizer: str, answer: Any) -> None:
     chosen = Pretrained(name=tokenizer)
     with tempfile.TemporaryDirectory() as cache:
-        prepare(Files(path=str(folder / "few.jsonl"), dedupe=dedupe), chosen, cache, progress=False, workers=2)
-        before = cpu_seconds()
-        corpus = Files(path=str(folder / file), dedupe=dedupe, holdout=0.01)
-        prepared = prepare(corpus, chosen, cache, progress=False, workers=2)
-        seconds = [now - then for now, then in zip(cpu_seconds(), before, strict=True)]
+        times = [cpu_seconds()]
+        for number, name in enumerate(("few.jsonl", "few.jsonl", file)):  # the first time it imports, too
+            corpus = Files(path=str(folder / name), dedupe=dedupe, holdout=0.01)
+            prepared = prepare(corpus, chosen, f"{cache}/{number}", progress=False, workers=2)
+            times.append(cpu_seconds())
+        seconds = [(whole - few) - (few - before) for before, few, whole in zip(*times[1:], strict=True)]
         disk = sum(path.stat().st_size for path in prepared.directory.rglob("*") if path.is_file())
     tokens = prepared.train_tokens + prepared.validation_tokens
-    memory = [1024 * resource.getrusage(who).ru_maxrss for who in WHO]
+    memory = [resident("VmHWM"), 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]
     answer.send({"seconds": seconds, "memory": memory, "disk": disk, "tokens": tokens})
 
 
@@ -108,13 +128,14 @@ def cpu_seconds() -> list[float]:
     return [sum(resource.getrusage(who)[:2]) for who in WHO]
 
 
-def show(name: str, found: dict[str, Any], size: int, whole: float) -> None:
+def show(name: str, found: dict[str, Any], size: int, whole: float, raw: float) -> None:
     (own, of_workers), (memory, of_worker) = found["seconds"], found["memory"]
     hours = [max(own, (own + of_workers) / cores) * whole / size / 3600 for cores in CORES]
     mb, bytes_a_token, of_disk = size / 1e6, size / found["tokens"], found["disk"] / size
     print(name)
     print(f"  CPU seconds: {own:.1f} of the writer, {of_workers:.1f} of the workers")
-    print(f"  {mb / (own + of_workers):.1f} MB/s a core, {mb / own:.0f} MB/s at most, which is the pace of the writer")
+    pace = mb / (own + of_workers)
+    print(f"  {pace:.1f} MB/s a core, {1e6 * pace / raw:.2f} of tokenising alone; at most {mb / own:.0f}, the writer's")
     print(f"  peak memory: {memory / 1e6:.0f} MB of the writer, {of_worker / 1e6:.0f} MB of a worker")
     print(f"  {bytes_a_token:.2f} bytes a token; {of_disk:.3f} bytes on the disk for each of the text")
     print(f"  hours on {CORES} cores: {[float(f'{each:.2g}') for each in hours]}", flush=True)

@@ -12,11 +12,11 @@ import numpy as np
 
 N = 13  # words of the grams by which held-out text is looked for in training text, as GPT-3 did
 PIECE_CHARACTERS = 1 << 20  # of a long text; grams across the cut are left out
-LONGEST_WORD = 64
 BETWEEN, WORD, ALONE = 0, 1, 2
 # Thai to Lao, Burmese, kana, Chinese characters
 WITHOUT_SPACES = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x3040, 0x30FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF))
 FACTOR = 0x9E3779B97F4A7C15
+INVERSE = pow(FACTOR, -1, 1 << 64)
 
 
 def word_grams(text: str, n: int) -> np.ndarray:
@@ -56,29 +56,41 @@ def _grams_of_texts(texts: Sequence[str], n: int) -> tuple[np.ndarray, np.ndarra
 
 def _words(text: str) -> tuple[np.ndarray, np.ndarray]:
     """A number for each word, a polynomial of its characters, and where it begins in the text's small letters."""
-    points = np.frombuffer(text.lower().encode("utf-32-le", "surrogatepass"), np.uint32)
+    text = text.lower()
+    if text.isascii():
+        points = np.frombuffer(text.encode(), np.uint8)
+    else:
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     kinds = _kinds()[points]
-    first = kinds == ALONE
-    first |= (kinds == WORD) & (np.concatenate(([BETWEEN], kinds[:-1])) != WORD)
+    of_word, first = kinds == WORD, kinds == ALONE
+    first |= of_word
+    first[1:] &= ~of_word[:-1] | (kinds[1:] == ALONE)
     starts = np.flatnonzero(first)
     if not len(starts):
         return np.empty(0, np.uint64), starts
-    place = np.arange(len(points))
-    place -= np.maximum.accumulate(np.where(first, place, 0))
-    values = (points.astype(np.uint64) + 1) * _powers(LONGEST_WORD)[np.minimum(place, LONGEST_WORD - 1)]
-    values[kinds == BETWEEN] = 0
-    return np.add.reduceat(values, starts), starts
+    values = points.astype(np.uint64)
+    values += np.uint64(1)
+    values *= kinds != BETWEEN
+    return _polynomials(values, starts), starts
+
+
+def _polynomials(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """For each piece, from its start to that of the next one, the sum of value times FACTOR ** (place in it + 1).
+
+    The powers go on over all values, and each sum is divided by the power of its start: FACTOR is odd, so it has an
+    inverse modulo 2 ** 64.
+    """
+    sums = np.add.reduceat(values * _powers(FACTOR, len(values)), starts)
+    return sums * _powers(INVERSE, len(values))[starts] * np.uint64(FACTOR)
 
 
 def _runs(words: np.ndarray, n: int) -> np.ndarray:
     number = len(words) - n + 1
     if number < 1:
         return np.empty(0, np.uint64)
-    words = _mixed(words)
-    grams = np.zeros(number, np.uint64)
-    for place, power in enumerate(_powers(n)):
-        grams += words[place : place + number] * power
-    return _mixed(grams)
+    sums = np.zeros(len(words) + 1, np.uint64)
+    np.cumsum(_mixed(words) * _powers(FACTOR, len(words)), out=sums[1:])
+    return _mixed((sums[n:] - sums[:number]) * _powers(INVERSE, len(words))[:number] * np.uint64(FACTOR))
 
 
 def _mixed(numbers: np.ndarray) -> np.ndarray:
@@ -88,9 +100,14 @@ def _mixed(numbers: np.ndarray) -> np.ndarray:
     return numbers ^ (numbers >> np.uint64(31))
 
 
+def _powers(base: int, number: int) -> np.ndarray:
+    """The first powers of an odd number modulo 2 ** 64, from the first one on."""
+    return _powers_at_least(base, 1 << (number - 1).bit_length())[:number]
+
+
 @cache
-def _powers(number: int) -> np.ndarray:
-    return np.array([pow(FACTOR, power + 1, 1 << 64) for power in range(number)], np.uint64)
+def _powers_at_least(base: int, number: int) -> np.ndarray:
+    return np.cumprod(np.full(number, base, np.uint64))
 
 
 @cache
