@@ -55,7 +55,7 @@ def now(device: torch.device) -> float:
 
 
 PEAK_SIZE = {"cpu": 1024, "cuda": 8192}  # square products this large reach a device's peak and take milliseconds
-PEAK_SECONDS = 0.5  # long enough that one product in it is not disturbed by what else the machine does
+PEAK_SECONDS = 0.2  # long enough that one product in it is not disturbed by what else the machine does
 
 
 def peak_flops(device: torch.device, precision: Precision) -> float | None:
