@@ -18,7 +18,8 @@ MOST_JOBS = 6  # that are named
 def caveats(comparison: Comparison) -> list[str]:
     """Sentences, most of them warnings; none where nothing is wrong."""
     jobs = [job for arm in comparison.arms for job in arm.jobs]
-    found = [sentence for key in VERSIONS if (sentence := differing(key, jobs))]
+    found = [sentence for key in VERSIONS if (sentence := differing("environment", key, jobs))]
+    found += filter(None, [differing("train", "precision", jobs)])
     found += [*edge_warnings(comparison), *matching_warnings(comparison)]
     found += dict.fromkeys(f"Warning: {text}." for job in jobs for text in job.result.get("warnings") or ())
     silent = [job for job in jobs if "warnings" not in job.result]
@@ -56,12 +57,12 @@ def matching_warnings(comparison: Comparison) -> list[str]:
     return found
 
 
-def differing(key: str, jobs: Sequence[ReportedJob]) -> str | None:
-    """Names the jobs of each value, where they are not the same for all."""
+def differing(section: str, key: str, jobs: Sequence[ReportedJob]) -> str | None:
+    """Names the jobs of each value of an entry of their results, where it is not the same for all that have it."""
     found: dict[str, list[str]] = {}
     for job in jobs:
-        if environment := job.section("environment"):
-            value = shown(environment.get(key))
+        if key in (values := job.section(section)):
+            value = shown(values[key])
             found.setdefault(value[:SHORT_COMMIT] if key == "commit" else value, []).append(job.name)
     if len(found) < 2:
         return None

@@ -12,6 +12,8 @@ from smallgpt.tasks.finetuned import print_scores, scored
 from smallgpt.tasks.trained import evaluated, tell
 
 if TYPE_CHECKING:
+    import torch
+
     from smallgpt.finetuning.adapted import Adapted
 
 
@@ -35,11 +37,11 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
     from smallgpt.finetuning.methods import learning
     from smallgpt.inference.checkpoint import load_checkpoint
     from smallgpt.machine.allocator import keep_freed_memory
-    from smallgpt.machine.device import device, resolved_precision
+    from smallgpt.machine.device import device
     from smallgpt.models.decoder import Decoder
     from smallgpt.ranks import is_first_process
     from smallgpt.tasks.example_training import adapted_model, data_module, learner, read_material
-    from smallgpt.tasks.train import peak, trainer_for, training_section
+    from smallgpt.tasks.train import peak, seconds_beside, trainer_for, training_section
     from smallgpt.training.loggers import until_the_end
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.processes import check_processes, share_cores
@@ -49,7 +51,6 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
     if issubclass(settings.model_class, Decoder):
         require_contract(settings.model_class, settings.model, settings.cache_dir, f"checkpoint={settings.origin}")
     where = device(settings.trainer.accelerator, settings.trainer.devices)
-    precision = resolved_precision(settings.trainer.precision, where)
     keep_freed_memory()
     share_cores(settings.trainer)
     begun_with, tokenizer = load_checkpoint(settings.origin)
@@ -60,13 +61,14 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
     warnings = material.warnings(settings)
     if is_first_process():
         announce(warnings, begun_from)
+    state, identity = resumable(settings, run_dir, model, material.examples.fingerprint, where)
+    precision = identity["precision"]
     recorder = Recorder(
         round(settings.batch_examples * data.tokens_per_example),
         price.training_flops_per_token,
         peak(settings.trainer, where, precision) if is_first_process() else None,
         every=settings.log_every,
     )
-    state, identity = resumable(settings, run_dir, model, material.examples.fingerprint)
     tokenizer.save_pretrained(tokenizer_dir)
     trainer = trainer_for(
         settings, run_dir, tokenizer_dir, 0, recorder, where, precision, identity, settings.finetune.patience
@@ -83,7 +85,7 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
             "data_fingerprint": fingerprint,
             "data": material.examples.section(len(material.train)),
             "warnings": warnings,
-            "train": training_section(recorder, round(len(material.train) * data.tokens_per_example), where),
+            "train": training_section(recorder, round(len(material.train) * data.tokens_per_example), where, precision),
             "finetune": {
                 "method": settings.finetune.method,
                 "kind": material.examples.kind,
@@ -95,7 +97,9 @@ def on_examples(settings: Settings, run_dir: Path, tokenizer_dir: Path) -> dict[
             **({"wandb": places[0]} if places else {}),
         }
         if trainer.is_global_zero:
-            sections |= scored(settings, run_dir, material, where)
+            with module.beside["scoring"]:
+                sections |= scored(settings, run_dir, material, where)
+            sections["train"] |= seconds_beside(module)
             print_scores(settings, sections)
             tell(settings, sections, run_dir, loggers)
             sections |= evaluated(settings, run_dir, where, sections, loggers)
@@ -113,20 +117,23 @@ def announce(warnings: list[str], begun_from: dict[str, Any]) -> None:
 
 
 def resumable(
-    settings: Settings, run_dir: Path, model: "Adapted", fingerprint: str
+    settings: Settings, run_dir: Path, model: "Adapted", fingerprint: str, where: "torch.device"
 ) -> tuple[Path | None, dict[str, Any]]:
     """State of the training that the run goes on from, None where it begins, and what the state must be of.
 
     Raises UserError where the state is of another model or of other examples.
     """
     from smallgpt.ranks import is_first_process
-    from smallgpt.training.identity import refuse_other_identity, run_identity
+    from smallgpt.training.identity import refuse_other_identity, run_identity, training_precision
     from smallgpt.training.saved_state import check_weights_of_state, weights_of_module
 
     state = run_dir / "checkpoints" / "last.ckpt"
-    identity = run_identity(fingerprint, settings.model_class)
-    if settings.resume is not None and state.exists():
+    resumed = settings.resume is not None and state.exists()
+    if resumed:
         check_weights_of_state(state, weights_of_module(model))
+    precision = training_precision(settings.trainer.precision, where, state if resumed else None)
+    identity = run_identity(fingerprint, settings.model_class, precision)
+    if resumed:
         refuse_other_identity(state, identity)
         return state, identity
     if is_first_process():  # rows of a run that was stopped before its first checkpoint

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from smallgpt.models.cost import Cost
     from smallgpt.settings import Trainer as TrainerSettings
     from smallgpt.training.metrics import Recorder
+    from smallgpt.training.module import LanguageModel
     from smallgpt.training.run_length import RunLength
 
 MANY_EPOCHS = 4
@@ -32,14 +33,14 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     from smallgpt.data.prepare import prepare
     from smallgpt.finetuning.methods import adapt
     from smallgpt.machine.allocator import keep_freed_memory
-    from smallgpt.machine.device import device, resolved_precision
+    from smallgpt.machine.device import device
     from smallgpt.models.decoder import Decoder
     from smallgpt.ranks import is_first_process
     from smallgpt.tasks.inspect import latency, match
     from smallgpt.tasks.teacher import distillation, distilled, load_teacher
     from smallgpt.training.distillation import weights_hash
     from smallgpt.training.first_weights import narrowing_line, take_weights
-    from smallgpt.training.identity import refuse_other_identity, run_identity
+    from smallgpt.training.identity import refuse_other_identity, run_identity, training_precision
     from smallgpt.training.loggers import until_the_end
     from smallgpt.training.metrics import Recorder
     from smallgpt.training.micro_batch import with_micro_batch
@@ -51,13 +52,13 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if issubclass(settings.model_class, Decoder):
         require_contract(settings.model_class, settings.model, settings.cache_dir, f"model={settings.variant}")
     where = device(settings.trainer.accelerator, settings.trainer.devices)
-    precision = resolved_precision(settings.trainer.precision, where)
     keep_freed_memory()
     share_cores(settings.trainer)
     state = run_dir / "checkpoints" / "last.ckpt"
     resumed = settings.resume is not None and state.exists()
     if resumed and settings.finetune is None:
         check_state(state, settings.model_class, settings.model)
+    precision = training_precision(settings.trainer.precision, where, state if resumed else None)
     begun_from, begun_with, teacher = origin(settings), first_weights(settings), load_teacher(settings)
     prepared = prepare(settings.data, settings.tokenizer, settings.cache_dir)
     seed_everything(settings.seed, verbose=False)
@@ -101,7 +102,7 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
     if not resumed and is_first_process():  # rows of a run that was stopped before its first checkpoint
         (run_dir / "metrics.csv").unlink(missing_ok=True)
     identity = run_identity(
-        prepared.fingerprint, settings.model_class, None if teacher is None else weights_hash(teacher)
+        prepared.fingerprint, settings.model_class, precision, None if teacher is None else weights_hash(teacher)
     )
     if resumed:
         refuse_other_identity(state, identity)
@@ -121,12 +122,16 @@ def run(settings: Settings, run_dir: Path) -> dict[str, Any]:
             "data_fingerprint": prepared.fingerprint,
             "data": prepared.section(),
             "warnings": warnings,
-            "train": training_section(recorder, data.epoch_tokens, where) | {"micro_batch": data.micro_batch_size},
+            "train": training_section(recorder, data.epoch_tokens, where, precision)
+            | {"micro_batch": data.micro_batch_size},
             **({"wandb": places[0]} if places else {}),
         }
         if trainer.is_global_zero:
-            sections |= score_sections(settings, prepared, run_dir, where)
-            sections["samples"] = samples_or_warning(settings, module, prepared, run_dir)
+            with module.beside["scoring"]:
+                sections |= score_sections(settings, prepared, run_dir, where)
+            with module.beside["samples"]:
+                sections["samples"] = samples_or_warning(settings, module, prepared, run_dir)
+            sections["train"] |= seconds_beside(module)
             print_summary(settings, sections)
             tell(settings, sections, run_dir, loggers)
             sections |= evaluated(settings, run_dir, where, sections, loggers)
@@ -291,7 +296,14 @@ def warnings_of_epochs(settings: Settings, steps: int | None, epoch_tokens: int)
     ]
 
 
-def training_section(recorder: "Recorder", epoch_tokens: int, where: "torch.device") -> dict[str, Any]:
+def seconds_beside(module: "LanguageModel") -> dict[str, Any]:
+    """Entry of the section `train`: seconds of validating, saving, scoring and sampling, which are none of training."""
+    return {"seconds_beside": {name: watch.seconds for name, watch in module.beside.items()}}
+
+
+def training_section(
+    recorder: "Recorder", epoch_tokens: int, where: "torch.device", precision: "Precision"
+) -> dict[str, Any]:
     """The section `train`: where the run ended."""
     from smallgpt.machine.memory import peak_bytes
 
@@ -303,6 +315,7 @@ def training_section(recorder: "Recorder", epoch_tokens: int, where: "torch.devi
         "seconds": latest["seconds"],
         "tokens_per_second": latest["tokens"] / latest["seconds"] if latest["seconds"] else None,
         "loss": latest["train/loss"],
+        "precision": precision,
         "mfu": latest.get("speed/mfu"),
         "peak_memory_bytes": peak_bytes(where),
     }

@@ -27,7 +27,7 @@ from smallgpt.training.loggers import Lasting
 from smallgpt.training.metrics import MetricsFile
 from smallgpt.training.module import LanguageModel
 from smallgpt.training.processes import seed_of_rank
-from smallgpt.training.run_length import TrainingClock
+from smallgpt.training.run_length import Stopwatch
 
 
 class Checkpoints(L.Callback):
@@ -62,6 +62,7 @@ class Checkpoints(L.Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, module: LanguageModel, checkpoint: dict[str, Any]) -> None:
         # Lightning adds weights, optimizer and step, and the data module its place in the data
         checkpoint["seconds"] = module.clock.seconds
+        checkpoint["seconds_beside"] = {name: watch.seconds for name, watch in module.beside.items()}
         checkpoint["metrics"] = self.metrics.lines
         checkpoint["random_states"] = self._random_states
         checkpoint["identity"] = self.identity
@@ -71,7 +72,9 @@ class Checkpoints(L.Callback):
         checkpoint.pop("loops")
         steps = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
         steps.ready = steps.completed = checkpoint["global_step"]
-        module.clock = TrainingClock(checkpoint["seconds"])
+        module.clock = Stopwatch(checkpoint["seconds"])
+        for name, seconds in checkpoint.get("seconds_beside", {}).items():  # a state of before has none
+            module.beside[name] = Stopwatch(seconds)
         if trainer.is_global_zero:
             self.metrics.keep(checkpoint["metrics"])
             for logger in trainer.loggers:
@@ -92,6 +95,7 @@ class Checkpoints(L.Callback):
             seed_of_rank(trainer.global_rank, trainer.global_step)
 
     def on_validation_end(self, trainer: L.Trainer, module: LanguageModel) -> None:
+        module.beside["checkpoints"].start()
         loss = module.validation["val/loss"]
         is_best = loss < self.best_loss
         self.best_loss = min(loss, self.best_loss)
@@ -103,6 +107,7 @@ class Checkpoints(L.Callback):
                     self._write_model(module, weights, folder)
                     write_weights_record(folder, trainer.global_step, loss)
         self.save_state(trainer)
+        module.beside["checkpoints"].pause()
 
     def save_state(self, trainer: L.Trainer) -> None:
         """Writes last.ckpt; only between two optimizer steps. Every rank takes part, the first one writes."""

@@ -1,6 +1,7 @@
 """The one LightningModule: a model learns what its objective says, by default to predict the next token."""
 
 import math
+from collections import defaultdict
 from typing import Any
 
 import lightning as L
@@ -12,7 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from smallgpt.training.objectives import Batch, NextToken, Objective
 from smallgpt.training.optimizers import AdamW, Muon
-from smallgpt.training.run_length import RunLength, TrainingClock
+from smallgpt.training.run_length import RunLength, Stopwatch
 from smallgpt.training.schedules import Schedule
 from smallgpt.training.sharding import shard
 
@@ -49,7 +50,9 @@ class LanguageModel(L.LightningModule):
         self.schedule = schedule if run_length.steps is None else schedule.for_steps(run_length.steps)
         self.run_length = run_length
         self.clip = math.inf if clip is None else clip
-        self.clock = TrainingClock()
+        self.clock = Stopwatch()
+        self.beside: defaultdict[str, Stopwatch] = defaultdict(Stopwatch)
+        """Time that is none of training, by what it is spent on."""
         self.learning_rate = 0.0
         self.gradient_norm = torch.zeros(())
         self.validation: dict[str, float] = {}
@@ -112,6 +115,7 @@ class LanguageModel(L.LightningModule):
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # work still queued is training time
         self.clock.pause()
+        self.beside["validation"].start()
 
     def on_validation_epoch_start(self) -> None:
         self.metrics.reset()
@@ -121,6 +125,7 @@ class LanguageModel(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self.validation = {f"val/{name}": value.item() for name, value in self.metrics.compute().items()}
+        self.beside["validation"].pause()
 
     def on_validation_end(self) -> None:
         # after the callbacks' own: writing checkpoints is not training time

@@ -1,4 +1,4 @@
-"""Length of a run: how much of its budget is spent, and the clock that counts training time."""
+"""Length of a run: how much of its budget is spent, and the stopwatches that count its time."""
 
 import time
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class RunLength:
         return int(self.progress(step, elapsed) * VALIDATIONS_A_RUN)
 
 
-class TrainingClock:
-    """A stopwatch for training time: paused while validating and saving, and without the time in a stopped process."""
+class Stopwatch:
+    """A stopwatch that is paused: training time has nothing of validating and saving, and of a stopped process."""
 
     def __init__(self, counted: float = 0.0) -> None:
         self._counted = counted
@@ -63,3 +63,9 @@ class TrainingClock:
     def pause(self) -> None:
         self._counted = self.seconds
         self._since = None
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.pause()

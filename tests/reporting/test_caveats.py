@@ -42,6 +42,18 @@ def test_other_versions_and_machines_are_named_beside_the_verdict(tmp_path: Path
     assert said in page[page.index('class="winner"') :].partition("</ul>")[0]
 
 
+def test_another_precision_is_named_beside_the_verdict(tmp_path: Path):
+    for seed, precision in enumerate(("fp32", "fp32", "bf16")):
+        run_dir = job(tmp_path, "gpt", seed, 4.0)
+        result = json.loads((run_dir / "result.json").read_text())
+        result["train"] = {**result.get("train", {}), "precision": precision}
+        (run_dir / "result.json").write_text(json.dumps(result))
+        if precision == "fp32":
+            assert caveats(comparison(tmp_path)) == []
+    (said,) = caveats(comparison(tmp_path))
+    assert said.startswith("Warning: not all jobs ran with the same precision: fp32 (jobs 0, 1), bf16 (job 2);")
+
+
 def test_what_a_run_warns_of_stands_there_too(tmp_path: Path):
     job(tmp_path, "gpt", 1, 4.0, warnings=["data=x: 5.0% of the held-out 13-grams occur in the training text"])
     job(tmp_path, "gpt", 2, 4.0, warnings=["data=x: 5.0% of the held-out 13-grams occur in the training text"])

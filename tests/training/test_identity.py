@@ -8,10 +8,11 @@ import torch
 
 from smallgpt.contract import required
 from smallgpt.errors import UserError
+from smallgpt.machine import device
 from smallgpt.models.convgpt import ConvGPT
 from smallgpt.models.gpt import GPT
 from smallgpt.tasks import train
-from smallgpt.training.identity import refuse_other_identity, run_identity
+from smallgpt.training.identity import refuse_other_identity, run_identity, training_precision
 from smallgpt.training.metrics import Recorder
 
 RUN = ["budget.tokens=4096", "validation.every=2", "resume=auto"]
@@ -29,13 +30,24 @@ def test_the_code_of_a_model_is_its_own_and_what_it_uses():
 
 
 def test_a_state_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    state, identity = tmp_path / "last.ckpt", run_identity("0123456789abcdef", GPT)
+    state, identity = tmp_path / "last.ckpt", run_identity("0123456789abcdef", GPT, "fp32")
     torch.save({"identity": identity}, state)
-    refuse_other_identity(state, run_identity("0123456789abcdef", GPT))
+    refuse_other_identity(state, run_identity("0123456789abcdef", GPT, "fp32"))
     real = required.hash_of
     monkeypatch.setattr(required, "hash_of", lambda path: real(path) + "x" * (path.name == "layers.py"))
     with pytest.raises(UserError, match=r"other code of the model: smallgpt\.models\.layers has"):
-        refuse_other_identity(state, run_identity("0123456789abcdef", GPT))
+        refuse_other_identity(state, run_identity("0123456789abcdef", GPT, "fp32"))
+
+
+def test_a_run_that_goes_on_keeps_the_precision_it_began_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    state, where = tmp_path / "last.ckpt", torch.device("cpu")
+    for native, other in (("fp32", "bf16"), ("bf16", "fp32")):
+        monkeypatch.setattr(device, "native_precision", lambda _, native=native: native)
+        assert training_precision("auto", where, None) == native
+        torch.save({"identity": run_identity("0123456789abcdef", GPT, other)}, state)
+        assert training_precision("auto", where, state) == other and training_precision(native, where, state) == native
+    torch.save({"identity": None}, state)
+    assert training_precision("auto", where, state) == "bf16"
 
 
 def test_a_corpus_that_changed_since_the_run_was_cut_off(run_task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -106,6 +106,7 @@ def test_a_run_that_was_cut_off_after_its_last_step_trains_no_more(run_task, tmp
     with pytest.raises(Killed):
         run_task(train.run, tmp_path, *words)
     before, recorded = load_file(tmp_path / "checkpoints/last/model.safetensors"), rows(tmp_path)
+    spent = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["seconds_beside"]
     with pytest.raises(Killed):  # again at each attempt
         run_task(train.run, tmp_path, *words)
     monkeypatch.undo()
@@ -115,6 +116,9 @@ def test_a_run_that_was_cut_off_after_its_last_step_trains_no_more(run_task, tmp
     assert rows(tmp_path) == recorded
     assert result["train"]["steps"] == int(recorded[-1]["step"]) and result["samples"]
     assert result["train"]["tokens"] == 512 * result["train"]["steps"]
+    beside = result["train"]["seconds_beside"]
+    assert beside["validation"] >= spent["validation"] > 0 and beside["checkpoints"] >= spent["checkpoints"] > 0
+    assert beside["scoring"] > 0 and beside["samples"] > 0
 
 
 def test_loading_a_checkpoint_executes_nothing(run_task, tmp_path):
