@@ -77,7 +77,7 @@ def tuned_axes(comparison: Comparison) -> list[Figure]:
         drawn = {row["arm"] for row in rows}
         labels = [arm.label for arm in others_last(comparison) if arm.label in drawn]
         x = value_axis(key, found)
-        y = alt.Y("loss:Q", title="validation loss (nats a token)", scale=alt.Scale(zero=False))
+        y = alt.Y("loss:Q", title=f"validation loss ({comparison.loss_unit})", scale=alt.Scale(zero=False))
         line = alt.Chart(values(rows)).encode(x=x, y=y, color=colour(labels)).mark_line(strokeWidth=1.5, opacity=0.7)
         chart = layered(line, *with_intervals(rows, x, y, labels))
         figures.append(figure(f"tuned_{key.replace('.', '_')}", "axis", f"{short} that was tried against loss", chart))

@@ -27,8 +27,8 @@ MEASURES = {
     "seconds": Measure("training time", "s"),
 }
 TITLES = {
-    LOSS: ("Validation loss", "validation loss (nats a token)"),
-    "train/loss": ("Training loss", "training loss (nats a token)"),
+    LOSS: ("Validation loss", "validation loss ({unit})"),
+    "train/loss": ("Training loss", "training loss ({unit})"),
     "train/lr": ("Learning rate", "learning rate"),
     "train/grad_norm": ("Gradient norm", "gradient norm"),
     "speed/tokens_per_second": ("Speed", "tokens a second"),
@@ -44,10 +44,11 @@ def curve_figures(comparison: Comparison) -> list[Figure]:
     rows = [row for curve in curves for row in curve_rows(curve, key)]
     if not rows:
         return []
-    found = [loss_figure("loss", f"Validation loss against {MEASURES[key].name}", rows, key)]
+    unit = comparison.loss_unit
+    found = [loss_figure("loss", f"Validation loss against {MEASURES[key].name}", rows, key, unit)]
     late = [row for row in rows if row["x"] >= LATE * max(each["x"] for each in rows)]
     if len({row["x"] for row in late}) > 1:
-        found.append(loss_figure("loss_late", f"The late part: loss against {MEASURES[key].name}", late, key))
+        found.append(loss_figure("loss_late", f"The late part: loss against {MEASURES[key].name}", late, key, unit))
     return found
 
 
@@ -60,12 +61,12 @@ def curve_rows(curve: ArmCurve, key: str) -> list[dict[str, Any]]:
     return [{"arm": curve.label, **row} for row in found if row["x"] is not None and row["loss"] is not None]
 
 
-def loss_figure(name: str, title: str, rows: Sequence[dict[str, Any]], key: str) -> Figure:
+def loss_figure(name: str, title: str, rows: Sequence[dict[str, Any]], key: str, unit: str) -> Figure:
     """Mean lines with bands; the text gives where each ends."""
     from dataclasses import replace
 
     labels = list(dict.fromkeys(row["arm"] for row in rows))
-    found = figure(name, "loss", title, curve_chart(rows, labels, MEASURES[key], TITLES[LOSS][1]))
+    found = figure(name, "loss", title, curve_chart(rows, labels, MEASURES[key], TITLES[LOSS][1].format(unit=unit)))
     ends = {row["arm"]: row for row in rows}
     return replace(found, text="; ".join(f"{arm} ends at {row['loss']:.4f}" for arm, row in ends.items()))
 
@@ -94,7 +95,7 @@ def interactive_curves(comparison: Comparison, others: Sequence[ReportedJob]) ->
         comparison: the arms.
         others: jobs of no arm, whose curves are shown run by run.
     """
-    shown = {arm.label for arm in shown_arms(comparison)}
+    shown, unit = {arm.label for arm in shown_arms(comparison)}, comparison.loss_unit
     arms = others_last(comparison)
     single = sum(len(arm.jobs) for arm in arms) <= MOST_RUNS
     found: list[dict[str, Any]] = []
@@ -113,21 +114,21 @@ def interactive_curves(comparison: Comparison, others: Sequence[ReportedJob]) ->
         "axis": spent_key(comparison),
         "axes": {key: axis_entry(key, found) for key in SPENT if any(key in columns(each) for each in found)},
         "panels": [
-            panel(LOSS),
-            panel(LOSS, late=True),
-            *[panel(key) for key in TRAINING if any(key in each["training"] for each in found)],
+            panel(LOSS, unit),
+            panel(LOSS, unit, late=True),
+            *[panel(key, unit) for key in TRAINING if any(key in each["training"] for each in found)],
         ],
         "spec": template(),
     }
 
 
-def panel(key: str, late: bool = False) -> dict[str, Any]:
+def panel(key: str, unit: str, late: bool = False) -> dict[str, Any]:
     """One chart of the page; gradient norms begin so high that only a logarithmic axis shows the others."""
-    title, unit = TITLES[key]
+    title, axis = TITLES[key]
     return {
         "key": key,
         "title": f"{title}, the late part" if late else title,
-        "unit": unit,
+        "unit": axis.format(unit=unit),
         "late": late,
         "log": key == "train/grad_norm",
     }

@@ -25,7 +25,7 @@ COST_AXES = {  # what a job's result may have, and how a figure calls it
 
 def loss_title(comparison: Comparison) -> str:
     """Title of an axis of losses."""
-    return f"{SPLITS[comparison.split]} loss (nats a token)"
+    return f"{SPLITS[comparison.split]} loss ({comparison.loss_unit})"
 
 
 def pareto(comparison: Comparison) -> list[Figure]:

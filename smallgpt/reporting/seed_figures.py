@@ -35,16 +35,20 @@ def seed_figures(comparison: Comparison) -> list[Figure]:
         pairs += [{"arm": arm.label, "seed": s, "loss": losses[s] - theirs[s]} for s in losses if s in theirs]
     labels = [arm.label for arm in arms]
     title = f"{SPLITS[comparison.split].capitalize()} loss of every seed, with the 95 % interval of the mean"
-    found = [rows_of_arms("seeds", title, labels, means, points)]
+    x_title = f"loss ({comparison.loss_unit})"
+    found = [rows_of_arms("seeds", title, x_title, labels, means, points)]
     if gaps:
         title = "Difference from the baseline, seed by seed, with its 95 % interval"
-        found.append(rows_of_arms("differences", title, labels, gaps, pairs, to_baseline=True))
+        found.append(
+            rows_of_arms("differences", title, f"difference in {x_title}", labels, gaps, pairs, to_baseline=True)
+        )
     return found
 
 
 def rows_of_arms(
     name: str,
     title: str,
+    x_title: str,
     labels: Sequence[str],
     means: list[dict[str, Any]],
     points: list[dict[str, Any]],
@@ -57,7 +61,6 @@ def rows_of_arms(
     # each label above its row: beside it there is no room on a phone
     above = alt.Axis(labelAlign="left", labelPadding=-4, labelOffset=-11, labelLimit=400, ticks=False, domain=False)
     y = alt.Y("arm:N", title=None, sort=own, axis=above)
-    x_title = f"{'difference in loss' if to_baseline else 'loss'} (nats a token)"
     x = alt.X("loss:Q", title=x_title, scale=alt.Scale(zero=to_baseline, padding=12), axis=alt.Axis(tickCount=6))
     shade = colour(labels).legend(None)
     base = alt.Chart(values(means)).encode(y=y, color=shade)

@@ -45,6 +45,11 @@ class Comparison:
         jobs = [job for arm in self.arms for job in arm.jobs]
         return "test" if all(job.section("test").get("loss") is not None for job in jobs) else "val"
 
+    @property
+    def loss_unit(self) -> str:
+        """Unit of the losses, such as `nats a token`."""
+        return f"nats a {self.arms[0].jobs[0].loss_unit}"
+
     def losses(self, arm: Arm) -> dict[int | None, float]:
         """Losses of an arm by seed, on the split that is reported."""
         return arm.by_seed("loss", self.split)

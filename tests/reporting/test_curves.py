@@ -10,6 +10,8 @@ from sweeps import COSTS, failed, job
 from smallgpt.reporting.curve_figures import curve_figures, interactive_curves
 from smallgpt.reporting.curves import LOSS, arm_curve, coinciding, mean_curve, spent_key
 from smallgpt.reporting.jobs import thinned
+from smallgpt.reporting.quality_figures import pareto
+from smallgpt.reporting.seed_figures import seed_figures
 from smallgpt.reporting.study import Comparison, read_study
 
 
@@ -66,6 +68,19 @@ def test_curves_are_drawn_against_what_the_budget_is_in(tmp_path: Path):
     assert "training compute" in curve_figures(comparison(tmp_path))[0].title
     job(tmp_path, "lineargpt", 1, 4.0, "budget.seconds=4")
     assert spent_key(comparison(tmp_path)) == "tokens"
+
+
+def test_every_axis_of_losses_says_the_unit_of_this_comparison(tmp_path: Path):
+    for variant in ("gpt", "lineargpt"):
+        for seed in (1, 2):
+            job(tmp_path, variant, seed, 4.0 + seed / 10, finetune={"kind": "classification"})
+    config = "finetune:\n  classifier: head\n"
+    for path in tmp_path.glob("*/config.yaml"):
+        path.write_text(path.read_text() + config)
+    found = comparison(tmp_path)
+    drawn = [*curve_figures(found), *seed_figures(found), *pareto(found)]
+    texts = [json.dumps(each.spec) for each in drawn] + [json.dumps(interactive_curves(found, []))]
+    assert len(texts) > 4 and all("nats a label" in text and "nats a token" not in text for text in texts)
 
 
 def test_the_page_has_every_mean_every_run_and_what_metrics_csv_says(tmp_path: Path):
