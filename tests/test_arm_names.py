@@ -7,7 +7,7 @@ import pytest
 
 from smallgpt.launch.arm_names import arm_of_run, arms_of_sweep
 from smallgpt.reporting.jobs import ReportedJob
-from smallgpt.reporting.naming import Described, labels
+from smallgpt.reporting.naming import Described
 from smallgpt.run_directory import write_config
 from smallgpt.training.sent_config import recipe, run_name, tags, without_folders
 
@@ -64,11 +64,3 @@ def test_a_recipe_and_the_variant_are_tags():
 )
 def test_of_a_folder_the_last_part_alone_is_sent(value, sent):
     assert without_folders(value) == sent
-
-
-def test_paths_in_names_are_as_short_as_tells_them_apart():
-    names = [{"checkpoint": f"/runs/finals/{each}/0", "lr": 0.1} for each in ("gpt", "canon")]
-    assert labels(["gpt", "canon"], names) == ["gpt checkpoint=gpt/0 lr=0.1", "canon checkpoint=canon/0 lr=0.1"]
-    assert labels(["gpt"], names[:1]) == ["gpt checkpoint=/runs/finals/gpt/0 lr=0.1"]
-    assert labels(["a", "b"], [{"path": "x/a"}, {"path": ["x/a", "y"]}])[0] == "a path=x/a"
-    assert labels(["a", "b"], [{"path": "a/b"}, {"path": "b"}])[0] == "a path=a/b"

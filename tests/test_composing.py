@@ -21,6 +21,9 @@ from smallgpt.launch.composing import JobComposer
 from smallgpt.launch.config_files import CONF
 from smallgpt.launch.loading import resolved_config
 from smallgpt.launch.sweep_checks import JobChecks
+from smallgpt.launch.this_machine import ThisMachine
+from smallgpt.models.configuration import LayoutPart
+from smallgpt.models.gpt import GPT, GPTConfig
 
 
 @pytest.fixture
@@ -117,6 +120,38 @@ def test_configs_are_written_and_read_as_by_omegaconf():
         from_yaml("a: 1\na: 2\n")
     with pytest.raises(RecursionError):  # which ends the process in the C code
         from_yaml("a: " + "[" * 10 * MOST_IN_C)
+
+
+def test_imports_begin_beside_the_checks_unless_these_measure_a_latency(loader, monkeypatch):
+    begun = []
+    monkeypatch.setattr(ThisMachine, "expect", lambda self, plain: begun.append(plain["seed"]))
+    for words, expected in (
+        ([["seed=3"]], [3]),
+        ([["seed=3"], ["seed=4", "match=latency"]], []),
+        ([["seed=3", "latency=measured"]], []),
+        ([["seed=3", "experiment=matched_latency"]], []),
+        ([["seed=3", "model.nothing=1"]], []),  # its check says so
+    ):
+        begun.clear()
+        JobChecks(JobComposer(loader, sweep_with(loader))).expect(words)
+        assert begun == expected
+
+
+class Wide(GPT):
+    """A variant whose own class alone says how large it is."""
+
+    config_class = type("WideConfig", (GPTConfig,), {"model_type": "wide", "layout": lambda self: [HUGE]})
+
+
+HUGE = LayoutPart("embedding", "token embedding", 1, 64, 10**15)
+
+
+def test_a_job_of_another_class_is_checked_though_its_values_are_the_same(loader, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checks = JobChecks(JobComposer(loader, sweep_with(loader, "hydra/launcher=basic")))
+    checks.check(0, ["seed=1"])
+    with pytest.raises(UserError, match="parameters take"):
+        checks.check(1, ["seed=1", f"model._target_={Wide.__module__}.Wide"])
 
 
 def test_what_jobs_share_is_checked_once_and_what_is_wrong_in_one_is_found(loader, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ BETWEEN, WORD, ALONE = 0, 1, 2
 # Thai to Lao, Burmese, kana, Chinese characters
 WITHOUT_SPACES = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x3040, 0x30FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF))
 FACTOR = 0x9E3779B97F4A7C15
+LONGEST_WORD = 64
 INVERSE = pow(FACTOR, -1, 1 << 64)
 
 
@@ -77,11 +78,19 @@ def _words(text: str) -> tuple[np.ndarray, np.ndarray]:
 def _polynomials(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """For each piece, from its start to that of the next one, the sum of value times FACTOR ** (place in it + 1).
 
+    From its 64th place on the power stays the same.
+
     The powers go on over all values, and each sum is divided by the power of its start: FACTOR is odd, so it has an
     inverse modulo 2 ** 64.
     """
     sums = np.add.reduceat(values * _powers(FACTOR, len(values)), starts)
-    return sums * _powers(INVERSE, len(values))[starts] * np.uint64(FACTOR)
+    sums *= _powers(INVERSE, len(values))[starts] * np.uint64(FACTOR)
+    ends = np.append(starts[1:], len(values))
+    for piece in np.flatnonzero(ends - starts > LONGEST_WORD):
+        long = values[starts[piece] : ends[piece]]
+        powers = _powers(FACTOR, LONGEST_WORD)[np.minimum(np.arange(len(long)), LONGEST_WORD - 1)]
+        sums[piece] = np.add.reduce(long * powers)
+    return sums
 
 
 def _runs(words: np.ndarray, n: int) -> np.ndarray:

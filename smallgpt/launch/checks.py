@@ -146,8 +146,9 @@ def checked_settings(
     """
     known = known or Known()
     settings = checked_config(plain, words, known=known)
-    own = hasattr(settings.model, "settable")  # one of transformers' own is its checkpoint's
-    model = {key: getattr(settings.model, key) for key in settings.model.settable()} if own else settings.checkpoint
+    model = [settings.plain.get("model"), settings.checkpoint]
+    if hasattr(settings.model, "settable"):  # not one of transformers' own; a matched size is in no plain value
+        model += [getattr(settings.model, key) for key in settings.model.settable()]
     if here:
         known.once(partial(refuse_beyond_machine, settings), "machine", settings.task_name, plain["trainer"], model)
     if settings.task_name in TASKS_WITH_DATA:

@@ -11,7 +11,7 @@ class Known:
     """Memory of one sweep's checks: a thousand jobs that differ in a rate have their model checked once."""
 
     def __init__(self) -> None:
-        self.found: dict[bytes, Any] = {}
+        self.answers: dict[bytes, Any] = {}
 
     def once(self, find: Callable[[], Found], *source: Any) -> Found:
         """What `find` returns, called once for equal sources; what it raises is raised each time.
@@ -20,6 +20,6 @@ class Known:
             source: all that the answer depends on, named in front: plain values.
         """
         key = pickle.dumps(source)
-        if key not in self.found:
-            self.found[key] = find()
-        return self.found[key]
+        if key not in self.answers:
+            self.answers[key] = find()
+        return self.answers[key]

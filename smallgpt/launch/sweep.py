@@ -46,9 +46,10 @@ def launch(
 ) -> list[JobReturn]:
     """Writes the resolved config of every job, then runs those that are not over; stops those that are hopeless."""
     composed = [composer.job(first + i, list(words)) for i, words in enumerate(job_overrides)]
-    composer.jobs.clear()  # the configs are on the disk soon
     jobs = [prepare_job(each) for each in composed]
     write_records(composer.sweep, jobs, composed)
+    del composed
+    composer.jobs.clear()  # the configs are on the disk now
     shared = set.intersection(*[set(job.overrides) for job in jobs])
     for job in jobs:
         machines.check(job.trainer)
@@ -87,13 +88,13 @@ def prepare_job(composed: ComposedJob) -> SweepJob:
 def write_records(config: DictConfig, jobs: list[SweepJob], composed: list[ComposedJob]) -> None:
     """Writes for each job that is to run what its process must know beside its config.
 
-    To that belongs the name of its arm, which only all of them together tell.
+    The record has the name of the job's arm, which depends on all jobs.
     """
     known = set(given(config.hydra))
     own = chosen_keys([word for job in jobs for word in job.overrides if word not in known])
     search = str(config.hydra.sweeper._target_).endswith(".OptunaSweeper")
     pairs = [(job, each) for job, each in zip(jobs, composed, strict=True) if not job.trouble]
-    names = arms_of_sweep([described(*pair) for pair in pairs], own if search else ())
+    names = arms_of_sweep([to_be_named(*pair) for pair in pairs], own if search else ())
     for (job, each), name in zip(pairs, names, strict=True):
         if not job.over:
             record = {"overrides": each.overrides, "choices": each.choices, "arm": name}
@@ -103,7 +104,7 @@ def write_records(config: DictConfig, jobs: list[SweepJob], composed: list[Compo
                 job.trouble = cannot_be_written(job.run_dir, error)
 
 
-def described(job: SweepJob, composed: ComposedJob) -> Described:
+def to_be_named(job: SweepJob, composed: ComposedJob) -> Described:
     """What may name a job, as its report will have it; what was just written is not read again."""
     result = job.result
     if job.over:

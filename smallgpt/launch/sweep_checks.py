@@ -43,6 +43,18 @@ class JobChecks:
         if self.machines is not None:
             launcher.machines = self.machines
 
+    def expect(self, jobs: list[list[str]]) -> None:
+        """Begins to import what the jobs need beside their checks, unless one of these measures a latency."""
+        measured = any("latency" in word for words in jobs for word in words)
+        if measured or not isinstance(self.machines, ThisMachine):
+            return
+        try:
+            plain = self.composer.job(0, jobs[0]).plain
+        except Exception:  # its check says what is wrong
+            return
+        if value_at(plain, "match.quantity") != "latency" and plain.get("latency") is None:
+            self.machines.expect(plain)
+
     def check(self, number: int, words: list[str]) -> Settings:
         """The settings of a job.
 
@@ -50,8 +62,6 @@ class JobChecks:
         """
         job = self.composer.job(number, words)
         machines, here = self.machines, self.machines is None or isinstance(self.machines, ThisMachine)
-        if isinstance(machines, ThisMachine):
-            machines.expect(job.plain)
         matched = value_at(job.plain, "match.quantity") == "latency"
         if (matched or job.plain.get("latency") is not None) and not here:
             word = "match=latency" if matched else "latency=measured"
@@ -99,6 +109,7 @@ def check_grid(checks: JobChecks, jobs: list[list[str]]) -> list[list[str]]:
     keys: dict[str, None] = {}
     tuned: dict[str, None] = {}
     left_out: list[tuple[list[str], str]] = []
+    checks.expect(jobs)
     for words in jobs:
         try:
             settings = checks.check(len(possible), words)

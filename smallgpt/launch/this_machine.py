@@ -41,6 +41,7 @@ class ThisMachine:
             n_jobs: None: as many as the GPUs hold with one process on each, and one on a CPU.
         """
         self.given, self.n_jobs = n_jobs is not None, n_jobs or 1
+        self.surroundings = dict(os.environ)  # of now: PyTorch adds to it, and a server is that of one environment
         self.slots: dict[int, ForkedJob | subprocess.Popen] = {}
         self.servers = JobServers()
 
@@ -56,9 +57,7 @@ class ThisMachine:
             )
 
     def expect(self, plain: dict[str, Any]) -> None:
-        """Begins to import what a job with this config needs, while that one and all others are still checked."""
-        if self.servers.servers:
-            return
+        """Begins to import what jobs like the one with this config need, while all of them are still checked."""
         with suppress(UserError, ValidationError, TypeError, KeyError):  # the checks say what is wrong
             trainer = Trainer(**plain["trainer"])
             self.check(trainer)
@@ -75,7 +74,7 @@ class ThisMachine:
 
     def environment(self, trainer: Trainer, slot: int) -> dict[str, str]:
         """Environment of a job with this trainer: its share of the machine, no other job's process group."""
-        env = {key: value for key, value in os.environ.items() if key not in DISTRIBUTED}
+        env = {key: value for key, value in self.surroundings.items() if key not in DISTRIBUTED}
         env["PYTHONPATH"] = python_path()
         devices = trainer.devices
         if uses_gpu(trainer.accelerator):

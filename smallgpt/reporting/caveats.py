@@ -19,7 +19,8 @@ def caveats(comparison: Comparison) -> list[str]:
     """Sentences, most of them warnings; none where nothing is wrong."""
     jobs = [job for arm in comparison.arms for job in arm.jobs]
     found = [sentence for key in VERSIONS if (sentence := differing("environment", key, jobs))]
-    found += filter(None, [differing("train", "precision", jobs)])
+    if len({job.config.get("trainer.precision") for job in jobs}) == 1:  # else it is what they are to differ in
+        found += filter(None, [differing("train", "precision", jobs)])
     found += [*edge_warnings(comparison), *matching_warnings(comparison)]
     found += dict.fromkeys(f"Warning: {text}." for job in jobs for text in job.result.get("warnings") or ())
     silent = [job for job in jobs if "warnings" not in job.result]

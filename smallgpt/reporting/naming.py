@@ -80,28 +80,10 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 def labels(variants: Sequence[str], named: Sequence[Mapping[str, Any]]) -> list[str]:
     """Such as `lineargpt size=nano lr=0.001`."""
     short = short_names(list(dict.fromkeys(name for values in named for name in values)))
-    tails = {name: short_paths([values[name] for values in named if name in values]) for name in short}
     return [
-        " ".join(
-            [
-                variant,
-                *[f"{short[name]}={tails[name].get(hashable(value), shown(value))}" for name, value in values.items()],
-            ]
-        )
+        " ".join([variant, *[f"{short[name]}={shown(value)}" for name, value in values.items()]])
         for variant, values in zip(variants, named, strict=True)
     ]
-
-
-def short_paths(values: Sequence[Any]) -> dict[str, str]:
-    """The last parts of several paths, as many as tell them apart; none where not all are paths."""
-    if len(set(map(hashable, values))) < 2 or not all(isinstance(value, str) and "/" in value for value in values):
-        return {}
-    parts = {value: [part for part in value.split("/") if part] for value in values}
-    for number in range(1, max(map(len, parts.values())) + 1):
-        tails = {value: "/".join(each[-number:]) for value, each in parts.items()}
-        if len(set(tails.values())) == len(parts):
-            return {value: shown(tail) for value, tail in tails.items()}
-    return {}
 
 
 def hashable(value: Any) -> Any:

@@ -117,7 +117,7 @@ def print_summary(settings: Settings, sections: dict[str, Any]) -> None:
         "parameters": f"{sections['cost']['parameters']:,}",
         "tokens": f"{train['tokens']:,} in {train['steps']:,} steps, {epochs(train['epochs'])}",
         "time": f"{train['seconds']:.1f} s" + ("" if speed is None else f", {speed:,.0f} tokens/s"),
-        "beside that": ", ".join(f"{name} {seconds:.1f} s" for name, seconds in train["seconds_beside"].items()),
+        "other time": ", ".join(f"{name} {seconds:.1f} s" for name, seconds in train["seconds_beside"].items()),
         "train loss": f"{train['loss']:.4f}",
         "validation loss": f"{val['loss']:.4f} on {val['documents']:,} documents",
         "perplexity": f"{val['perplexity']:.2f}",

@@ -12,6 +12,7 @@ from smallgpt.contract.required import model_code
 from smallgpt.errors import UserError
 from smallgpt.machine.device import Precision, resolved_precision
 from smallgpt.models.decoder import Decoder
+from smallgpt.training.saved_state import opened
 
 
 def run_identity(
@@ -31,7 +32,7 @@ def run_identity(
 def training_precision(asked: Literal["auto", "fp32", "bf16"], where: torch.device, state: Path | None) -> Precision:
     """The precision of a training; with `auto` a run that goes on from a state keeps the one that it began in."""
     if asked == "auto" and state is not None:
-        saved = torch.load(state, map_location="cpu", weights_only=True, mmap=True).get("identity") or {}
+        saved = opened(state).get("identity") or {}
         if "precision" in saved:  # a release before did not save it
             return saved["precision"]
     return resolved_precision(asked, where)

@@ -52,6 +52,9 @@ def test_another_precision_is_named_beside_the_verdict(tmp_path: Path):
             assert caveats(comparison(tmp_path)) == []
     (said,) = caveats(comparison(tmp_path))
     assert said.startswith("Warning: not all jobs ran with the same precision: fp32 (jobs 0, 1), bf16 (job 2);")
+    config = (tmp_path / "2" / "config.yaml").read_text()
+    (tmp_path / "2" / "config.yaml").write_text(config.replace("threads: null", "precision: bf16"))
+    assert caveats(comparison(tmp_path)) == []  # what it was asked for is what is compared
 
 
 def test_what_a_run_warns_of_stands_there_too(tmp_path: Path):

@@ -48,6 +48,9 @@ def test_a_run_that_goes_on_keeps_the_precision_it_began_in(tmp_path: Path, monk
         assert training_precision("auto", where, state) == other and training_precision(native, where, state) == native
     torch.save({"identity": None}, state)
     assert training_precision("auto", where, state) == "bf16"
+    state.write_bytes(state.read_bytes()[:200])
+    with pytest.raises(UserError, match="cannot be gone on from"):
+        training_precision("auto", where, state)
 
 
 def test_a_corpus_that_changed_since_the_run_was_cut_off(run_task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
