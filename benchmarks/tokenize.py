@@ -19,7 +19,7 @@ from smallgpt.data.corpora import Corpus, StandardLibrary
 from smallgpt.data.duplicates import EVERYTHING
 from smallgpt.data.encoding import TiktokenEncoder, build_encoder
 from smallgpt.data.files import Files
-from smallgpt.data.pipeline import PartEncoder
+from smallgpt.data.pipeline import PartEncoder, in_parallel
 from smallgpt.data.prepared_data import token_type
 from smallgpt.data.token_files import write_tokens
 from smallgpt.data.tokenizers import SAMPLE_CHARACTERS, TrainedBPE
@@ -45,7 +45,7 @@ def compare(corpus: Corpus, vocab_size: int, rounds: int) -> None:
 
     def preparation(workers: int) -> None:
         folder = Path(tempfile.mkdtemp())
-        write_tokens(corpus, encode, folder, progress=False, workers=workers)
+        write_tokens(corpus, encode, in_parallel(encode, corpus.parts(), workers), folder, progress=False)
         shutil.rmtree(folder)
 
     cases: dict[str, Callable[[], object]] = {

@@ -6,7 +6,7 @@ parts that can be read in any process. The split goes by document and never by p
 
 import os
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from hashlib import sha256
 from itertools import islice
@@ -93,6 +93,13 @@ class Corpus(Group):
 
     def parts(self) -> Iterator[CorpusPart]:
         raise NotImplementedError
+
+    def segments(self) -> Iterator[Iterable[CorpusPart]]:
+        """All parts in order, in groups of which each can be read without the others, by another machine too."""
+        if self._parts_are_cheap():
+            yield from ((part,) for part in self.parts())
+        else:
+            yield self.parts()
 
     def documents(self, split: Split) -> Iterator[str]:
         for part in self.parts():

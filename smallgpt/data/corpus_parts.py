@@ -128,7 +128,7 @@ class Texts:
 
 
 def batched_texts(documents: Iterable[tuple[Document, int]]) -> Iterator[Texts]:
-    """Batches of about a mebibyte; each document comes with its share of the corpus' size."""
+    """Batches of about a mebibyte, one at least; each document comes with its share of the corpus' size."""
     batch: list[Document] = []
     length = size = 0
     for document, share in documents:
@@ -138,8 +138,7 @@ def batched_texts(documents: Iterable[tuple[Document, int]]) -> Iterator[Texts]:
         if length >= TEXTS_BYTES:
             yield Texts(tuple(batch), size)
             batch, length, size = [], 0, 0
-    if batch or size:
-        yield Texts(tuple(batch), size)
+    yield Texts(tuple(batch), size)
 
 
 def paragraph_documents(lines: Iterable[bytes], path: Path) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,9 @@ class Files(Corpus):
         return sum(path.stat().st_size for path, _ in self._files())
 
     def parts(self) -> Iterator[CorpusPart]:
+        return chain.from_iterable(self.segments())
+
+    def segments(self) -> Iterator[Iterable[CorpusPart]]:
         whole: list[tuple[Path, Split | None]] = []
         step = part_size(self.size())
         files = self._files()
@@ -88,17 +92,21 @@ class Files(Corpus):
             # One text alone has to be cut, or nothing of it could be held out.
             in_blocks = split is None and sum(where is None for _, where in files) == 1
             if formats.is_read_whole(path):
-                documents = formats.read_documents(path, self.text_of, in_blocks)
-                yield from batched_texts(((rule(text), text), share) for text, share in documents)
+                yield self._batches(path, rule, in_blocks)
             elif formats.is_plain_text(path) and not in_blocks:
                 whole.append((path, split))
             else:
                 size = path.stat().st_size
                 field = None if formats.is_plain_text(path) else self.text_of
                 for start in range(0, size, step):
-                    yield LineRange(path, start, min(size, start + step), rule, field)
+                    yield (LineRange(path, start, min(size, start + step), rule, field),)
         for split in SPLITS_FIRST:
-            yield from group_files([path for path, where in whole if where == split], self.holdout, official=split)
+            grouped = group_files([path for path, where in whole if where == split], self.holdout, official=split)
+            yield from ((part,) for part in grouped)
+
+    def _batches(self, path: Path, rule: SplitRule, in_blocks: bool) -> Iterator[CorpusPart]:
+        documents = formats.read_documents(path, self.text_of, in_blocks)
+        return batched_texts(((rule(text), text), share) for text, share in documents)
 
     def _parts_are_cheap(self) -> bool:
         return not any(formats.is_read_whole(path) for path, _ in self._files())

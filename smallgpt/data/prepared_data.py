@@ -22,6 +22,7 @@ from smallgpt.data.overlap import LIMIT
 from smallgpt.errors import UserError, one_line
 
 INDEX = "index.json"
+TOKENIZER = "tokenizer"
 HeldOutSplit = Literal["validation", "test"]
 PIECE_TOKENS = 1 << 18
 HASHED_BYTES = 1 << 28
@@ -69,7 +70,7 @@ class PreparedData:
 
     @property
     def tokenizer_dir(self) -> Path:
-        return self.directory / "tokenizer"
+        return self.directory / TOKENIZER
 
     def section(self) -> dict[str, Any]:
         """The section `data` of a result."""

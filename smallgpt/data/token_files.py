@@ -13,7 +13,7 @@ import numpy as np
 from smallgpt.data.corpora import Corpus
 from smallgpt.data.duplicates import Seen, Selection, Sketches, select, sketch
 from smallgpt.data.overlap import OverlapMeter
-from smallgpt.data.pipeline import Documents, PartEncoder, in_parallel
+from smallgpt.data.pipeline import Documents, EncodedPart, PartEncoder, in_parallel
 from smallgpt.data.prepared_data import HeldOutSplit
 from smallgpt.data.progress import Progress
 from smallgpt.errors import UserError
@@ -35,7 +35,9 @@ def select_documents(corpus: Corpus, progress: bool, workers: int) -> Selection:
         return select(shown(in_parallel(sketch, corpus.parts(), workers)), corpus.has_splits)
 
 
-def write_tokens(corpus: Corpus, encode: PartEncoder, folder: Path, progress: bool, workers: int) -> dict[str, Any]:
+def write_tokens(
+    corpus: Corpus, encode: PartEncoder, parts: Iterable[EncodedPart], folder: Path, progress: bool
+) -> dict[str, Any]:
     """Writes the tokens of all documents that are neither left out nor equal to an earlier one; returns the counts."""
     counts = dict.fromkeys(COUNTED, 0)
     held_out: dict[HeldOutSplit, list[Documents]] = {"validation": [], "test": []}
@@ -52,7 +54,7 @@ def write_tokens(corpus: Corpus, encode: PartEncoder, folder: Path, progress: bo
         Progress(f"tokens of {corpus.name}", corpus.size(), progress) as bar,
         (folder / "train.bin").open("wb") as file,
     ):
-        for encoded in in_parallel(encode, corpus.parts(), workers):
+        for encoded in parts:
             for split, documents in held_out.items():
                 documents.append(without_equal(encoded.documents[split]))
                 meter.add_held_out(documents[-1].grams)

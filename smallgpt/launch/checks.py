@@ -34,6 +34,7 @@ from smallgpt.tasks.benchmark import check_benchmark
 from smallgpt.tasks.evaluate import check_evaluation
 from smallgpt.tasks.finetune import check_finetuning
 from smallgpt.tasks.poc import check_poc
+from smallgpt.tasks.prepare import check_shards
 
 OF_A_SWEEP = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.sweep.")
 OPEN_IN_HYDRA = tuple(  # nodes of Hydra that take keys of one's own
@@ -161,6 +162,8 @@ def checked_settings(
             require_contract, settings.model_class, settings.model, settings.cache_dir, f"model={chosen_model}"
         )
         known.once(require, "contract", chosen_model, model)
+    if settings.task_name == "prepare" and settings.prepare:
+        known.once(partial(check_shards, settings), "shards", settings.plain["data"], settings.prepare.shards)
     if settings.task_name == "finetune":
         check_finetuning(settings)
     if settings.task_name == "poc":

@@ -207,6 +207,7 @@ def settings_under(group: str, config: DictConfig) -> list[Setting]:
         "eval": "Evaluation",
         "finetune": "FineTuning",
         "poc": "ProofOfConcept",
+        "prepare": "Preparation",
     }
     if group in optional:
         import smallgpt.settings as known

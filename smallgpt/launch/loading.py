@@ -24,6 +24,7 @@ from smallgpt.settings import (
     Group,
     Latency,
     Match,
+    Preparation,
     ProofOfConcept,
     Settings,
     one_or_several,
@@ -120,6 +121,8 @@ def checked_config(
         fields["decoding"] = decoding_latency(fields, to, common.cache_dir)
     if plain.get("poc") is not None:
         fields["poc"] = build(ProofOfConcept, "poc", plain["poc"])
+    if plain.get("prepare") is not None:
+        fields["prepare"] = build(Preparation, "prepare", plain["prepare"])
     if plain.get("eval") is not None:
         fields["eval"] = build(Evaluation, "eval", plain["eval"])
     return build(Settings, "", {**plain, **fields, **given, "plain": plain})

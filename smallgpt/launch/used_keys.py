@@ -46,7 +46,7 @@ USED = {
     "finetune": TRAINING - {"size", "block", "match", "latency", "tokenizer", "compile", "distill"} | {"finetune"},
     "poc": TRAINING - {"compile", "quantize", "prompt", "distill", "budget_with_origin", "first_weights"} | {"poc"},
     "inspect": TRAINING - {"resume"},  # what a training with these words would cost
-    "prepare": frozenset(("data", "tokenizer", "cache_dir")),
+    "prepare": frozenset(("data", "tokenizer", "cache_dir", "prepare")),
     "generate": LOADED | {"prompt", "generation", "seed", "compile"},
     "evaluate": LOADED | {"eval", "generation", "seed", "question"},
     "benchmark": LOADED

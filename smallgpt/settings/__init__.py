@@ -8,6 +8,7 @@ name their own class with `_target_`; the model names a model class, whose confi
 from smallgpt.settings.finetuning import FineTuning
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
+from smallgpt.settings.preparation import Preparation
 from smallgpt.settings.proof_of_concept import ProofOfConcept
 from smallgpt.settings.run import Common, Settings
 from smallgpt.settings.training import Batch, Budget, Distill, Latency, Match, Trainer, Validation
@@ -24,6 +25,7 @@ __all__ = [
     "Group",
     "Latency",
     "Match",
+    "Preparation",
     "ProofOfConcept",
     "Settings",
     "Trainer",

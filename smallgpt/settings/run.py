@@ -9,6 +9,7 @@ from smallgpt.errors import nearest_divisors, nearest_multiples
 from smallgpt.settings.finetuning import FineTuning
 from smallgpt.settings.group import Group, one_or_several
 from smallgpt.settings.inference import Benchmark, Evaluation, Generation
+from smallgpt.settings.preparation import Preparation
 from smallgpt.settings.proof_of_concept import ProofOfConcept
 from smallgpt.settings.training import Batch, Budget, Distill, Latency, Match, Trainer, Validation
 
@@ -102,6 +103,7 @@ class Settings(Common):
     latency: Latency | None = None
     eval: Evaluation | None = None
     poc: ProofOfConcept | None = None
+    prepare: Preparation | None = None
     teacher: Any = None
     """Config of the model that `distill.from` names."""
     matched: Any = None
