@@ -68,8 +68,10 @@ def test_one_batch_is_learned_and_every_parameter_gets_a_gradient(case):
     model = build_model(case).train()
     ids = tokens(model, length=13)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0)
-    for step in range(60):
+    for step in range(200):  # most need 40; how many a narrow one needs depends on the processor's rounding
         loss = model.next_token_loss(ids[:, :-1], ids[:, 1:])
+        if loss < 0.3:
+            break
         optimizer.zero_grad()
         loss.backward()
         if step == 0:
