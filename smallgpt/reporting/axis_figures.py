@@ -92,15 +92,15 @@ def best_first(rows: Sequence[dict[str, Any]]) -> list[str]:
     return sorted(lowest, key=lambda series: lowest[series])
 
 
-def value_axis(key: str, found: Sequence[float | str]) -> "alt.X":
-    """An axis of numbers, where all are numbers, else of texts."""
+def value_axis(key: str, found: Sequence[float | str], field: str = "value") -> "alt.X":
+    """An axis of numbers, where all are numbers, else of texts; few numbers are its ticks."""
     import altair as alt
 
     numbers = [value for value in found if not isinstance(value, str)]
     if len(numbers) == len(found):
-        ticks = alt.Axis(values=numbers, format="~g") if len(found) < 8 else alt.Axis()
-        return Measure(key).x("value", numbers).title(key).axis(ticks)
-    return alt.X("value:N", title=key, sort=[str(value) for value in found], axis=alt.Axis(labelAngle=0))
+        ticks = alt.Axis(values=numbers, format=",~r") if len(found) < 8 else alt.Axis()
+        return Measure(key).x(field, numbers).title(key).axis(ticks)
+    return alt.X(f"{field}:N", title=key, sort=[str(value) for value in found], axis=alt.Axis(labelAngle=0))
 
 
 def reference(comparison: Comparison, baseline: Arm, field: str) -> list["alt.Chart"]:

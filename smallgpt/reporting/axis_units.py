@@ -50,7 +50,7 @@ class Measure:
         import altair as alt
 
         wide = min(numbers) > 0 and max(numbers) > 10 * min(numbers)
-        scale = alt.Scale(type="log", padding=16) if wide else alt.Scale(zero=False, padding=16)
+        scale = alt.Scale(type="log", padding=16, nice=False) if wide else alt.Scale(zero=False, padding=16)
         return alt.X(f"{field}:Q", title=self.title(numbers), scale=scale, axis=self.ticks(numbers))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from smallgpt.reporting.answer_scores import OF_ANSWERS, baselines, main_score, of_baseline
 from smallgpt.reporting.arms import TAKEN, Arm
-from smallgpt.reporting.axis_units import Measure
+from smallgpt.reporting.axis_figures import value_axis
 from smallgpt.reporting.charts import Figure, colour, figure, layered, tooltip, values
 from smallgpt.reporting.naming import labels
 from smallgpt.reporting.quality_figures import interval
@@ -28,7 +28,7 @@ def learning_curves(comparison: Comparison) -> list[Figure]:
             of = name if name == "majority" or len(set(series)) == 1 else f"{line}, {name}"
             rows += points(arm, of, of_baseline(arm, name, key))
     lines = list(dict.fromkeys(row["series"] for row in rows))
-    x = Measure("training examples").x("examples", [row["examples"] for row in rows])
+    x = value_axis("training examples", sorted({row["examples"] for row in rows}), "examples")
     y = alt.Y("score:Q", title=OF_ANSWERS[key], scale=alt.Scale(zero=False))
     base = alt.Chart(values(rows)).encode(x=x, color=colour(lines, "series"))
     tips = tooltip("arm", "series", "examples", "score", "low", "high", "seeds")
