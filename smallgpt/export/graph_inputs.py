@@ -53,7 +53,7 @@ def cache_inputs(config: DecoderConfig) -> list[CacheInput]:
         for kind in PAIR
     ]
     states = [
-        CacheInput(conv_kind(state), layer, ("batch", shapes[layer].width, config.kernel_size - 1))
+        CacheInput(conv_kind(state), layer, ("batch", shapes[layer].width, config.conv_state_length))
         for layer, kind in enumerate(config.layer_types[:running])
         if kind == "hybrid"
         for state in range(config.number_of_conv_states)

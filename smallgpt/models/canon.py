@@ -51,6 +51,10 @@ class CanonConfig(DecoderConfig):
     def layer_types(self) -> list[str]:
         return ["hybrid" if self.has_convolutions(i) else "full_attention" for i in range(self.n_layer)]
 
+    @property
+    def conv_state_length(self) -> int:
+        return self.conv_kernel - 1
+
     def check(self) -> None:
         if self.conv_kernel < 2:
             raise ValueError(f"conv_kernel={self.conv_kernel}: must be at least 2; model=gpt has no convolutions")

@@ -136,6 +136,11 @@ class DecoderConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         self.check()
 
+    @property
+    def conv_state_length(self) -> int:
+        """Number of earlier inputs that the state of a convolution keeps."""
+        return 0
+
     # -- what a variant describes ------------------------------------------------------------------------------------
 
     @property

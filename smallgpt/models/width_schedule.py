@@ -101,6 +101,10 @@ class WidthScheduleConfig(DecoderConfig):
         return f"conv{self.kernel_size}" if self.downsample_operator == "conv" else self.downsample_operator
 
     @property
+    def conv_state_length(self) -> int:
+        return self.kernel_size - 1
+
+    @property
     def layer_types(self) -> list[str]:
         """Kind of cache of each block: `hybrid` where a convolution behind it keeps its last inputs in the cache."""
         if self.downsample_operator != "conv" or self.kernel_size == 1:
