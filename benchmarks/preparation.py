@@ -39,8 +39,8 @@ CASES = {  # a file, and which duplicates are left out
     "Parquet, exact": ("text.parquet", "exact"),
 }
 CORES = (2, 16, 64)
-FEW = 500  # documents
-RAW = 4000
+FEW = 500  # documents whose cost is taken off
+RAW = 4000  # documents that are tokenised alone
 WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 SPLIT: Split = "train"
 

@@ -1,5 +1,6 @@
 """Jobs of a sweep are composed as Hydra composes them, and written and read as OmegaConf does, only faster."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from smallgpt.config_yaml import MOST_IN_C, from_yaml, to_yaml, writer
 from smallgpt.errors import UserError
 from smallgpt.launch import loading
+from smallgpt.launch.arm_names import arms_of_sweep
 from smallgpt.launch.command_line import chosen_files, given
 from smallgpt.launch.composing import JobComposer
 from smallgpt.launch.config_files import CONF
 from smallgpt.launch.loading import resolved_config
+from smallgpt.launch.sweep import RECORD, prepare_job, write_records
 from smallgpt.launch.sweep_checks import JobChecks
 from smallgpt.launch.this_machine import ThisMachine
 from smallgpt.models.configuration import LayoutPart
 from smallgpt.models.gpt import GPT, GPTConfig
+from smallgpt.reporting.jobs import ReportedJob
 
 
 @pytest.fixture
@@ -168,3 +172,16 @@ def test_what_jobs_share_is_checked_once_and_what_is_wrong_in_one_is_found(loade
     for wrong in ("trainer.threads=1000000", "model.n_layer=100000", "optimizer.lr=-1", "schedule.warmup=2e9"):
         with pytest.raises(UserError, match=wrong.partition("=")[0]):
             checks.check(4, ["seed=1", wrong])
+
+
+def test_an_arm_is_called_before_its_job_runs_as_by_what_lies_on_the_disk(loader, tmp_path):
+    sweep = sweep_with(loader, f"hydra.sweep.dir={tmp_path}")
+    words = [[f"model={model}", f"optimizer.lr={rate}", "seed=1"] for model in ("gpt", "canon") for rate in (0.1, 0.2)]
+    composer = JobComposer(loader, sweep)
+    composed = [composer.job(number, each) for number, each in enumerate(words)]
+    jobs = [prepare_job(each) for each in composed]
+    write_records(sweep, jobs, composed)
+    written = [json.loads((job.run_dir / RECORD).read_text())["arm"] for job in jobs]
+    read = [ReportedJob(job.run_dir.name, job.run_dir, {}) for job in jobs]
+    assert written == arms_of_sweep([job.described for job in read])
+    assert written == ["gpt lr=0.1", "gpt lr=0.2", "canon lr=0.1", "canon lr=0.2"]

@@ -78,10 +78,8 @@ def _words(text: str) -> tuple[np.ndarray, np.ndarray]:
 def _polynomials(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """For each piece, from its start to that of the next one, the sum of value times FACTOR ** (place in it + 1).
 
-    From its 64th place on the power stays the same.
-
-    The powers go on over all values, and each sum is divided by the power of its start: FACTOR is odd, so it has an
-    inverse modulo 2 ** 64.
+    From its 64th place on the power stays the same. The powers go on over all values, and each sum is divided by the
+    power of its start: FACTOR is odd, so it has an inverse modulo 2 ** 64.
     """
     sums = np.add.reduceat(values * _powers(FACTOR, len(values)), starts)
     sums *= _powers(INVERSE, len(values))[starts] * np.uint64(FACTOR)
