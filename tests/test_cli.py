@@ -65,7 +65,7 @@ def test_help_says_what_can_be_chosen_and_loads_nothing_heavy():
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "hydra" in loaded and not {"torch", "lightning", "transformers", "pydantic"} & loaded
     for part in (
-        "gpt, bowtie, canon, canon_bowtie",
+        "canon_bowtie, bowtie, canon, convgpt",
         "hydra/launcher ",
         "seed=1337",
         "HYDRA_FULL_ERROR",
@@ -80,8 +80,8 @@ NEEDS = {
     "budget=flops": ["budget.flops=1e12"],
     "budget=seconds": ["budget.seconds=60"],
     "experiment=scaling": ["budget.flops=1e12"],  # each arm has its own
-    "match=latency": ["trainer.threads=1", "size=debug"],
-    "experiment=matched_latency": ["trainer.threads=1", "size=debug"],
+    "match=latency": ["model=gpt", "trainer.threads=1", "size=debug"],
+    "experiment=matched_latency": ["model=gpt", "trainer.threads=1", "size=debug"],
 }
 
 

@@ -6,7 +6,7 @@ from smallgpt.errors import shown
 from smallgpt.models.matching import amount
 from smallgpt.reporting.jobs import ReportedJob
 from smallgpt.reporting.study import Comparison
-from smallgpt.reporting.tuning_notes import edge_warnings
+from smallgpt.reporting.tuning_notes import edge_warnings, length_warnings
 
 VERSIONS = ("torch", "lightning", "transformers", "python", "commit", "cpu", "gpu")
 """Keys of the environment that may change a loss, or its last bits."""
@@ -21,7 +21,7 @@ def caveats(comparison: Comparison) -> list[str]:
     found = [sentence for key in VERSIONS if (sentence := differing("environment", key, jobs))]
     if len({job.config.get("trainer.precision") for job in jobs}) == 1:  # else it is what they are to differ in
         found += filter(None, [differing("train", "precision", jobs)])
-    found += [*edge_warnings(comparison), *matching_warnings(comparison)]
+    found += [*edge_warnings(comparison), *length_warnings(comparison), *matching_warnings(comparison)]
     found += dict.fromkeys(f"Warning: {text}." for job in jobs for text in job.result.get("warnings") or ())
     silent = [job for job in jobs if "warnings" not in job.result]
     often = [number for job in silent if (number := epochs(job)) is not None and number > MOST_EPOCHS]

@@ -1,14 +1,19 @@
 """Sentences about tuned axes: on what values were chosen, on what they are reported, where more should be tried."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from smallgpt.errors import shown
 from smallgpt.reporting.arms import Arm
+from smallgpt.reporting.jobs import ReportedJob, read_jobs
 from smallgpt.reporting.naming import short_names
+from smallgpt.reporting.searches import sweeper_of
 from smallgpt.reporting.statistics import SPLITS
 from smallgpt.reporting.study import Comparison
 from smallgpt.reporting.tuning import Tuning
+
+LONGER = 1.5  # trainings over those that chose a rate, from where its best value is clearly lower
 
 
 def tuning_notes(comparison: Comparison) -> list[str]:
@@ -41,6 +46,34 @@ def edge_warnings(comparison: Comparison) -> list[str]:
         f"Warning: the best {name} is at the edge of those tried, a value beyond it may be better: {', '.join(arms)}."
         for name, arms in found.items()
     ]
+
+
+def length_warnings(comparison: Comparison) -> list[str]:
+    """Warnings of values that `hydra.sweeper.tuned=` or `front=` took from a sweep of shorter trainings.
+
+    The best rate falls with the number of tokens, about as its power of -0.32 (arXiv 2409.19913), and not by as much in
+    each arm: one chosen on short trainings can decide a comparison of long ones.
+    """
+    jobs = [job for arm in comparison.arms for job in arm.jobs]
+    found = []
+    for sweep in dict.fromkeys(job.run_dir.parent for job in jobs):
+        sweeper = sweeper_of(sweep)
+        key = next((key for key in ("tuned", "front") if sweeper.get(key)), None)
+        if key is None or not (earlier := Path(sweeper["cwd"], sweeper[key])).is_dir():
+            continue
+        chosen_on = most_tokens(read_jobs(earlier))
+        trained = most_tokens(job for job in jobs if job.run_dir.parent == sweep)
+        if chosen_on and trained > LONGER * chosen_on:
+            found.append(
+                f"Warning: hydra.sweeper.{key}={sweeper[key]} chose on {chosen_on:,} tokens, these trainings have "
+                f"{trained:,}: the best rate of a longer training is lower, so try half of it too, in every arm."
+            )
+    return found
+
+
+def most_tokens(jobs: Iterable[ReportedJob]) -> int:
+    """Tokens of the longest of some trainings; 0 where none has a number."""
+    return max((job.section("train").get("tokens") or 0 for job in jobs), default=0)
 
 
 def seeds_of(arm: Arm, tuning: Tuning) -> tuple[str, str]:

@@ -124,8 +124,8 @@ def test_quantized_graphs_are_smaller_and_near(exported, tmp_path, kind):
     quantize_graph(tmp_path / "model.onnx", kind, large=False)
     assert (tmp_path / "model.onnx").stat().st_size < 0.85 * (folder / "model.onnx").stat().st_size
     found = verify_onnx.verify_onnx(model, tmp_path, exact=False)
-    # of random weights; eight bits that overflow where there is no VNNI differ by 0.3
-    assert found["relative_logit_difference"] < (0.1 if kind == "int8_dynamic" else 1.5)
+    # of random weights: up to 0.14, by the processor; eight bits that overflow where there is no VNNI differ by 0.3
+    assert found["relative_logit_difference"] < (0.2 if kind == "int8_dynamic" else 1.5)
     assert found["equal_greedy_tokens"] > (0.8 if kind == "int8_dynamic" else 0.3)
 
 
@@ -167,12 +167,10 @@ def without(*names: str, code: str, words: list[str], folder: Path) -> str:
     home = folder / "home"
     home.mkdir(exist_ok=True)
     environment |= {"HOME": str(home), "TMPDIR": str(home)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=folder, env=environment, capture_output=True, encoding="utf-8"
-    )
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=folder, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
     assert not list(home.iterdir()), "ONNX Runtime keeps what it reports, and an identity of the machine, in the home"
-    return done.stdout
+    return done.stdout.decode()  # as bytes until here: text mode makes the \r of an untrained model a \n
 
 
 def test_nothing_of_this_machine_is_in_the_folder(exported):

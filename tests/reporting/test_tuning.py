@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from command_line import RUN, CommandLine
 from omegaconf import OmegaConf
-from sweeps import failed, job
+from sweeps import STEPS, TOKENS, failed, job
 
 from smallgpt.errors import UserError
 from smallgpt.reporting.arm_table import arm_table
@@ -119,3 +119,23 @@ def test_the_sweep_itself_says_what_is_tuned(tmp_path: Path):
     assert arm.label == "gpt" and arm.tuning.chosen == {"optimizer.lr": 0.002}
     recipe = OmegaConf.load(RUN.parent / "conf" / "experiment" / "learning_rate.yaml")
     assert recipe.tune in recipe.hydra.sweeper.params
+
+
+@pytest.mark.parametrize(
+    ("key", "times", "warned"),
+    [("tuned", 1, False), ("tuned", 1.4, False), ("tuned", 2, True), ("front", 2, True)],
+)
+def test_a_rate_that_shorter_trainings_chose_is_said_to_be_too_high(
+    tmp_path: Path, key: str, times: float, warned: bool
+):
+    grid(tmp_path / "rates", 1)
+    tokens = int(times * STEPS * TOKENS)
+    for variant, rate in (("gpt", "2e-3"), ("lineargpt", "4e-3")):
+        job(tmp_path / "finals", variant, 11, 3.9, f"optimizer.lr={rate}", train={"tokens": tokens, "steps": 9})
+    record = {"hydra": {"sweeper": {key: "rates"}, "runtime": {"cwd": str(tmp_path)}}}
+    OmegaConf.save(record, tmp_path / "finals" / "multirun.yaml")
+    (comparison,) = read_study([tmp_path / "finals"]).comparisons
+    assert [text for text in caveats(comparison) if "hydra.sweeper." in text] == warned * [
+        f"Warning: hydra.sweeper.{key}=rates chose on {STEPS * TOKENS:,} tokens, these trainings have {tokens:,}: the "
+        "best rate of a longer training is lower, so try half of it too, in every arm."
+    ]
