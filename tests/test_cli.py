@@ -65,7 +65,7 @@ def test_help_says_what_can_be_chosen_and_loads_nothing_heavy():
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "hydra" in loaded and not {"torch", "lightning", "transformers", "pydantic"} & loaded
     for part in (
-        "canon_bowtie, bowtie, canon, convgpt",
+        "gpt, bowtie, canon, canon_bowtie",
         "hydra/launcher ",
         "seed=1337",
         "HYDRA_FULL_ERROR",

@@ -108,8 +108,9 @@ class WidthScheduleConfig(DecoderConfig):
     def layer_types(self) -> list[str]:
         """Kind of cache of each block: `hybrid` where a convolution behind it keeps its last inputs in the cache."""
         # not by super(): torch.compile traces this, and takes a property behind super() for a list
-        keeps = self.downsample_operator == "conv" and self.kernel_size > 1
-        return ["hybrid" if keeps and resize else "full_attention" for resize in self.resizes()]
+        if self.downsample_operator != "conv" or self.kernel_size == 1:
+            return ["full_attention"] * self.n_layer
+        return ["hybrid" if resize else "full_attention" for resize in self.resizes()]
 
     def schedule_string(self) -> str:
         runs = [(width, len(list(run))) for width, run in groupby(self.stream_widths[:-1])]

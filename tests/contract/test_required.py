@@ -62,7 +62,7 @@ def test_a_cache_that_cannot_be_written_costs_a_check_and_no_more(tmp_path, forg
 
 @pytest.mark.parametrize("words", [["task=inspect"], ["task=train"], ["task=benchmark"], ["-m", "seed=1,2"]], ids=str)
 def test_a_variant_that_looks_ahead_is_refused_before_any_work(cli, words):
-    assert cli.refused("model._target_=cheats.Ahead", "size=debug", *words) == f"model=gpt: {AHEAD}"
+    assert cli.refused("model=gpt", "model._target_=cheats.Ahead", "size=debug", *words) == f"model=gpt: {AHEAD}"
 
 
 @pytest.mark.parametrize("task", ["evaluate", "export", "generate", "benchmark"])

@@ -52,7 +52,7 @@ def test_a_step_is_measured_on_as_much_as_takes_seconds(cli: CommandLine, monkey
         return 2.0, 1.0
 
     monkeypatch.setattr(timing, "timed", timed)
-    small = settings("size=debug", "batch.tokens=1024", "batch.micro=4")
+    small = settings("model=gpt", "size=debug", "batch.tokens=1024", "batch.micro=4")
     assert timing.step_time(small, cpu, "fp32") == timing.StepTime(4 * 2.0 + 1.0, True)
     monkeypatch.setitem(timing.MOST_FLOPS, "cpu", 1.3e9)  # two sequences and an update
     assert timing.step_time(small, cpu, "fp32") == timing.StepTime(4 * 4.0 + 1.0, True)
