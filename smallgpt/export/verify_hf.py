@@ -53,7 +53,7 @@ CLASSIFIES = """
 model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True).eval()
 tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
 with torch.inference_mode():
-    logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.float()
+    logits = model(**tokenizer(texts, padding=True, truncation=True, return_tensors="pt")).logits.float()
 torch.save({"logits": logits, "labels": [model.config.id2label[n] for n in range(model.config.num_labels)]}, out)
 """
 
@@ -104,7 +104,7 @@ def verify_classifier(model: SequenceClassifier, tokenizer: Any, folder: Path, c
 @torch.inference_mode()
 def label_logits(model: SequenceClassifier, tokenizer: Any) -> Tensor:
     """Logits of the labels of some texts, of which one is padded."""
-    return model(**tokenizer(TEXTS, padding=True, return_tensors="pt")).logits.float()
+    return model(**tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")).logits.float()
 
 
 def verify_hf(model: Decoder, tokenizer: Any, folder: Path, checkpoint: dict[str, Tensor]) -> dict[str, Any]:
