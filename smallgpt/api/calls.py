@@ -17,7 +17,7 @@ from typing import Any
 from smallgpt.api.runs import Run, load
 from smallgpt.api.sweeps import Sweep, compare
 from smallgpt.errors import UserError
-from smallgpt.launch.written_values import in_words
+from smallgpt.hydra_grammar import in_hydra_grammar
 from smallgpt.ranks import python_path
 
 OWN_WORDS = {  # what a parameter of these functions, or another function, is for
@@ -89,9 +89,9 @@ def words_of_settings(settings: Mapping[str, Any], axes: bool = False) -> Iterat
         elif axes and isinstance(value, list):
             if not value:
                 raise UserError(f"{key}=[]: has no values, so there is no job; give one at least")
-            yield f"{key}={','.join(in_words(plain_value(each)) for each in value)}"
+            yield f"{key}={','.join(in_hydra_grammar(plain_value(each)) for each in value)}"
         else:
-            yield f"{key}={in_words(plain_value(value))}"
+            yield f"{key}={in_hydra_grammar(plain_value(value))}"
 
 
 def words_of_group(group: str, values: Mapping[str, Any], axes: bool) -> Iterator[str]:
@@ -129,7 +129,7 @@ def finished(words: list[str], key: str, path: Path, quiet: bool) -> dict[str, A
             if word == own or (own.endswith("=") and word.lstrip("+").startswith(own)):
                 raise UserError(f"{word}: {instead}")
     # -P: a file of the notebook's folder named like a module of Python's is none of a job's business
-    command = [sys.executable, "-P", "-m", "smallgpt", *words, f"{key}={in_words(str(path))}"]
+    command = [sys.executable, "-P", "-m", "smallgpt", *words, f"{key}={in_hydra_grammar(str(path))}"]
     env = {**os.environ, "PYTHONPATH": python_path(), "PYTHONUNBUFFERED": "1"}
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     result: dict[str, Any] | None = None

@@ -49,11 +49,12 @@ with torch.inference_mode():
 torch.save({"logits": logits, "text": text, "pieces": torch.cat(pieces, 1), "decoded": tokenizer.decode(text[0])}, out)
 """
 CLASSIFIES = """
-(texts,) = given
+texts, context = given
 model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True).eval()
 tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
 with torch.inference_mode():
-    logits = model(**tokenizer(texts, padding=True, truncation=True, return_tensors="pt")).logits.float()
+    ids = tokenizer(texts, padding=True, truncation=True, max_length=context, return_tensors="pt")
+    logits = model(**ids).logits.float()
 torch.save({"logits": logits, "labels": [model.config.id2label[n] for n in range(model.config.num_labels)]}, out)
 """
 
@@ -93,7 +94,10 @@ def verify_classifier(model: SequenceClassifier, tokenizer: Any, folder: Path, c
     Raises:
         UserError: the folder does not load without smallgpt, or gives something else.
     """
-    found, expected = loaded_elsewhere(CLASSIFIES, folder, TEXTS), label_logits(model, tokenizer)
+    found, expected = (
+        loaded_elsewhere(CLASSIFIES, folder, TEXTS, model.config.block_size),
+        label_logits(model, tokenizer),
+    )
     labels = list((model.config.id2label or {}).values())
     difference = float((found["logits"] - expected).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())) or found["labels"] != labels:
@@ -103,8 +107,10 @@ def verify_classifier(model: SequenceClassifier, tokenizer: Any, folder: Path, c
 
 @torch.inference_mode()
 def label_logits(model: SequenceClassifier, tokenizer: Any) -> Tensor:
-    """Logits of the labels of some texts, of which one is padded."""
-    return model(**tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")).logits.float()
+    """Logits of the labels of some texts, of which one is padded and none is longer than the context."""
+    context = model.config.block_size
+    ids = tokenizer(TEXTS, padding=True, truncation=True, max_length=context, return_tensors="pt")
+    return model(**ids).logits.float()
 
 
 def verify_hf(model: Decoder, tokenizer: Any, folder: Path, checkpoint: dict[str, Tensor]) -> dict[str, Any]:

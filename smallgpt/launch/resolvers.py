@@ -13,9 +13,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from smallgpt.errors import UserError, nearest
+from smallgpt.hydra_grammar import in_hydra_grammar
 from smallgpt.launch.command_line import given
 from smallgpt.launch.config_files import group_files, read_values
-from smallgpt.launch.written_values import in_words
 
 _sweep: DictConfig | None = None
 
@@ -86,8 +86,8 @@ def candidate_arms(models: Any, pretrained: Any) -> list[dict[str, Any]]:
 
     Values of arms are in Hydra's grammar, in which a path may need quotes.
     """
-    trained = [{"model": in_words(str(name))} for name in listed(models, "poc.models")]
-    found = [*trained, *({"checkpoint": in_words(str(name))} for name in listed(pretrained, "poc.pretrained"))]
+    trained = [{"model": in_hydra_grammar(str(name))} for name in listed(models, "poc.models")]
+    found = [*trained, *({"checkpoint": in_hydra_grammar(str(name))} for name in listed(pretrained, "poc.pretrained"))]
     if not found:
         raise UserError("poc.models=[]: there is no candidate; give variants, or poc.pretrained=<a run>")
     return found
@@ -110,4 +110,4 @@ def register() -> None:
     OmegaConf.register_new_resolver("variant", variant, replace=True)
     OmegaConf.register_new_resolver("baseline", baseline, replace=True)
     OmegaConf.register_new_resolver("candidates", candidate_arms, replace=True)
-    OmegaConf.register_new_resolver("in_words", in_words, replace=True)
+    OmegaConf.register_new_resolver("in_words", in_hydra_grammar, replace=True)

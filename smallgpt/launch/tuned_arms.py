@@ -5,7 +5,7 @@ from pathlib import Path
 
 from smallgpt.errors import UserError
 from smallgpt.files import nearest_beside
-from smallgpt.launch.written_values import in_words
+from smallgpt.hydra_grammar import in_hydra_grammar
 from smallgpt.reporting.jobs import ReportedJob, read_jobs
 from smallgpt.reporting.tuning import tuned
 
@@ -41,7 +41,7 @@ class TunedArms:
         if not completed:
             raise UserError(f"{self.name}: no completed job of the arm {' '.join(sorted(own)) or 'without a choice'}")
         (chosen, _), _ = tuned(completed, [job for job in mine if job.status == "failed"], self.keys)
-        return [f"{key}={in_words(self.value(chosen[0], key))}" for key in self.keys]
+        return [f"{key}={in_hydra_grammar(self.value(chosen[0], key))}" for key in self.keys]
 
     def arm_of(self, words: Sequence[str]) -> set[str]:
         """Those of a job's words that tell its arm."""

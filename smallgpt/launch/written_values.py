@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from smallgpt.hydra_grammar import in_hydra_grammar
 from smallgpt.launch.hydra_options import option_names
 
 DASHED = re.compile(r"--(?P<key>[A-Za-z_][\w./@]*)=(?P<value>.*)", re.S)
@@ -15,7 +16,6 @@ TEMPLATE = re.compile(
 """A template of the data, whose braces Hydra would take for a dictionary."""
 QUESTION = re.compile(r"(?P<key>[+~]*(?:poc\.)?question)=(?P<value>(?!null$)[^'\"].*)", re.S)
 """A question in plain language, whose commas Hydra would take for a sweep over its parts."""
-BARE = re.compile(r"(?:\.{0,2}/)?[A-Za-z_][\w./-]*", re.ASCII)
 
 
 def as_values(words: list[str]) -> list[str]:
@@ -50,7 +50,7 @@ def of_dictionary(word: str) -> Iterator[str]:
     if written is None or values is None:
         yield word
     elif "." in written["key"]:
-        yield f"{written['key']}={in_words(values)}"
+        yield f"{written['key']}={in_hydra_grammar(values)}"
     else:
         yield from entries(written["key"], values)
 
@@ -61,7 +61,7 @@ def entries(key: str, values: dict[str, Any]) -> Iterator[str]:
         if isinstance(value, dict):
             yield from entries(f"{key}.{name}", value)
         else:
-            yield f"{key}.{name}={in_words(value)}"
+            yield f"{key}.{name}={in_hydra_grammar(value)}"
 
 
 def read_dictionary(text: str) -> dict[str, Any] | None:
@@ -73,16 +73,3 @@ def read_dictionary(text: str) -> dict[str, Any] | None:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
     return values if isinstance(values, dict) and all(isinstance(key, str) for key in values) else None
-
-
-def in_words(value: Any) -> str:
-    """A value in Hydra's grammar."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{in_words(entry)}" for key, entry in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(in_words, value)) + "]"
-    if isinstance(value, str) and not BARE.fullmatch(value):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return str(value)

@@ -108,10 +108,10 @@ def test_a_folder_that_differs_is_refused_and_leaves_nothing(tmp_path, damage, s
 
 
 @pytest.mark.parametrize(
-    "case", [Case("gpt", "modern"), pytest.param(Case("bowtie", "gpt2"), marks=pytest.mark.slow)], ids=str
+    "case", [Case("gpt", "gpt2"), pytest.param(Case("bowtie", "modern"), marks=pytest.mark.slow)], ids=str
 )
 def test_a_head_that_says_labels_becomes_a_classifier(cli, case):
-    adapted = Adapted(model_of(case), ("bad", "good", "so so"))
+    adapted = Adapted(model_of(case, block_size=16), ("bad", "good", "so so"))  # shorter than the texts of the check
     assert adapted.head is not None
     torch.nn.init.normal_(adapted.head.weight, generator=torch.Generator().manual_seed(0))
     write_model(adapted, cli.folder / "model")

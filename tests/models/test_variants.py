@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import SMALL, Case, build_config, build_model
+from helpers import CASES, SMALL, Case, build_config, build_model
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from smallgpt.models.context import Context
@@ -221,3 +221,11 @@ def test_impossible_configs_are_refused_with_what_would_work(variant, changes, w
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_kinds_of_its_cache_are_read_in_a_compiled_graph(case):
+    config = build_config(case)
+    torch.compiler.reset()
+    compiled = torch.compile(lambda: list(config.layer_types), backend="eager", fullgraph=True)
+    assert compiled() == list(config.layer_types)
