@@ -76,9 +76,10 @@ class DepthwiseConv(nn.Module):
         init.zeros_(self.weight)
 
     def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
-        for tap_BTW, weight_1W in zip(
-            context.taps(x_BTW, len(self.weight), self.layer_idx, self.state), self.weight, strict=True
-        ):
+        where = len(self.weight), self.layer_idx, self.state
+        if x_BTW.shape[1] == 1:
+            return x_BTW + (context.taps_of_token(x_BTW, *where) * self.weight.squeeze(1)).sum(dim=1, keepdim=True)
+        for tap_BTW, weight_1W in zip(context.taps(x_BTW, *where), self.weight, strict=True):
             x_BTW = torch.addcmul(x_BTW, tap_BTW, weight_1W)
         return x_BTW
 

@@ -57,20 +57,32 @@ class Context:
         `state` counts a block's convolutions.
         """
         T, past = x_BTW.shape[1], kernel_size - 1
+        x_BSW = self._with_past(x_BTW, past, layer_idx, state)
+        taps = [x_BSW[:, start : start + T] for start in range(kernel_size)]
+        if not self._hides_taps:
+            return taps
+        return [tap * self._sees(past - start).to(tap.dtype) for start, tap in enumerate(taps[:-1])] + taps[-1:]
+
+    def taps_of_token(self, x_B1W: Tensor, kernel_size: int, layer_idx: int, state: int = 0) -> Tensor:
+        """The same taps for one token, side by side: (B, kernel_size, W). In decoding, each operation saved counts."""
+        if self._hides_taps:
+            return torch.cat(self.taps(x_B1W, kernel_size, layer_idx, state), dim=1)
+        return self._with_past(x_B1W, kernel_size - 1, layer_idx, state)
+
+    @property
+    def _hides_taps(self) -> bool:
+        return self.documents_BT is not None or self.given_mask_BHTS is not None
+
+    def _with_past(self, x_BTW: Tensor, past: int, layer_idx: int, state: int) -> Tensor:
+        """Inputs (B, past + T, W) of a convolution with those of the tokens before them in front."""
         if self.padding_BT1 is not None:
             x_BTW = x_BTW * self.padding_BT1
         if self.cache is None:
-            x_BSW = F.pad(x_BTW, (0, 0, past, 0))
-        else:
-            # what it kept, then these inputs; at the first call these inputs alone
-            x_BWS = self.cache.update_conv_state(
-                x_BTW.transpose(1, 2), layer_idx, state_idx=state, conv_kernel_size=past
-            )
-            x_BSW = F.pad(x_BWS, (T + past - x_BWS.shape[-1], 0)).transpose(1, 2)
-        taps = [x_BSW[:, start : start + T] for start in range(kernel_size)]
-        if self.documents_BT is None and self.given_mask_BHTS is None:
-            return taps
-        return [tap * self._sees(past - start).to(tap.dtype) for start, tap in enumerate(taps[:-1])] + taps[-1:]
+            return F.pad(x_BTW, (0, 0, past, 0))
+        # what it kept, then these inputs; at the first call these inputs alone
+        x_BWS = self.cache.update_conv_state(x_BTW.transpose(1, 2), layer_idx, state_idx=state, conv_kernel_size=past)
+        missing = x_BTW.shape[1] + past - x_BWS.shape[-1]
+        return (F.pad(x_BWS, (missing, 0)) if missing else x_BWS).transpose(1, 2)
 
     def _sees(self, distance: int) -> Tensor:
         """Mask (B, T, 1) of the tokens that may see the one `distance` places before them."""

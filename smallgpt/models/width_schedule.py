@@ -178,6 +178,8 @@ class CausalConv(nn.Module):
     def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
         if self.kernel_size == 1:
             return self.proj(x_BTW)
+        if x_BTW.shape[1] == 1:
+            return self.proj(context.taps_of_token(x_BTW, self.kernel_size, self.layer_idx).flatten(1).unsqueeze(1))
         return self.proj(torch.cat(context.taps(x_BTW, self.kernel_size, self.layer_idx), dim=-1))
 
 
@@ -202,6 +204,8 @@ class CarriedBlock(Block):
         self.width = shape.width
 
     def forward(self, x_BTW: Tensor, context: Context) -> Tensor:
+        if x_BTW.shape[-1] == self.width:
+            return super().forward(x_BTW, context)
         worked = super().forward(x_BTW[..., : self.width], context)
         return torch.cat((worked, x_BTW[..., self.width :]), dim=-1)
 
