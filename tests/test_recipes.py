@@ -141,3 +141,8 @@ def test_what_beats_gpt_is_matched_to_the_gpt_that_is_its_arm(cli: CommandLine):
     gpt, bowtie = (json.loads(Path("sweep", job, "result.json").read_text())["match"] for job in "01")
     assert (gpt["n_embd"], gpt["n_layer"], gpt["difference"]) == (128, 8, 0)
     assert bowtie["target"] == gpt["value"] and abs(bowtie["difference"]) <= 0.01
+    words = ("optimizer.lr=1e-3", "hydra.sweeper.arms=[{model:gpt}]", "model.n_layer=4,8", "hydra.sweep.dir=depths")
+    assert cli("-m", "task=inspect", "experiment=win", *words, "hydra/launcher=basic").code == 0
+    four, eight = (json.loads(Path("depths", job, "result.json").read_text())["match"] for job in "01")
+    assert four["target"] == eight["value"] and abs(four["difference"]) <= 0.01
+    assert four["n_layer"] == 4 and four["n_embd"] > eight["n_embd"]
