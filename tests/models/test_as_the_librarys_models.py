@@ -103,6 +103,12 @@ def test_a_mask_of_four_dimensions_hides_what_one_of_two_does(model, attention):
         rest = model(padded[:, 5:], attention_mask=mask[..., 5:, :] if mask.dim() == 4 else mask,
                      position_ids=positions[:, 5:], past_key_values=out.past_key_values).logits  # fmt: skip
         torch.testing.assert_close(rest, alone[:, 2:], atol=1e-4, rtol=1e-4)
+        cache = model(padded[:, :4], attention_mask=mask[..., :4, :4] if mask.dim() == 4 else mask[:, :4],
+                      position_ids=positions[:, :4]).past_key_values  # fmt: skip
+        for t in range(4, 9):
+            row = mask[..., t : t + 1, : t + 1] if mask.dim() == 4 else mask[:, : t + 1]
+            one = padded[:, t : t + 1], row, positions[:, t : t + 1], cache
+            torch.testing.assert_close(model(*one).logits[:, 0], alone[:, t - 3], atol=1e-4, rtol=1e-4)
 
 
 def test_gradient_checkpointing_gives_the_same_gradients(each):
